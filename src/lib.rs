@@ -1,0 +1,1 @@
+//! `classified` rates the rows of a dataset with lenses.
