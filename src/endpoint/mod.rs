@@ -1,0 +1,326 @@
+//! Chat completions: OpenAI, llama.cpp, compatible servers. One attempt at a time; what follows from it is `rate`'s.
+
+mod reply;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use async_openai::error::OpenAIError;
+use async_openai::middleware::HttpRequestFactory;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use crate::http as transport;
+use crate::model::Price;
+use crate::rating::answer::Usage;
+use crate::rating::question::{Digest, Sampling};
+
+pub use reply::{Said, ServerError};
+pub use request::{Form, Message};
+
+/// Where OpenAI answers.
+pub const HOSTED_URL: &str = "https://api.openai.com/v1";
+
+/// How the answer is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplyForm {
+    /// One function that must be called: the form that OpenAI and llama.cpp both honour.
+    #[default]
+    Tools,
+    /// `response_format` with a JSON Schema, for servers that cannot call functions.
+    JsonSchema,
+}
+
+/// What the user set about the endpoint.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The base URL without a slash at its end.
+    pub base_url: String,
+    /// Whether it is OpenAI's own.
+    pub hosted: bool,
+    /// The key; a server of one's own needs none.
+    pub key: Option<SecretString>,
+    /// Further headers that name the account: `OpenAI-Organization`, `OpenAI-Project`.
+    pub account: Vec<(&'static str, String)>,
+    /// The model's name as it is sent.
+    pub model: String,
+    /// How long an attempt may take.
+    pub timeout: Duration,
+    /// Room for the visible answer, in tokens.
+    pub max_generation_tokens: u32,
+    /// How the model generates.
+    pub sampling: Sampling,
+    /// How the answer is asked for.
+    pub reply: ReplyForm,
+    /// Price per million tokens, where it is known.
+    pub price: Option<Price>,
+}
+
+/// What stops the whole run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting that cannot be used.
+    #[error("{0}")]
+    Usage(String),
+    /// No client can be made.
+    #[error("cannot prepare connections: {0}")]
+    Client(#[from] transport::Error),
+    /// The server says no to every request.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Why an attempt gave no completion.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The server answered with an error.
+    Refused(Refusal),
+    /// There is no whole reply.
+    Transport(transport::Error),
+    /// The reply is not a completion: not JSON, or without choices.
+    Garbled(String),
+}
+
+/// An error status, as much of it as decides what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("HTTP {status}: {}", error.message)]
+pub struct Refusal {
+    /// The status code.
+    pub status: u16,
+    /// How long the server asks to wait.
+    pub retry_after: Option<Duration>,
+    /// What the server says.
+    pub error: ServerError,
+}
+
+/// A completion.
+#[derive(Debug)]
+pub struct Reply {
+    /// What the model said.
+    pub said: Said,
+    /// The model's name as the server gives it.
+    pub model: Option<String>,
+    /// Why generation ended.
+    pub finish_reason: Option<String>,
+    /// What was billed; `None` where the server gave no usage.
+    pub usage: Option<Usage>,
+}
+
+/// What the endpoint says of its models.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// It lists exactly one model: whatever name is asked for, this one answers.
+    One(String),
+    /// It lists several, or has no such list: the name asked for counts.
+    Other,
+    /// It cannot be reached: the reason.
+    Unreachable(String),
+}
+
+/// A chat endpoint.
+#[derive(Debug)]
+pub struct Endpoint {
+    client: transport::Client,
+    chat: async_openai::Client<Account>,
+    /// What the user set.
+    pub options: Options,
+}
+
+impl Endpoint {
+    /// An endpoint; no request is made yet.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let account = Account::new(&options)?;
+        let client = transport::Client::new(options.timeout)?;
+        let service_client = client.clone();
+        let chat = async_openai::Client::build(client.inner(), account).with_http_service(tower::service_fn(
+            move |factory: HttpRequestFactory| {
+                let client = service_client.clone();
+                async move { one_attempt(&client, factory).await.map_err(|trouble| OpenAIError::Boxed(Box::new(trouble))) }
+            },
+        ));
+        Ok(Self { client, chat, options })
+    }
+
+    /// Whether the server runs on this machine: nobody else bills for it.
+    pub fn is_local(&self) -> bool {
+        host_of(&self.options.base_url).is_some_and(|host| {
+            host == "localhost"
+                || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        })
+    }
+
+    /// The digest of the base URL: the store remembers who answered there without knowing where it is.
+    pub fn url_digest(&self) -> Digest {
+        Digest::of(&Value::from(self.options.base_url.as_str()))
+    }
+
+    /// Asks which models there are.
+    pub async fn models(&self) -> Result<Listing, Error> {
+        let url = format!("{}/models", self.options.base_url);
+        let headers = async_openai::config::Config::headers(self.chat.config());
+        let listed = tokio::time::timeout(Duration::from_secs(10), self.client.get(&url, headers));
+        let reply = match listed.await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(error)) => return Ok(Listing::Unreachable(error.to_string())),
+            Err(_) => return Ok(Listing::Unreachable("no reply within 10 s".to_owned())),
+        };
+        if matches!(reply.status.as_u16(), 401 | 403) {
+            let refusal = Refusal { status: reply.status.as_u16(), retry_after: None, error: ServerError::parse(&reply.body) };
+            return Err(Error::Refused(self.bad_key(&refusal)));
+        }
+        if reply.status.is_server_error() {
+            return Ok(Listing::Unreachable(format!("HTTP {}", reply.status)));
+        }
+        let list: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        let names: Vec<&str> = list["data"].as_array().into_iter().flatten().filter_map(|model| model["id"].as_str()).collect();
+        Ok(match names[..] {
+            [only] if reply.status.is_success() && !only.is_empty() => Listing::One(only.to_owned()),
+            _ => Listing::Other,
+        })
+    }
+
+    /// What to tell the user of a refused key. The key itself is never shown.
+    pub fn bad_key(&self, refusal: &Refusal) -> String {
+        let (what, mend) = match &self.options.key {
+            Some(_) => ("refused the key", "check OPENAI_API_KEY (or OPENAI_KEY)"),
+            None => ("wants a key", "set OPENAI_API_KEY"),
+        };
+        format!("the endpoint {} {what} (HTTP {}); {mend}", self.shown_url(), refusal.status)
+    }
+
+    /// The base URL without user, password and query.
+    pub fn shown_url(&self) -> String {
+        shown(&self.options.base_url)
+    }
+
+    /// One attempt: `messages`, with `times` the usual room for the answer.
+    pub async fn attempt(&self, form: &Form, messages: &[Message<'_>], times: u32) -> Result<Reply, Trouble> {
+        let body = form.body(messages, times);
+        let completion: reply::Completion = match self.chat.chat().create_byot(body).await {
+            Ok(completion) => completion,
+            Err(OpenAIError::Boxed(trouble)) => {
+                return Err(match trouble.downcast::<Trouble>() {
+                    Ok(trouble) => *trouble,
+                    Err(other) => Trouble::Garbled(other.to_string()),
+                });
+            }
+            Err(OpenAIError::JSONDeserialize(error, _)) => return Err(Trouble::Garbled(format!("not JSON: {error}"))),
+            Err(other) => return Err(Trouble::Garbled(other.to_string())),
+        };
+        let usage = completion.usage.as_ref().and_then(|usage| {
+            let (input, output) = (usage.prompt_tokens?, usage.completion_tokens.unwrap_or(0));
+            let cost = self.options.price.map(|price| price.cost(input, usage.cached(), output));
+            Some(Usage { input, cached_input: usage.cached(), output, cost })
+        });
+        let Some(choice) = completion.choices.and_then(|choices| choices.into_iter().next()) else {
+            // Gateways put the error of the server behind them into a reply of status 200.
+            return Err(match completion.error.filter(|error| !error.is_null()) {
+                Some(error) => {
+                    let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
+                    Trouble::Refused(Refusal { status, retry_after: None, error: ServerError::of_value(&error) })
+                }
+                None => Trouble::Garbled("the reply has no choices".to_owned()),
+            });
+        };
+        let finish_reason = choice.finish_reason.clone();
+        Ok(Reply { said: choice.said(), model: completion.model, finish_reason, usage })
+    }
+}
+
+/// Sends what async-openai prepared, and hands errors up with all that decides what to do: its own error type
+/// would drop the status and the headers.
+async fn one_attempt(client: &transport::Client, factory: HttpRequestFactory) -> Result<transport::Response, Trouble> {
+    let request = factory.build().await.map_err(|error| Trouble::Garbled(error.to_string()))?;
+    let reply = client.send(request).await.map_err(Trouble::Transport)?;
+    if reply.status.is_success() {
+        return Ok(reply.into());
+    }
+    Err(Trouble::Refused(Refusal {
+        status: reply.status.as_u16(),
+        retry_after: reply.retry_after(),
+        error: ServerError::parse(&reply.body),
+    }))
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Transport(error) => error.fmt(f),
+            Self::Garbled(what) => write!(f, "the reply is not a chat completion: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Trouble {}
+
+/// Whom requests are made for: headers made ready once, and no `Authorization` without a key.
+#[derive(Clone)]
+struct Account {
+    base_url: String,
+    headers: HeaderMap,
+    key: SecretString,
+}
+
+impl Account {
+    fn new(options: &Options) -> Result<Self, Error> {
+        let mut headers = HeaderMap::new();
+        if let Some(key) = &options.key {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| {
+                Error::Usage("the key has a character that no HTTP header may hold: check OPENAI_API_KEY".to_owned())
+            })?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        for (name, value) in &options.account {
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| Error::Usage(format!("`{name}` has a character that no HTTP header may hold")))?;
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        let key = options.key.clone().unwrap_or_else(|| SecretString::from(""));
+        Ok(Self { base_url: options.base_url.clone(), headers, key })
+    }
+}
+
+impl async_openai::config::Config for Account {
+    fn headers(&self) -> HeaderMap {
+        self.headers.clone()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base_url)
+    }
+
+    fn query(&self) -> Vec<(&str, &str)> {
+        Vec::new()
+    }
+
+    fn api_base(&self) -> &str {
+        &self.base_url
+    }
+
+    fn api_key(&self) -> &SecretString {
+        &self.key
+    }
+}
+
+fn host_of(url: &str) -> Option<&str> {
+    let authority = url.split_once("://")?.1.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    Some(match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next()?,
+        None => host.split(':').next()?,
+    })
+}
+
+/// A URL without user, password and query.
+pub fn shown(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return "(not a URL)".to_owned() };
+    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
+    let (authority, path) = rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, format!("/{path}")));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
+}

@@ -1,0 +1,156 @@
+//! One client, one attempt: TLS, no redirects, bounded bodies, errors without secrets. It judges nothing.
+
+use std::sync::Once;
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+pub use reqwest::{Request, Response, StatusCode};
+
+/// A longer reply than this is no rating: reading it would only fill the memory.
+const MAX_BODY: usize = 16 << 20;
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// llama.cpp's server closes a connection after five idle seconds: ours must go first.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+
+/// Why there is no whole reply. Never names a URL, which may hold a key.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing came in time.
+    #[error("no reply within {0:?}")]
+    Timeout(Duration),
+    /// No connection.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// The connection broke, or the body was cut.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// The body has no end in sight.
+    #[error("the reply is longer than {} MiB", MAX_BODY >> 20)]
+    TooLong,
+}
+
+/// A whole reply of any status.
+#[derive(Debug)]
+pub struct Reply {
+    /// The status code.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Reply {
+    /// How long the server asks to wait: `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), or the
+    /// finer `retry-after-ms` that some servers send.
+    pub fn retry_after(&self) -> Option<Duration> {
+        if let Some(ms) = self.headers.get("retry-after-ms").and_then(|value| value.to_str().ok()?.parse().ok()) {
+            return Some(Duration::from_millis(ms));
+        }
+        let value = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+        if let Ok(seconds) = value.parse::<f64>() {
+            return Duration::try_from_secs_f64(seconds).ok();
+        }
+        let date = httpdate::parse_http_date(value).ok()?;
+        Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+}
+
+impl From<Reply> for Response {
+    fn from(reply: Reply) -> Self {
+        let mut response = ::http::Response::new(reply.body);
+        *response.status_mut() = reply.status;
+        *response.headers_mut() = reply.headers;
+        response.map(reqwest::Body::from).into()
+    }
+}
+
+/// The program's HTTP client. Cloning shares its connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: reqwest::Client,
+    timeout: Duration,
+}
+
+impl Client {
+    /// A client whose attempts may take `timeout` each, whole.
+    pub fn new(timeout: Duration) -> Result<Self, Error> {
+        static PROVIDER: Once = Once::new();
+        PROVIDER.call_once(|| {
+            // Fails only where a provider is installed already, which does as well.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        });
+        let inner = reqwest::Client::builder()
+            .user_agent(concat!("classified/", env!("CARGO_PKG_VERSION")))
+            // A key must never follow to another origin; where an endpoint moved is for the user to say.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(POOL_IDLE)
+            .build()
+            .map_err(|error| Error::Connect(cause(&error)))?;
+        Ok(Self { inner, timeout })
+    }
+
+    /// The client inside, for async-openai, which builds its requests with it.
+    pub fn inner(&self) -> reqwest::Client {
+        self.inner.clone()
+    }
+
+    /// Sends a `GET` to `url` with these headers.
+    pub async fn get(&self, url: &str, headers: HeaderMap) -> Result<Reply, Error> {
+        let request =
+            self.inner.get(url).headers(headers).build().map_err(|error| Error::Connect(cause(&error)))?;
+        self.send(request).await
+    }
+
+    /// Sends one request and reads its reply to the end.
+    pub async fn send(&self, request: Request) -> Result<Reply, Error> {
+        match tokio::time::timeout(self.timeout, self.exchange(request)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout(self.timeout)),
+        }
+    }
+
+    async fn exchange(&self, request: Request) -> Result<Reply, Error> {
+        let mut response = self.inner.execute(request).await.map_err(|error| self.error(&error))?;
+        let mut body = BytesMut::new();
+        while let Some(part) = response.chunk().await.map_err(|error| self.error(&error))? {
+            if body.len() + part.len() > MAX_BODY {
+                return Err(Error::TooLong);
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(Reply {
+            status: response.status(),
+            headers: std::mem::take(response.headers_mut()),
+            body: body.freeze(),
+        })
+    }
+
+    fn error(&self, error: &reqwest::Error) -> Error {
+        if error.is_timeout() {
+            Error::Timeout(self.timeout)
+        } else if error.is_connect() {
+            Error::Connect(cause(error))
+        } else {
+            Error::Broken(cause(error))
+        }
+    }
+}
+
+/// The innermost cause: the outer ones say "error sending request for url (…)", with the URL.
+fn cause(error: &reqwest::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    match innermost.downcast_ref::<reqwest::Error>() {
+        Some(_) if error.is_builder() => "the URL or a header is not valid".to_owned(),
+        Some(_) => "the request failed".to_owned(),
+        None => innermost.to_string(),
+    }
+}

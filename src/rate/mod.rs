@@ -1,0 +1,393 @@
+//! The path of one row: rows are prepared, looked up, asked, and told of in order. It emits events and never prints.
+//!
+//! One task owns the state (window, waiting questions), so nothing is locked. Preparing runs on blocking threads,
+//! asking on tasks of its own, and the store is asked and written in batches.
+
+pub mod ask;
+mod prepare;
+pub mod retry;
+mod window;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures::stream::{FuturesUnordered, Stream, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::dataset::{self, Dataset};
+use crate::rating::answer::{Answer, Usage};
+use crate::rating::failure::Failure;
+use crate::rating::question::{Digest, Question};
+use crate::rating::{Fate, Rating, Source, Target};
+use crate::{chunk, heuristic, store};
+
+use ask::{Asker, Unanswered};
+use prepare::Prepared;
+use window::{Place, Window};
+
+/// Rows that the dataset hands over at once, at most.
+const BATCH: usize = 256;
+
+/// How often progress is told of.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What stops a run before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The dataset cannot be read on.
+    #[error(transparent)]
+    Dataset(#[from] dataset::Error),
+    /// The store fails.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The endpoint will answer no question.
+    #[error("{0}")]
+    Endpoint(String),
+    /// A part of the program ended before its time.
+    #[error("a task of the program failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Who answers.
+#[derive(Debug)]
+pub enum Rater {
+    /// The built-in heuristic, one kind per target.
+    Heuristic(Vec<heuristic::Kind>),
+    /// A chat endpoint.
+    Endpoint(Box<Asker>),
+}
+
+/// What a run does.
+#[derive(Debug)]
+pub struct Plan {
+    /// The lenses.
+    pub targets: Vec<Target>,
+    /// The columns, in the order of the lenses' fields.
+    pub columns: Vec<String>,
+    /// Who answers.
+    pub rater: Rater,
+    /// How long texts are cut.
+    pub limits: chunk::Limits,
+    /// Questions that may be asked; `None` is no bound.
+    pub question_limit: Option<u64>,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Progress {
+    /// Ratings done, of all targets together, in whatever way.
+    pub done: u64,
+    /// Those that came from the store or from a twin.
+    pub cached: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Questions asked and not yet answered.
+    pub in_flight: u64,
+    /// What was used so far.
+    pub usage: Usage,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum End {
+    /// Every row was told of.
+    Finished,
+    /// It was asked to stop.
+    Interrupted,
+    /// The bound on questions was reached.
+    QuestionLimit,
+    /// It cannot go on.
+    Failed(Error),
+}
+
+/// What a run tells its one consumer.
+#[derive(Debug)]
+pub enum Event {
+    /// How far it is.
+    Progress(Progress),
+    /// A rating, committed; in row order, for each row in the order of the targets.
+    Rated(Rating),
+    /// The last event.
+    End(End),
+}
+
+/// Rates a dataset. Set `stop` to true to end early: what is in flight is finished, nothing new is begun.
+pub fn rate(plan: Arc<Plan>, dataset: Dataset, stop: watch::Receiver<bool>) -> impl Stream<Item = Event> + Unpin {
+    let (events, inbox) = mpsc::channel(16);
+    tokio::spawn(Driver::new(plan, stop, events).run(dataset));
+    let batches = futures::stream::unfold(inbox, |mut inbox| async move {
+        let batch: Vec<Event> = inbox.recv().await?;
+        Some((futures::stream::iter(batch), inbox))
+    });
+    Box::pin(batches.flatten())
+}
+
+/// What the store cannot answer of a dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Forecast {
+    /// Rows looked at.
+    pub rows: u64,
+    /// Questions that would be asked.
+    pub questions: u64,
+    /// Their prompts' tokens.
+    pub tokens: u64,
+}
+
+/// Looks at a dataset without asking anything: how many questions the store cannot answer, until there are more
+/// than `enough`. Identical questions count once a batch.
+pub async fn forecast(plan: Arc<Plan>, dataset: Dataset, enough: u64) -> Result<Forecast, Error> {
+    let mut forecast = Forecast::default();
+    let Rater::Endpoint(asker) = &plan.rater else { return Ok(forecast) };
+    let mut batches = std::pin::pin!(prepared(Arc::clone(&plan), dataset));
+    while let Some(batch) = batches.next().await {
+        let batch = batch?;
+        forecast.rows += batch.len() as u64;
+        let mut window = Window::default();
+        let mut questions: Vec<HashMap<Digest, Question>> = plan.targets.iter().map(|_| HashMap::new()).collect();
+        for row in batch {
+            window.begin(row, |place, question| {
+                questions[place.target].insert(question.digest, question);
+            });
+        }
+        for (form, questions) in asker.forms.iter().zip(questions) {
+            let digests: Vec<Digest> = questions.keys().copied().collect();
+            let known = asker.store.find(&form.slot, &digests).await?;
+            for question in questions.values().filter(|question| !known.contains_key(&question.digest)) {
+                forecast.questions += 1;
+                forecast.tokens +=
+                    (chunk::count(&question.messages.system) + chunk::count(&question.messages.prompt)) as u64;
+            }
+        }
+        if forecast.questions > enough {
+            break;
+        }
+    }
+    Ok(forecast)
+}
+
+/// Batches of prepared rows, in order, a few of them at work.
+fn prepared(plan: Arc<Plan>, dataset: Dataset) -> impl Stream<Item = Result<Vec<Prepared>, Error>> {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    dataset
+        .batches()
+        .map(move |batch| {
+            let plan = Arc::clone(&plan);
+            async move {
+                let rows = batch?;
+                Ok(tokio::task::spawn_blocking(move || prepare::prepare(&plan, rows)).await?)
+            }
+        })
+        .buffered(threads)
+}
+
+/// Who waits for a question's answer: whoever asked first, and the twins.
+type Waiting = HashMap<(usize, Digest), Vec<Place>>;
+
+struct Driver {
+    plan: Arc<Plan>,
+    stop: watch::Receiver<bool>,
+    events: mpsc::Sender<Vec<Event>>,
+    window: Window,
+    waiting: Waiting,
+    /// Questions that the store does not know.
+    queue: VecDeque<(usize, Question)>,
+    asking: JoinSet<(usize, Digest, Result<Arc<Answer>, Unanswered>)>,
+    asked: u64,
+    progress: Progress,
+    ticked: Instant,
+    end: Option<End>,
+}
+
+impl Driver {
+    fn new(plan: Arc<Plan>, stop: watch::Receiver<bool>, events: mpsc::Sender<Vec<Event>>) -> Self {
+        Self {
+            plan,
+            stop,
+            events,
+            window: Window::default(),
+            waiting: HashMap::new(),
+            queue: VecDeque::new(),
+            asking: JoinSet::new(),
+            asked: 0,
+            progress: Progress::default(),
+            ticked: Instant::now(),
+            end: None,
+        }
+    }
+
+    async fn run(mut self, dataset: Dataset) {
+        let mut batches = std::pin::pin!(prepared(Arc::clone(&self.plan), dataset));
+        let mut lookups = FuturesUnordered::new();
+        let mut drawn = false;
+        let mut stop = self.stop.clone();
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            let draws = !drawn && self.end.is_none() && self.queue.len() < BATCH && self.window.has_room_for(BATCH);
+            if !draws && lookups.is_empty() && self.asking.is_empty() && (drawn || self.end.is_some()) {
+                break;
+            }
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop), if self.end.is_none() => self.stop_because(End::Interrupted),
+                Some(done) = self.asking.join_next() => self.settle(done),
+                Some(found) = lookups.next(), if !lookups.is_empty() => self.found(found),
+                batch = batches.next(), if draws => match batch {
+                    Some(Ok(rows)) => for lookup in self.begin(rows) { lookups.push(lookup) },
+                    Some(Err(error)) => self.stop_because(End::Failed(error)),
+                    None => drawn = true,
+                },
+                _ = tick.tick() => {}
+            }
+            self.dispatch();
+            if self.tell(false).await.is_err() {
+                // Nobody listens any more: what is in flight is finished, so that it is kept.
+                self.stop_because(End::Interrupted);
+            }
+        }
+        // Without a consumer there is nobody to tell.
+        let _ = self.tell(true).await;
+    }
+
+    /// Takes rows in; returns the look-ups of the questions that nobody waits for yet.
+    fn begin(&mut self, rows: Vec<Prepared>) -> Vec<impl Future<Output = Found> + use<>> {
+        let mut new: Vec<Vec<Question>> = self.plan.targets.iter().map(|_| Vec::new()).collect();
+        for row in rows {
+            self.window.begin(row, |place, question| {
+                let waiting = self.waiting.entry((place.target, question.digest)).or_default();
+                waiting.push(place);
+                if waiting.len() == 1 {
+                    new[place.target].push(question);
+                }
+            });
+        }
+        let plan = &self.plan;
+        new.into_iter()
+            .enumerate()
+            .filter(|(_, questions)| !questions.is_empty())
+            .map(|(target, questions)| look_up(Arc::clone(plan), target, questions))
+            .collect()
+    }
+
+    fn found(&mut self, found: Found) {
+        let known = match found.known {
+            Ok(known) => known,
+            Err(error) => return self.stop_because(End::Failed(error.into())),
+        };
+        for question in found.questions {
+            match known.get(&question.digest) {
+                Some(answer) => self.answer(found.target, question.digest, &Ok(Arc::clone(answer)), Source::Cache),
+                None if self.end.is_none() => self.queue.push_back((found.target, question)),
+                None => {}
+            }
+        }
+    }
+
+    /// Starts asking as far as the workers go: a few more than fit in flight, so that none waits for a commit.
+    fn dispatch(&mut self) {
+        let Rater::Endpoint(asker) = &self.plan.rater else { return };
+        let at_once = asker.meter.workers() + asker.meter.workers() / 2 + 1;
+        while self.end.is_none() && self.asking.len() < at_once {
+            let Some((target, question)) = self.queue.pop_front() else { return };
+            if self.plan.question_limit.is_some_and(|limit| self.asked >= limit) {
+                return self.stop_because(End::QuestionLimit);
+            }
+            self.asked += 1;
+            let (plan, stop) = (Arc::clone(&self.plan), self.stop.clone());
+            self.asking.spawn(async move {
+                let digest = question.digest;
+                let Rater::Endpoint(asker) = &plan.rater else { return (target, digest, Err(Unanswered::NotReached)) };
+                (target, digest, asker.ask(target, &question, stop).await)
+            });
+        }
+    }
+
+    fn settle(&mut self, done: Result<(usize, Digest, Result<Arc<Answer>, Unanswered>), tokio::task::JoinError>) {
+        match done {
+            Ok((target, digest, Ok(answer))) => self.answer(target, digest, &Ok(answer), Source::Asked),
+            Ok((target, digest, Err(Unanswered::Failed(failure)))) => {
+                self.answer(target, digest, &Err(failure), Source::Asked);
+            }
+            Ok((.., Err(Unanswered::NotReached))) => {}
+            Ok((.., Err(Unanswered::Stop(error)))) => self.stop_because(End::Failed(error)),
+            Err(error) => self.stop_because(End::Failed(error.into())),
+        }
+    }
+
+    fn answer(&mut self, target: usize, digest: Digest, outcome: &Result<Arc<Answer>, Failure>, source: Source) {
+        for (nth, place) in self.waiting.remove(&(target, digest)).into_iter().flatten().enumerate() {
+            let source = if source == Source::Asked && nth > 0 { Source::Twin } else { source };
+            self.window.answer(place, outcome.clone(), source);
+        }
+    }
+
+    fn stop_because(&mut self, end: End) {
+        self.queue.clear();
+        // The first reason is the one to tell; a failure outweighs a wish to stop.
+        if self.end.is_none() || matches!((&self.end, &end), (Some(End::Interrupted), End::Failed(_))) {
+            self.end = Some(end);
+        }
+    }
+
+    /// Hands over what is complete, and how far the run is.
+    async fn tell(&mut self, last: bool) -> Result<(), mpsc::error::SendError<Vec<Event>>> {
+        let mut ratings = Vec::new();
+        if last {
+            self.window.drain(&mut ratings);
+        } else {
+            self.window.finished(&mut ratings);
+        }
+        for rating in &ratings {
+            self.progress.done += 1;
+            match rating.fate() {
+                Fate::Cached | Fate::Duplicate => self.progress.cached += 1,
+                Fate::Failed(_) => self.progress.failed += 1,
+                Fate::Rated | Fate::Empty => {}
+            }
+        }
+        let ticks = last || self.ticked.elapsed() >= TICK;
+        let mut events: Vec<Event> = ratings.into_iter().map(Event::Rated).collect();
+        if ticks {
+            self.ticked = Instant::now();
+            self.progress.in_flight = self.asking.len() as u64;
+            if let Rater::Endpoint(asker) = &self.plan.rater {
+                self.progress.usage = Usage::default();
+                for form in &asker.forms {
+                    self.progress.usage.add(&form.spent());
+                }
+            }
+            events.push(Event::Progress(self.progress));
+        }
+        if last {
+            events.push(Event::End(self.end.take().unwrap_or(End::Finished)));
+        }
+        if events.is_empty() { Ok(()) } else { self.events.send(events).await }
+    }
+}
+
+/// What the store knows of a batch's questions.
+struct Found {
+    target: usize,
+    questions: Vec<Question>,
+    known: Result<HashMap<Digest, Arc<Answer>>, store::Error>,
+}
+
+async fn look_up(plan: Arc<Plan>, target: usize, questions: Vec<Question>) -> Found {
+    let digests: Vec<Digest> = questions.iter().map(|question| question.digest).collect();
+    let known = match &plan.rater {
+        Rater::Endpoint(asker) => asker.store.find(&asker.forms[target].slot, &digests).await,
+        Rater::Heuristic(_) => Ok(HashMap::new()),
+    };
+    Found { target, questions, known }
+}
+
+impl Plan {
+    /// Requests sent so far.
+    pub fn attempts(&self) -> u64 {
+        match &self.rater {
+            Rater::Endpoint(asker) => asker.pulse.attempts.load(Ordering::Relaxed),
+            Rater::Heuristic(_) => 0,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! From rows to questions: chunks, rendered prompts, digests; and the in-process rater, which needs no more.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{Plan, Rater};
+use crate::chunk;
+use crate::dataset::Row;
+use crate::heuristic;
+use crate::lens::Lens;
+use crate::rating::answer::{Answer, Provenance};
+use crate::rating::failure::{Failure, Reason};
+use crate::rating::question::Question;
+use crate::record::{self, Record};
+
+/// A row, ready to be asked through every target.
+pub(super) struct Prepared {
+    pub(super) record: Arc<Record>,
+    pub(super) targets: Vec<Ready>,
+    /// Bytes of text that the row holds in memory.
+    pub(super) bytes: usize,
+}
+
+/// What a row is through one target.
+pub(super) enum Ready {
+    /// Nothing to ask.
+    Unasked(Failure),
+    /// Its chunks.
+    Pieces(Vec<ReadyPiece>),
+}
+
+pub(super) struct ReadyPiece {
+    pub(super) bytes: Vec<Range<usize>>,
+    pub(super) step: Step,
+}
+
+pub(super) enum Step {
+    /// To be asked.
+    Ask(Question),
+    /// Computed already, or not possible.
+    Done(Result<Arc<Answer>, Failure>),
+}
+
+/// Prepares a batch of rows. Work for a processor: call it where it may block.
+pub(super) fn prepare(plan: &Plan, rows: Vec<Row>) -> Vec<Prepared> {
+    rows.into_iter().map(|row| prepare_row(plan, row)).collect()
+}
+
+fn prepare_row(plan: &Plan, row: Row) -> Prepared {
+    let record = match row {
+        Ok(record) => record,
+        Err(unreadable) => {
+            let failure = Failure::new(Reason::Unreadable, unreadable.detail);
+            let targets = plan.targets.iter().map(|_| Ready::Unasked(failure.clone())).collect();
+            let record =
+                Record { id: unreadable.id, row: unreadable.row, fields: Vec::new(), kept: Vec::new() };
+            return Prepared { record: Arc::new(record), targets, bytes: 0 };
+        }
+    };
+    let texts: Vec<_> = record.fields.iter().map(record::text).collect();
+    let mut bytes = texts.iter().map(|text| text.len()).sum();
+    let empty = texts.iter().position(|text| text.trim().is_empty());
+    let targets: Vec<Ready> = (0..plan.targets.len())
+        .map(|target| match empty {
+            Some(field) => {
+                let column = plan.columns.get(field).map_or("", String::as_str);
+                let missing = record.fields[field].is_null();
+                let how = if missing { "is missing or null" } else { "is empty" };
+                Ready::Unasked(Failure::new(Reason::Empty, format!("column `{column}` {how}")))
+            }
+            None => Ready::Pieces(pieces(plan, target, &texts)),
+        })
+        .collect();
+    for target in &targets {
+        if let Ready::Pieces(pieces) = target {
+            for piece in pieces {
+                if let Step::Ask(question) = &piece.step {
+                    bytes += question.messages.prompt.len();
+                }
+            }
+        }
+    }
+    Prepared { record: Arc::new(record), targets, bytes }
+}
+
+fn pieces(plan: &Plan, target: usize, texts: &[std::borrow::Cow<'_, str>]) -> Vec<ReadyPiece> {
+    let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+    let cuts: Vec<Vec<Range<usize>>> = match texts[..] {
+        [text] => chunk::cut(text, &plan.limits).into_iter().map(|range| vec![range]).collect(),
+        _ => vec![chunk::share(&texts, &plan.limits)],
+    };
+    let lens = &plan.targets[target].lens;
+    cuts.into_iter()
+        .map(|bytes| {
+            let seen: Vec<&str> = texts.iter().zip(&bytes).map(|(text, range)| &text[range.clone()]).collect();
+            let step = match &plan.rater {
+                Rater::Heuristic(kinds) => Step::Done(measure(kinds[target], lens, &seen)),
+                Rater::Endpoint(asker) => match lens.render(&seen) {
+                    Ok(messages) => Step::Ask(asker.forms[target].question.question(messages)),
+                    Err(error) => Step::Done(Err(Failure::new(Reason::Template, error.to_string()))),
+                },
+            };
+            ReadyPiece { bytes, step }
+        })
+        .collect()
+}
+
+fn measure(kind: heuristic::Kind, lens: &Lens, texts: &[&str]) -> Result<Arc<Answer>, Failure> {
+    match heuristic::rate(kind, texts, lens.scale.low..=lens.scale.high) {
+        Ok(measured) => Ok(Arc::new(Answer {
+            scores: vec![measured.overall],
+            rationales: vec![measured.rationale],
+            provenance: Provenance::default(),
+        })),
+        Err(error) => Err(Failure::new(Reason::NotMeasurable, error.to_string())),
+    }
+}

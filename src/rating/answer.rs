@@ -1,0 +1,62 @@
+//! What came back, validated.
+
+/// A validated answer to one question, with where it came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// One score per name of the run's target, in its order.
+    pub scores: Vec<f64>,
+    /// The lens's rationale fields, in its order; an in-process rater gives one.
+    pub rationales: Vec<String>,
+    /// What is known of the request that answered.
+    pub provenance: Provenance,
+}
+
+/// What is known of the requests behind an answer. In-process raters leave it empty.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Provenance {
+    /// The model that the server says answered.
+    pub model_reported: Option<String>,
+    /// Why generation ended, in the server's word.
+    pub finish_reason: Option<String>,
+    /// Tokens and money, over all attempts for the question that were billed.
+    pub usage: Usage,
+    /// Wall time of the attempt that answered, in milliseconds.
+    pub latency_ms: u32,
+    /// Attempts made, the last one included.
+    pub attempts: u32,
+    /// When the answer came, in milliseconds since 1970.
+    pub answered_at: i64,
+}
+
+/// Tokens and money of one or several replies. What a server does not tell is unknown, not zero.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Usage {
+    /// Tokens of the prompt, cached ones included.
+    pub input: u64,
+    /// Those of `input` that the server had cached.
+    pub cached_input: u64,
+    /// Tokens generated, reasoning included.
+    pub output: u64,
+    /// US dollars; `None` where the model's price is unknown or a server gave no usage.
+    pub cost: Option<f64>,
+}
+
+impl Default for Usage {
+    /// Nothing used, which costs nothing.
+    fn default() -> Self {
+        Self { input: 0, cached_input: 0, output: 0, cost: Some(0.0) }
+    }
+}
+
+impl Usage {
+    /// A reply that was billed, by a server that did not say what for.
+    pub const UNKNOWN: Self = Self { input: 0, cached_input: 0, output: 0, cost: None };
+
+    /// Adds what another reply used; the cost is known only while every part is.
+    pub fn add(&mut self, other: &Self) {
+        self.input += other.input;
+        self.cached_input += other.cached_input;
+        self.output += other.output;
+        self.cost = self.cost.zip(other.cost).map(|(a, b)| a + b);
+    }
+}

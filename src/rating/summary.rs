@@ -1,0 +1,95 @@
+//! What many ratings say about a dataset, with its uncertainty.
+
+use crate::lens::Verdict;
+use crate::stats::{Interval, Mean, proportion};
+
+use super::answer::Usage;
+use super::ledger::Ledger;
+use super::{Fate, Rating, Target};
+
+/// The four verdicts in the order of every table.
+pub const VERDICTS: [Verdict; 4] = [Verdict::Poor, Verdict::Low, Verdict::Medium, Verdict::Good];
+
+/// What the sample says about the whole dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inference {
+    /// A uniform sample without replacement of this many rows: intervals hold for all of them.
+    Population(u64),
+    /// The head of the dataset: it says nothing of the rest, so there are no intervals.
+    Head,
+}
+
+/// One row of the tables: a dataset through one lens.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// The dataset's name, as the user wrote it.
+    pub dataset: String,
+    /// The lens's name.
+    pub lens: String,
+    /// Who answered.
+    pub model: String,
+    /// `--version`.
+    pub version: u32,
+    /// Where every row went.
+    pub ledger: Ledger,
+    /// Each score's name and mean over the rated rows.
+    pub scores: Vec<(String, Mean)>,
+    /// Rated rows by verdict, in the order of [`VERDICTS`]; `None` where the lens has no cuts.
+    pub verdicts: Option<[u64; 4]>,
+    /// Tokens and money of everything asked in this run, failures included.
+    pub usage: Usage,
+    /// What may be said of the rows that were not sampled.
+    pub inference: Inference,
+}
+
+impl Summary {
+    /// An empty summary of `rows` rows.
+    pub fn new(dataset: &str, target: &Target, rows: u64, inference: Inference) -> Self {
+        Self {
+            dataset: dataset.to_owned(),
+            lens: target.lens.name.clone(),
+            model: target.model.clone(),
+            version: target.version,
+            ledger: Ledger { rows, ..Ledger::default() },
+            scores: target.scores.iter().map(|name| (name.clone(), Mean::default())).collect(),
+            verdicts: target.lens.cuts.is_some().then_some([0; 4]),
+            usage: Usage::default(),
+            inference,
+        }
+    }
+
+    /// Counts one rating of `target`.
+    pub fn add(&mut self, rating: &Rating, target: &Target) {
+        let fate = rating.fate();
+        self.ledger.add(fate);
+        let Some(scores) = rating.scores() else { return };
+        for ((_, mean), score) in self.scores.iter_mut().zip(&scores) {
+            mean.push(*score);
+        }
+        if let (Some(counts), Some(verdict)) = (&mut self.verdicts, target.verdict(&scores)) {
+            for (count, _) in counts.iter_mut().zip(VERDICTS).filter(|(_, each)| *each == verdict) {
+                *count += 1;
+            }
+        }
+        debug_assert!(fate != Fate::Empty, "an empty row has no scores");
+    }
+
+    /// The 95 % interval of a score's mean over the whole dataset.
+    pub fn mean_interval(&self, mean: &Mean) -> Option<Interval> {
+        match self.inference {
+            Inference::Population(rows) => mean.interval(Some(rows)),
+            Inference::Head => None,
+        }
+    }
+
+    /// A verdict's share of the rated rows, and its 95 % interval over the whole dataset.
+    pub fn share(&self, count: u64) -> (Option<f64>, Option<Interval>) {
+        let rated = self.ledger.answered();
+        let share = (rated > 0).then(|| count as f64 / rated as f64);
+        let interval = match self.inference {
+            Inference::Population(rows) => proportion(count, rated, Some(rows)),
+            Inference::Head => None,
+        };
+        (share, interval)
+    }
+}

@@ -1,0 +1,82 @@
+//! Looking answers up, many at a time.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{Error, Store};
+use crate::rating::answer::{Answer, Provenance, Usage};
+use crate::rating::question::Digest;
+
+/// Digests looked up in one statement. The statement always has as many places, so that SQLite prepares it once.
+const BATCH: usize = 256;
+
+static FIND: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT input, scores, rationales, model_reported, finish_reason, tokens_in, tokens_cached, tokens_out, cost, \
+         latency_ms, attempts, answered_at FROM answers \
+         WHERE lens = ? AND model = ? AND version = ? AND sample = ? AND input IN (?{})",
+        ",?".repeat(BATCH - 1)
+    )
+});
+
+/// The part of the cache key that all questions of a run's target share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// The lens's name.
+    pub lens: String,
+    /// Who really answers.
+    pub model: String,
+    /// `--version`.
+    pub version: u32,
+    /// The sample's index, where a question is asked several times.
+    pub sample: u32,
+}
+
+impl Store {
+    /// The stored answers among `inputs`.
+    pub async fn find(&self, slot: &Slot, inputs: &[Digest]) -> Result<HashMap<Digest, Arc<Answer>>, Error> {
+        let mut found = HashMap::with_capacity(inputs.len());
+        for batch in inputs.chunks(BATCH) {
+            let mut query = sqlx::query(AssertSqlSafe(FIND.as_str()))
+                .bind(&slot.lens)
+                .bind(&slot.model)
+                .bind(slot.version)
+                .bind(slot.sample);
+            // What a short batch leaves over repeats its last digest, which SQLite drops from the list.
+            for place in 0..BATCH {
+                query = query.bind(&batch[place.min(batch.len() - 1)].0[..]);
+            }
+            for row in query.fetch_all(&self.read).await? {
+                let (input, answer) = read(&row)?;
+                found.insert(input, Arc::new(answer));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<(Digest, Answer), Error> {
+    let broken = |what: &str| Error::Statement {
+        reason: format!("a stored answer has unreadable {what}"),
+        advice: "the database is damaged or was edited: restore it, or set DATABASE_URL to another file",
+    };
+    let count = |column: usize| -> Result<u64, Error> { Ok(row.try_get::<i64, _>(column)?.try_into().unwrap_or(0)) };
+    let small = |column: usize| -> Result<u32, Error> { Ok(row.try_get::<i64, _>(column)?.try_into().unwrap_or(0)) };
+    let input: &[u8] = row.try_get(0)?;
+    let answer = Answer {
+        scores: serde_json::from_str(row.try_get(1)?).map_err(|_| broken("scores"))?,
+        rationales: serde_json::from_str(row.try_get(2)?).map_err(|_| broken("rationales"))?,
+        provenance: Provenance {
+            model_reported: row.try_get(3)?,
+            finish_reason: row.try_get(4)?,
+            usage: Usage { input: count(5)?, cached_input: count(6)?, output: count(7)?, cost: row.try_get(8)? },
+            latency_ms: small(9)?,
+            attempts: small(10)?,
+            answered_at: row.try_get(11)?,
+        },
+    };
+    Ok((Digest(input.try_into().map_err(|_| broken("key"))?), answer))
+}

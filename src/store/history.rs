@@ -1,0 +1,194 @@
+//! What the store holds besides answers: runs, resolutions; and what it tells about itself.
+
+use sqlx::Row;
+
+use super::{Error, Slot, Store, now};
+use crate::rating::question::Digest;
+use crate::rating::run::Meaning;
+
+/// The answers of one lens, model and version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    /// The lens's name.
+    pub lens: String,
+    /// Who answered.
+    pub model: String,
+    /// `--version`.
+    pub version: u32,
+    /// Answers.
+    pub answers: u64,
+    /// Texts of the lens that they were asked with.
+    pub texts: u64,
+    /// US dollars, of the answers whose price was known.
+    pub cost: f64,
+    /// When the last of them came, in milliseconds since 1970.
+    pub last: i64,
+}
+
+/// What the store holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stats {
+    /// Answers by lens, model and version.
+    pub groups: Vec<Group>,
+    /// Failed attempts kept as history.
+    pub attempts: u64,
+    /// Runs.
+    pub runs: u64,
+    /// Size of the database and its log, in bytes.
+    pub bytes: u64,
+}
+
+/// Which answers to remove; every condition that is set must hold.
+#[derive(Debug, Clone, Default)]
+pub struct Prune {
+    /// Of this lens.
+    pub lens: Option<String>,
+    /// Of this model.
+    pub model: Option<String>,
+    /// Of this `--version`.
+    pub version: Option<u32>,
+    /// Answered before this time, in milliseconds since 1970.
+    pub before: Option<i64>,
+}
+
+impl Store {
+    /// What the store holds.
+    pub async fn stats(&self) -> Result<Stats, Error> {
+        let rows = sqlx::query(
+            "SELECT lens, model, version, count(*), count(DISTINCT text), total(cost), max(answered_at) \
+             FROM answers GROUP BY lens, model, version ORDER BY lens, model, version",
+        )
+        .fetch_all(&self.read)
+        .await?;
+        let mut groups = Vec::with_capacity(rows.len());
+        for row in rows {
+            groups.push(Group {
+                lens: row.try_get(0)?,
+                model: row.try_get(1)?,
+                version: row.try_get(2)?,
+                answers: row.try_get::<i64, _>(3)?.try_into().unwrap_or(0),
+                texts: row.try_get::<i64, _>(4)?.try_into().unwrap_or(0),
+                cost: row.try_get(5)?,
+                last: row.try_get(6)?,
+            });
+        }
+        let attempts: i64 = sqlx::query_scalar("SELECT count(*) FROM attempts").fetch_one(&self.read).await?;
+        let runs: i64 = sqlx::query_scalar("SELECT count(*) FROM runs").fetch_one(&self.read).await?;
+        let size = |suffix: &str| {
+            let mut path = self.path.clone().into_os_string();
+            path.push(suffix);
+            std::fs::metadata(path).map_or(0, |file| file.len())
+        };
+        Ok(Stats {
+            groups,
+            attempts: attempts.try_into().unwrap_or(0),
+            runs: runs.try_into().unwrap_or(0),
+            bytes: size("") + size("-wal"),
+        })
+    }
+
+    /// Counts the answers that [`Store::prune`] would remove.
+    pub async fn count(&self, prune: &Prune) -> Result<u64, Error> {
+        let count: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM answers WHERE (?1 IS NULL OR lens = ?1) AND (?2 IS NULL OR model = ?2) \
+             AND (?3 IS NULL OR version = ?3) AND (?4 IS NULL OR answered_at < ?4)",
+        )
+        .bind(&prune.lens)
+        .bind(&prune.model)
+        .bind(prune.version)
+        .bind(prune.before)
+        .fetch_one(&self.read)
+        .await?;
+        Ok(count.try_into().unwrap_or(0))
+    }
+
+    /// Removes answers and the failed attempts of the same description, and gives the space back to the disk.
+    /// Returns how many answers went.
+    pub async fn prune(&self, prune: &Prune) -> Result<u64, Error> {
+        let removed = sqlx::query(
+            "DELETE FROM answers WHERE (?1 IS NULL OR lens = ?1) AND (?2 IS NULL OR model = ?2) \
+             AND (?3 IS NULL OR version = ?3) AND (?4 IS NULL OR answered_at < ?4)",
+        )
+        .bind(&prune.lens)
+        .bind(&prune.model)
+        .bind(prune.version)
+        .bind(prune.before)
+        .execute(&self.read)
+        .await?
+        .rows_affected();
+        sqlx::query(
+            "DELETE FROM attempts WHERE (?1 IS NULL OR lens = ?1) AND (?2 IS NULL OR model = ?2) \
+             AND (?3 IS NULL OR version = ?3) AND (?4 IS NULL OR attempted_at < ?4)",
+        )
+        .bind(&prune.lens)
+        .bind(&prune.model)
+        .bind(prune.version)
+        .bind(prune.before)
+        .execute(&self.read)
+        .await?;
+        sqlx::query("DELETE FROM texts WHERE id NOT IN (SELECT text FROM answers)").execute(&self.read).await?;
+        sqlx::query("VACUUM").execute(&self.read).await?;
+        Ok(removed)
+    }
+
+    /// How many other texts of the lens have answers in this slot.
+    pub async fn other_texts(&self, slot: &Slot, lens_digest: Digest) -> Result<u64, Error> {
+        let count: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM texts WHERE lens = ? AND model = ? AND version = ? AND digest <> ?",
+        )
+        .bind(&slot.lens)
+        .bind(&slot.model)
+        .bind(slot.version)
+        .bind(&lens_digest.0[..])
+        .fetch_one(&self.read)
+        .await?;
+        Ok(count.try_into().unwrap_or(0))
+    }
+
+    /// Notes that a run begins; returns its id.
+    pub async fn begin(&self, meaning: &Meaning) -> Result<i64, Error> {
+        let meaning_json = serde_json::to_string(meaning).unwrap_or_default();
+        let done = sqlx::query("INSERT INTO runs (digest, meaning, started_at) VALUES (?, ?, ?)")
+            .bind(&meaning.digest().0[..])
+            .bind(meaning_json)
+            .bind(now())
+            .execute(&self.read)
+            .await?;
+        Ok(done.last_insert_rowid())
+    }
+
+    /// Notes how a run ended.
+    pub async fn finish(&self, run: i64, outcome: &serde_json::Value) -> Result<(), Error> {
+        sqlx::query("UPDATE runs SET finished_at = ?, outcome = ? WHERE id = ?")
+            .bind(now())
+            .bind(outcome.to_string())
+            .bind(run)
+            .execute(&self.read)
+            .await?;
+        Ok(())
+    }
+
+    /// Remembers who answers under `name` at a base URL.
+    pub async fn remember_model(&self, name: &str, url: Digest, model: &str) -> Result<(), Error> {
+        sqlx::query(
+            "INSERT INTO resolutions (name, url, model, resolved_at) VALUES (?, ?, ?, ?) \
+             ON CONFLICT DO UPDATE SET model = excluded.model, resolved_at = excluded.resolved_at",
+        )
+        .bind(name)
+        .bind(&url.0[..])
+        .bind(model)
+        .bind(now())
+        .execute(&self.read)
+        .await?;
+        Ok(())
+    }
+
+    /// Who answered last under `name` at a base URL.
+    pub async fn remembered_model(&self, name: &str, url: Digest) -> Result<Option<String>, Error> {
+        Ok(sqlx::query_scalar("SELECT model FROM resolutions WHERE name = ? AND url = ?")
+            .bind(name)
+            .bind(&url.0[..])
+            .fetch_optional(&self.read)
+            .await?)
+    }
+}

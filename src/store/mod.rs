@@ -1,0 +1,244 @@
+//! Answers and runs in SQLite: asked in batches, written in groups, acknowledged after the commit.
+//!
+//! One connection writes, a few read. SQLite's cost through sqlx is the hop to its worker thread, so everything goes
+//! there in batches.
+
+mod answers;
+mod history;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, SqliteConnection, SqlitePool};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+pub use answers::Slot;
+pub use history::{Group, Prune, Stats};
+pub use writer::{Attempt, NewAnswer};
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// How long a connection waits for another process that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What can go wrong with the store. All of it stops a run; what was committed stays.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The URL names no SQLite file.
+    #[error("DATABASE_URL `{0}` is not a SQLite database: give `sqlite:PATH` or a path")]
+    Url(String),
+    /// The folder of the file cannot be made.
+    #[error("cannot create the folder of the database {path}: {source}; set DATABASE_URL to a place that can be written")]
+    Folder {
+        /// The database.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The file cannot be opened or written.
+    #[error("cannot use the database {path}: {reason}; {advice}")]
+    Open {
+        /// The database.
+        path: PathBuf,
+        /// SQLite's words.
+        reason: String,
+        /// What to change.
+        advice: &'static str,
+    },
+    /// A newer program wrote the database.
+    #[error("the database {path} was written by a newer version of classified (schema {version}): update this program, or set DATABASE_URL to another file")]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// The migration that this program does not know.
+        version: i64,
+    },
+    /// A statement failed.
+    #[error("the database failed: {reason}; {advice}; what was committed is kept, and the same command continues from it")]
+    Statement {
+        /// SQLite's words.
+        reason: String,
+        /// What to change.
+        advice: &'static str,
+    },
+    /// The writer ended before it answered.
+    #[error("the database's writer has stopped")]
+    WriterGone,
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Statement { advice: advice(&error), reason: error.to_string() }
+    }
+}
+
+/// How the database survives a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Journal {
+    /// Write-ahead log.
+    Wal,
+    /// Rollback journal: the file system (a network one, mostly) cannot do WAL.
+    Rollback,
+}
+
+/// The open store.
+#[derive(Debug)]
+pub struct Store {
+    read: SqlitePool,
+    writes: mpsc::Sender<writer::Write>,
+    writer: JoinHandle<()>,
+    /// The database file.
+    pub path: PathBuf,
+    /// How it survives a crash.
+    pub journal: Journal,
+}
+
+impl Store {
+    /// Opens the database that `url` names (`sqlite:PATH`, `sqlite://PATH` or a path), creates it if it is missing,
+    /// and brings its tables up to date.
+    pub async fn open(url: &str) -> Result<Self, Error> {
+        let path = path_of(url)?;
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|source| Error::Folder { path: path.clone(), source })?;
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .synchronous(SqliteSynchronous::Normal)
+            .pragma("cache_size", "-65536");
+
+        let opened = |error: sqlx::Error| Error::Open {
+            path: path.clone(),
+            advice: advice(&error),
+            reason: error.to_string(),
+        };
+        let (mut connection, journal) = connect(&options).await.map_err(opened)?;
+        migrate(&mut connection, &path).await?;
+        let read = SqlitePoolOptions::new().max_connections(4).connect_with(options).await.map_err(opened)?;
+
+        let (writes, inbox) = mpsc::channel(4096);
+        let writer = tokio::spawn(writer::run(connection, inbox));
+        Ok(Self { read, writes, writer, path, journal })
+    }
+
+    /// Waits until everything handed over is written, and closes the file.
+    pub async fn close(self: Arc<Self>) {
+        // The last owner closes; another one still writing keeps the writer alive.
+        let Ok(store) = Arc::try_unwrap(self).map_err(drop) else { return };
+        drop(store.writes);
+        // The writer's own errors were answered to whoever wrote.
+        let _ = store.writer.await;
+        store.read.close().await;
+    }
+}
+
+/// A connection with the write-ahead log where it can be had, else with a rollback journal.
+///
+/// Two processes that open a new file at once may find it locked while one of them switches the journal; SQLite does
+/// not wait for that lock, so we do.
+async fn connect(options: &SqliteConnectOptions) -> Result<(SqliteConnection, Journal), sqlx::Error> {
+    let mut last = None;
+    for attempt in 0..20_u64 {
+        match SqliteConnection::connect_with(options).await {
+            Ok(mut connection) => {
+                let mode: Result<String, _> =
+                    sqlx::query_scalar("PRAGMA journal_mode = WAL").fetch_one(&mut connection).await;
+                match mode {
+                    Ok(mode) if mode == "wal" => return Ok((connection, Journal::Wal)),
+                    Ok(_) => break,
+                    Err(error) if is_busy(&error) => last = Some(error),
+                    Err(_) => break,
+                }
+            }
+            Err(error) if is_busy(&error) => last = Some(error),
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(Duration::from_millis(10 * (attempt + 1))).await;
+    }
+    if let Some(error) = last {
+        return Err(error);
+    }
+    let rollback = options.clone().journal_mode(SqliteJournalMode::Delete);
+    Ok((SqliteConnection::connect_with(&rollback).await?, Journal::Rollback))
+}
+
+/// Applies what is missing. sqlx takes no lock on SQLite: of two processes that do it at once one fails, finds the
+/// work done, and goes on.
+async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
+    for _ in 0..2 {
+        if MIGRATIONS.run(&mut *connection).await.is_ok() {
+            return Ok(());
+        }
+    }
+    MIGRATIONS.run(&mut *connection).await.map_err(|error| match error {
+        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
+            Error::Newer { path: path.to_owned(), version }
+        }
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => {
+            Error::Open { path: path.to_owned(), advice: advice(&source), reason: source.to_string() }
+        }
+        other => Error::Open {
+            path: path.to_owned(),
+            reason: other.to_string(),
+            advice: "it may belong to another program: set DATABASE_URL to another file",
+        },
+    })
+}
+
+/// The file that a URL names.
+fn path_of(url: &str) -> Result<PathBuf, Error> {
+    let path = match url.split_once(':') {
+        Some(("sqlite", rest)) => rest.strip_prefix("//").unwrap_or(rest),
+        Some((scheme, rest)) if rest.starts_with("//") && scheme.len() > 1 => {
+            // The rest of the URL may hold a password.
+            return Err(Error::Url(format!("{scheme}://…")));
+        }
+        _ => url,
+    };
+    if path.is_empty() || path.starts_with(":memory:") {
+        return Err(Error::Url(url.to_owned()));
+    }
+    PathBuf::from_str(path).map_err(|_| Error::Url(url.to_owned()))
+}
+
+/// SQLite's primary result code (<https://sqlite.org/rescode.html>): the low byte of the extended one.
+fn code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?;
+    code.parse::<u32>().ok().map(|code| code & 0xff)
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(5 | 6))
+}
+
+fn advice(error: &sqlx::Error) -> &'static str {
+    match code(error) {
+        Some(5 | 6) => "another process has held its lock for half a minute: wait for it, or end it",
+        Some(8 | 3) => "it cannot be written: change its permissions, or set DATABASE_URL to a file that can be",
+        Some(13) => "the disk is full: make room",
+        Some(11 | 26) => "it is damaged or not a SQLite file: restore it, or set DATABASE_URL to another file",
+        Some(14) => "check that its folder exists and can be written, or set DATABASE_URL to another file",
+        _ => "check the file and its disk, or set DATABASE_URL to another file",
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Unsigned to SQLite's integers; beyond 2^63 there is nothing to count.
+fn integer(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
