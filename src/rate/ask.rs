@@ -24,11 +24,11 @@ const HOPELESS: u32 = 8;
 #[derive(Debug)]
 pub struct Asker {
     /// Who answers.
-    pub endpoint: Endpoint,
+    pub endpoint: Arc<Endpoint>,
     /// Where answers are kept.
     pub store: Arc<Store>,
     /// Who says when.
-    pub meter: Meter,
+    pub meter: Arc<Meter>,
     /// How patiently.
     pub policy: Policy,
     /// One per target of the run.

@@ -34,6 +34,8 @@ pub struct Summary {
     pub ledger: Ledger,
     /// Each score's name and mean over the rated rows.
     pub scores: Vec<(String, Mean)>,
+    /// Index of the overall score.
+    pub overall: usize,
     /// Rated rows by verdict, in the order of [`VERDICTS`]; `None` where the lens has no cuts.
     pub verdicts: Option<[u64; 4]>,
     /// Tokens and money of everything asked in this run, failures included.
@@ -52,6 +54,7 @@ impl Summary {
             version: target.version,
             ledger: Ledger { rows, ..Ledger::default() },
             scores: target.scores.iter().map(|name| (name.clone(), Mean::default())).collect(),
+            overall: target.overall,
             verdicts: target.lens.cuts.is_some().then_some([0; 4]),
             usage: Usage::default(),
             inference,

@@ -1,0 +1,79 @@
+//! The desk: flags, settings, exit codes; one file per command.
+
+mod cache;
+pub mod exit;
+mod lens;
+mod rater;
+pub mod settings;
+mod show_settings;
+mod signals;
+mod summary;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::console::{Console, Format, Verbosity};
+use exit::Exit;
+
+/// Rate the rows of datasets with lenses: know how good a dataset is, how sure that is, and what it cost
+#[derive(Debug, Parser)]
+#[command(name = "classified", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Summary(Box<summary::SummaryArgs>),
+    #[command(subcommand)]
+    Lens(lens::LensCommand),
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
+    Settings(Box<show_settings::SettingsArgs>),
+}
+
+/// The clap command, for documentation and tests.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the program; returns its exit code.
+pub fn main() -> Exit {
+    match start() {
+        Ok(exit) => exit,
+        Err(error) => {
+            plain_console().error(&format!("{error:#}"));
+            Exit::of(&error)
+        }
+    }
+}
+
+/// The console of commands without flags for it.
+fn plain_console() -> Console {
+    Console { format: Format::Table, verbosity: Verbosity::Normal }
+}
+
+fn start() -> anyhow::Result<Exit> {
+    let loaded = settings::load_file()?;
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version are not errors; clap knows which goes where. A closed pipe is the reader's choice.
+            let _ = error.print();
+            return Ok(if error.use_stderr() { Exit::Usage } else { Exit::Done });
+        }
+    };
+    let cli = Cli::from_arg_matches(&matches)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Summary(args) => summary::run(*args).await,
+            Command::Lens(command) => lens::run(command),
+            Command::Cache(command) => cache::run(command).await,
+            Command::Settings(args) => show_settings::run(&args, &matches, &loaded),
+        }
+    });
+    // A second Ctrl-C must not wait for a file that is being read.
+    runtime.shutdown_background();
+    result
+}

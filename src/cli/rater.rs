@@ -1,0 +1,285 @@
+//! From settings to raters: opens the lenses, the endpoint and the store, and plans runs over datasets.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+
+use super::exit::usage;
+use super::settings::{LensArgs, RaterArgs, StoreArgs};
+use crate::console::Console;
+use crate::endpoint::{self, Endpoint, Listing};
+use crate::lens::{self, Lens};
+use crate::meter::Meter;
+use crate::rate::ask::{Asker, Pulse, TargetForm};
+use crate::rate::retry::Policy;
+use crate::rate::{Plan, Rater};
+use crate::rating::Target;
+use crate::rating::answer::Usage;
+use crate::rating::question::{self, Digest, Sampling};
+use crate::rating::run::Meaning;
+use crate::rating::summary::Summary;
+use crate::store::{Journal, Slot, Store};
+use crate::{chunk, heuristic, model, report};
+
+/// The model's name that stands for the built-in heuristic.
+pub const HEURISTIC: &str = "heuristic";
+
+/// Who rates, ready for runs over datasets.
+#[derive(Debug)]
+pub enum Raters {
+    /// In-process.
+    Heuristic(Vec<heuristic::Kind>),
+    /// A chat endpoint and the store of its answers.
+    Endpoint(Box<Hosted>),
+}
+
+/// A chat endpoint and what belongs to it.
+#[derive(Debug)]
+pub struct Hosted {
+    endpoint: Arc<Endpoint>,
+    meter: Arc<Meter>,
+    store: Arc<Store>,
+    sampling: Sampling,
+    /// Who really answers.
+    model: String,
+}
+
+/// Opens the lenses of a command. Each must read as many fields as columns are given.
+pub fn open_lenses(names: &[String], args: &LensArgs, columns: &[String]) -> anyhow::Result<Vec<Arc<Lens>>> {
+    if names.is_empty() || columns.is_empty() {
+        return Err(usage("give at least one column and one lens, such as: markdown textbook_quality"));
+    }
+    let mut lenses: Vec<Arc<Lens>> = Vec::new();
+    for name in names {
+        if lenses.iter().any(|lens| lens.name == *name) {
+            continue;
+        }
+        let lens = lens::open(name, std::slice::from_ref(&args.lens_dir))?;
+        if lens.fields.len() != columns.len() {
+            return Err(usage(format!(
+                "lens {name} reads {} ({}), but {} given ({}): name one column for each, in this order",
+                count(lens.fields.len(), "field"),
+                lens.fields.join(", "),
+                if columns.len() == 1 { "1 column is".to_owned() } else { format!("{} columns are", columns.len()) },
+                columns.join(", "),
+            )));
+        }
+        lenses.push(Arc::new(lens));
+    }
+    Ok(lenses)
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+impl Raters {
+    /// Whoever `--model` names.
+    pub async fn open(
+        args: &RaterArgs,
+        store: &StoreArgs,
+        lenses: &[Arc<Lens>],
+        console: &Console,
+    ) -> anyhow::Result<Self> {
+        for lens in lenses {
+            for warning in &lens.warnings {
+                console.warn(&format!("lens {}: {warning}", lens.name));
+            }
+        }
+        if args.model == HEURISTIC {
+            let kinds = lenses.iter().map(|lens| kind(lens)).collect::<anyhow::Result<_>>()?;
+            console.note(heuristic::DISCLAIMER);
+            return Ok(Self::Heuristic(kinds));
+        }
+        if std::path::Path::new(&args.model).extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) {
+            return Err(usage(format!(
+                "this version does not start llama-server itself: start `llama-server -m {}` and set OPENAI_BASE_URL to its address",
+                args.model
+            )));
+        }
+        let endpoint = Endpoint::new(args.endpoint()?)?;
+        let store = Store::open(&store.url()?).await?;
+        console.note(&format!("ratings are kept in {}", store.path.display()));
+        if store.journal == Journal::Rollback {
+            console.note("its file system cannot do write-ahead logging: it uses a rollback journal, which is slower");
+        }
+        let model = resolve(&endpoint, &store, console).await?;
+        if let Some(date) = model::find(&model).and_then(|known| known.shutdown.as_deref()) {
+            console.warn(&format!("the vendor's date for switching {model} off is {date} (as of {})", model::AS_OF));
+        }
+        Ok(Self::Endpoint(Box::new(Hosted {
+            endpoint: Arc::new(endpoint),
+            meter: Arc::new(Meter::new(args.limits())),
+            store: Arc::new(store),
+            sampling: args.sampling()?,
+            model,
+        })))
+    }
+
+    /// Who answers, as the cache key has it.
+    pub fn model(&self) -> &str {
+        match self {
+            Self::Heuristic(_) => HEURISTIC,
+            Self::Endpoint(hosted) => &hosted.model,
+        }
+    }
+
+    /// Whether somebody else may send a bill.
+    pub fn bills(&self) -> bool {
+        match self {
+            Self::Heuristic(_) => false,
+            Self::Endpoint(hosted) => !hosted.endpoint.is_local(),
+        }
+    }
+
+    /// A run over one dataset.
+    pub fn plan(&self, lenses: &[Arc<Lens>], columns: &[String], cuts: Cuts) -> anyhow::Result<Plan> {
+        let targets = lenses
+            .iter()
+            .map(|lens| {
+                let (scores, overall) = match self {
+                    Self::Heuristic(_) => (vec![lens.scores[lens.overall].clone()], 0),
+                    Self::Endpoint(_) => (lens.scores.clone(), lens.overall),
+                };
+                let (lens, model) = (Arc::clone(lens), self.model().to_owned());
+                Target { lens, scores, overall, model, version: cuts.version }
+            })
+            .collect();
+        let rater = match self {
+            Self::Heuristic(kinds) => Rater::Heuristic(kinds.clone()),
+            Self::Endpoint(hosted) => Rater::Endpoint(Box::new(hosted.asker(lenses, cuts.version)?)),
+        };
+        Ok(Plan { targets, columns: columns.to_vec(), rater, limits: cuts.limits, question_limit: None })
+    }
+
+    /// Says which lenses have ratings under an earlier text, which no longer count.
+    pub async fn tell_of_older_texts(&self, lenses: &[Arc<Lens>], version: u32, console: &Console) -> anyhow::Result<()> {
+        let Self::Endpoint(hosted) = self else { return Ok(()) };
+        for lens in lenses {
+            let others = hosted.store.other_texts(&hosted.slot(lens, version), lens_digest(lens)).await?;
+            if others > 0 {
+                console.note(&format!(
+                    "lens {}: the store has ratings by {} under {} of this lens; they are not used",
+                    lens.name,
+                    hosted.model,
+                    count(usize::try_from(others).unwrap_or(usize::MAX), "other text")
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the store is written.
+    pub async fn close(self) {
+        if let Self::Endpoint(hosted) = self {
+            hosted.store.close().await;
+        }
+    }
+}
+
+/// How texts are cut, and under which version the ratings are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Cuts {
+    /// How texts are cut.
+    pub limits: chunk::Limits,
+    /// `--version`.
+    pub version: u32,
+}
+
+impl Hosted {
+    fn slot(&self, lens: &Lens, version: u32) -> Slot {
+        Slot { lens: lens.name.clone(), model: self.model.clone(), version, sample: 0 }
+    }
+
+    fn asker(&self, lenses: &[Arc<Lens>], version: u32) -> anyhow::Result<Asker> {
+        let forms = lenses
+            .iter()
+            .map(|lens| {
+                Ok(TargetForm {
+                    lens: Arc::clone(lens),
+                    slot: Arc::new(self.slot(lens, version)),
+                    lens_digest: lens_digest(lens),
+                    question: question::Form::new(&lens.function, &self.sampling),
+                    wire: endpoint::Form::new(&lens.function, &self.endpoint.options)?,
+                    spent: Mutex::new(Usage::default()),
+                })
+            })
+            .collect::<Result<_, endpoint::Error>>();
+        Ok(Asker {
+            endpoint: Arc::clone(&self.endpoint),
+            store: Arc::clone(&self.store),
+            meter: Arc::clone(&self.meter),
+            policy: Policy::default(),
+            forms: forms.map_err(|error| usage(error.to_string()))?,
+            pulse: Pulse::default(),
+        })
+    }
+}
+
+/// Who really answers under the name that was asked for; remembered for runs that cannot reach the endpoint.
+async fn resolve(endpoint: &Endpoint, store: &Store, console: &Console) -> anyhow::Result<String> {
+    let (name, url) = (&endpoint.options.model, endpoint.url_digest());
+    let model = match endpoint.models().await? {
+        Listing::One(only) => {
+            if only != *name {
+                console.note(&format!("{} serves one model: {only}; its ratings are kept under that name", endpoint.shown_url()));
+            }
+            only
+        }
+        Listing::Other => name.clone(),
+        Listing::Unreachable(why) => match store.remembered_model(name, url).await? {
+            Some(model) => {
+                console.warn(&format!(
+                    "{} cannot be reached ({why}); taking the ratings of {model}, which answered there last",
+                    endpoint.shown_url()
+                ));
+                return Ok(model);
+            }
+            None => anyhow::bail!("the endpoint {} cannot be reached: {why}; check OPENAI_BASE_URL, and that the server runs", endpoint.shown_url()),
+        },
+    };
+    store.remember_model(name, url, &model).await?;
+    Ok(model)
+}
+
+fn kind(lens: &Lens) -> anyhow::Result<heuristic::Kind> {
+    let Some(kind) = &lens.heuristic else {
+        return Err(usage(format!(
+            "the heuristic has no signals for lens {}: it rates the built-in lenses, and lenses whose config.json says \
+             \"heuristic\": \"prose\", \"code\" or \"instruct\"",
+            lens.name
+        )));
+    };
+    kind.parse().map_err(|_| usage(format!("lens {}: \"heuristic\" is \"{kind}\"; it can be \"prose\", \"code\" or \"instruct\"", lens.name)))
+}
+
+/// The digest of a lens's text: what an answer depends on beside the row and the sampling. `config.json` says how
+/// answers are read, not how they are asked for.
+pub fn lens_digest(lens: &Lens) -> Digest {
+    let asked: serde_json::Map<_, _> =
+        lens.files.iter().filter(|(name, _)| *name != "config.json").map(|(name, text)| (name.clone(), json!(text))).collect();
+    Digest::of(&asked.into())
+}
+
+/// Notes in the store that a run begins; an in-process rater leaves no trace.
+pub async fn begin(plan: &Plan, meaning: &Meaning) -> anyhow::Result<Option<i64>> {
+    match &plan.rater {
+        Rater::Heuristic(_) => Ok(None),
+        Rater::Endpoint(asker) => Ok(Some(asker.store.begin(meaning).await?)),
+    }
+}
+
+/// Notes in the store how a run ended.
+pub async fn finish(plan: &Plan, run: Option<i64>, summary: &Summary) -> anyhow::Result<()> {
+    let (Rater::Endpoint(asker), Some(run)) = (&plan.rater, run) else { return Ok(()) };
+    let outcome = json!({"ledger": report::ledger(&summary.ledger), "cost": summary.usage.cost});
+    Ok(asker.store.finish(run, &outcome).await?)
+}
+
+/// Adds to each target's summary what its questions used.
+pub fn settle(plan: &Plan, summaries: &mut [Summary]) {
+    let Rater::Endpoint(asker) = &plan.rater else { return };
+    for (summary, form) in summaries.iter_mut().zip(&asker.forms) {
+        summary.usage = form.spent();
+    }
+}

@@ -1,0 +1,75 @@
+//! Ctrl-C and SIGTERM: the first asks the run to finish what is in flight, the second ends it at once.
+
+use tokio::sync::watch;
+
+use super::exit::Exit;
+
+/// The signals of this process.
+#[derive(Debug)]
+pub struct Signals {
+    stop: watch::Sender<bool>,
+    exit: Exit,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            stop: watch::Sender::new(false),
+            exit: Exit::Interrupted,
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+            #[cfg(unix)]
+            interrupt: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?,
+        })
+    }
+
+    /// Becomes true when the run shall stop.
+    pub fn stop(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    /// Asks the run to stop, for another reason than a signal.
+    pub fn stop_now(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits for a signal and says how the program would end by it. The first one asks the run to stop.
+    pub async fn next(&mut self) -> Signal {
+        self.exit = self.one().await;
+        if self.stop.send_replace(true) { Signal::Again(self.exit) } else { Signal::First }
+    }
+
+    /// How the program ends when it was stopped by a signal.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    #[cfg(unix)]
+    async fn one(&mut self) -> Exit {
+        tokio::select! {
+            _ = self.terminate.recv() => Exit::Terminated,
+            _ = self.interrupt.recv() => Exit::Interrupted,
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn one(&mut self) -> Exit {
+        // Without a handler the system's own default remains: the process ends.
+        let _ = tokio::signal::ctrl_c().await;
+        Exit::Interrupted
+    }
+}
+
+/// A signal that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// The run was asked to stop.
+    First,
+    /// It had been asked already: end at once.
+    Again(Exit),
+}

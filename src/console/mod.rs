@@ -1,0 +1,115 @@
+//! What a person sees: tables on stdout; progress, warnings and messages on stderr. Only here and in `cli` is printed.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this room prints, so that no other has to")]
+
+mod progress;
+pub mod tables;
+
+use std::io::{IsTerminal, Write};
+
+pub use progress::Bar;
+
+/// How results are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Tables for people.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+/// What is shown beside results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Errors, and results that were asked for as JSON.
+    Quiet,
+    /// Everything.
+    Normal,
+}
+
+/// The way to stdout and stderr.
+#[derive(Debug, Clone, Copy)]
+pub struct Console {
+    /// How results are shown.
+    pub format: Format,
+    /// What is shown beside them.
+    pub verbosity: Verbosity,
+}
+
+impl Console {
+    /// Prints a table or another result for people. Nothing under `--quiet` or `--format json`.
+    pub fn result(&self, text: &str) {
+        if self.format == Format::Table && self.verbosity == Verbosity::Normal {
+            print(text);
+        }
+    }
+
+    /// Prints the JSON document that `--format json` asks for, also under `--quiet`.
+    pub fn json(&self, document: &serde_json::Value) {
+        if self.format == Format::Json {
+            print(&format!("{document:#}"));
+        }
+    }
+
+    /// Prints text that was asked for by its own command, as it is.
+    pub fn text(&self, text: &str) {
+        print(text);
+    }
+
+    /// Says something on stderr that is good to know.
+    pub fn note(&self, text: &str) {
+        if self.verbosity == Verbosity::Normal {
+            eprintln!("{}", plain(text));
+        }
+    }
+
+    /// Warns on stderr.
+    pub fn warn(&self, text: &str) {
+        if self.verbosity == Verbosity::Normal {
+            eprintln!("warning: {}", plain(text));
+        }
+    }
+
+    /// Says on stderr why the program cannot go on; also under `--quiet`.
+    pub fn error(&self, text: &str) {
+        eprintln!("error: {}", plain(text));
+    }
+
+    /// A progress bar over `total` ratings: one that moves on a terminal, a line every few seconds elsewhere, and
+    /// none under `--quiet`.
+    pub fn bar(&self, what: &str, total: Option<u64>) -> Bar {
+        match self.verbosity {
+            Verbosity::Quiet => Bar::hidden(),
+            Verbosity::Normal => Bar::new(&plain(what), total, std::io::stderr().is_terminal()),
+        }
+    }
+}
+
+/// A closed pipe (`| head`) is the reader's way to say "enough": not an error.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+}
+
+/// `text` without control characters, which could move the cursor, hide text or set the window's title; line breaks
+/// and tabs stay. Direction overrides, which could show text in another order, go too.
+pub fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\t' => c,
+            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => '\u{FFFD}',
+            c if c.is_control() => '\u{FFFD}',
+            c => c,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_sequences_do_not_reach_the_terminal() {
+        assert_eq!(plain("a\u{1b}[31mred\u{7}\u{9b}2J\r\nb\tc"), "a\u{FFFD}[31mred\u{FFFD}\u{FFFD}2J\u{FFFD}\nb\tc");
+        assert_eq!(plain("é 漢字 🙂"), "é 漢字 🙂");
+    }
+}

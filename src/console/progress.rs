@@ -1,0 +1,111 @@
+//! How far a run is: a bar on a terminal, a plain line every few seconds elsewhere.
+#![expect(clippy::print_stderr, reason = "progress goes to stderr")]
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::rate::Progress;
+
+/// How often a line is printed where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Progress that may not be shown: callers need not ask.
+#[derive(Debug)]
+pub struct Bar {
+    shown: Shown,
+    what: String,
+    total: Option<u64>,
+    began: Instant,
+}
+
+#[derive(Debug)]
+enum Shown {
+    Nothing,
+    Lines { last: Instant },
+    Bar(ProgressBar),
+}
+
+impl Bar {
+    pub(super) fn hidden() -> Self {
+        Self { shown: Shown::Nothing, what: String::new(), total: None, began: Instant::now() }
+    }
+
+    pub(super) fn new(what: &str, total: Option<u64>, on_terminal: bool) -> Self {
+        let shown = if on_terminal {
+            let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+            let template = "{prefix} {wide_bar} {human_pos}/{human_len} {msg}";
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            bar.set_style(style);
+            bar.set_prefix(what.to_owned());
+            Shown::Bar(bar)
+        } else {
+            Shown::Lines { last: Instant::now() }
+        };
+        Self { shown, what: what.to_owned(), total, began: Instant::now() }
+    }
+
+    /// Shows how far the run is.
+    pub fn show(&mut self, progress: &Progress) {
+        let elapsed = self.began.elapsed();
+        match &mut self.shown {
+            Shown::Nothing => {}
+            Shown::Bar(bar) => {
+                bar.set_position(progress.done);
+                bar.set_message(details(progress, self.total, elapsed));
+            }
+            Shown::Lines { last } => {
+                if last.elapsed() >= LINE_EVERY {
+                    *last = Instant::now();
+                    let total = self.total.map_or(String::new(), |total| format!("/{total}"));
+                    eprintln!("{} {}{total} {}", self.what, progress.done, details(progress, self.total, elapsed));
+                }
+            }
+        }
+    }
+
+    /// Takes the bar away, so that results have the screen.
+    pub fn finish(self) {
+        if let Shown::Bar(bar) = self.shown {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Rate, time left, and what came of it so far.
+fn details(progress: &Progress, total: Option<u64>, elapsed: Duration) -> String {
+    let rate = progress.done as f64 / elapsed.as_secs_f64().max(0.001);
+    let mut parts = vec![format!("{rate:.1}/s")];
+    if let Some(left) = total.and_then(|total| total.checked_sub(progress.done)).filter(|_| progress.done > 0) {
+        let seconds = (left as f64 / rate).min(1e9);
+        parts.push(format!("ETA {}", indicatif::HumanDuration(Duration::from_secs_f64(seconds.round()))));
+    }
+    if progress.cached > 0 {
+        parts.push(format!("{} cached", progress.cached));
+    }
+    if progress.failed > 0 {
+        parts.push(format!("{} failed", progress.failed));
+    }
+    let tokens = progress.usage.input + progress.usage.output;
+    if tokens > 0 {
+        parts.push(format!("{} tokens", indicatif::HumanCount(tokens)));
+        if let Some(cost) = progress.usage.cost {
+            parts.push(format!("${cost:.4}"));
+        }
+    }
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rating::answer::Usage;
+
+    #[test]
+    fn a_line_says_rate_time_left_and_what_came_of_it() {
+        let usage = Usage { input: 1200, cached_input: 0, output: 34, cost: Some(0.5) };
+        let progress = Progress { done: 50, cached: 10, failed: 1, in_flight: 8, usage };
+        let line = details(&progress, Some(150), Duration::from_secs(10));
+        insta::assert_snapshot!(line, @"");
+    }
+}

@@ -1,0 +1,108 @@
+//! The two tables of a summary, as the original tool had them, with how sure each figure is.
+
+use tabled::builder::Builder;
+use tabled::settings::object::{Columns, Rows};
+use tabled::settings::{Alignment, Style};
+
+use super::plain;
+use crate::rating::summary::{Inference, Summary, VERDICTS};
+use crate::stats::Interval;
+
+/// Raw Scores and Summary of several lenses, and of several datasets with a column more.
+pub fn summary(summaries: &[Summary]) -> String {
+    let several = summaries.windows(2).any(|pair| pair[0].dataset != pair[1].dataset);
+    format!("Raw Scores\n{}\n\nSummary\n{}", raw_scores(summaries, several), verdicts(summaries, several))
+}
+
+/// A row per lens: each score's mean and half the width of its interval.
+fn raw_scores(summaries: &[Summary], several: bool) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in summaries.iter().flat_map(|summary| &summary.scores) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    // `overall` is what most readers look for: the last column, where the original had it.
+    names.sort_by_key(|name| *name == "overall");
+    let mut builder = Builder::default();
+    let dataset = |text: &str| several.then(|| plain(text));
+    builder.push_record(dataset("Dataset").into_iter().chain(std::iter::once("Lens".to_owned())).chain(names.iter().map(|name| plain(name))));
+    for summary in summaries {
+        let cells = names.iter().map(|name| {
+            let mean = summary.scores.iter().find(|(own, _)| own == name).map(|(_, mean)| mean);
+            match mean.filter(|mean| mean.count() > 0) {
+                None => "–".to_owned(),
+                Some(mean) => match summary.mean_interval(mean) {
+                    Some(Interval { low, high }) => format!("{:.2} ± {:.2}", mean.mean(), (high - low) / 2.0),
+                    None => format!("{:.2}", mean.mean()),
+                },
+            }
+        });
+        builder.push_record(dataset(&summary.dataset).into_iter().chain(std::iter::once(plain(&summary.lens))).chain(cells));
+    }
+    render(builder, 1 + usize::from(several))
+}
+
+/// A row per lens: each verdict's share with its interval, and how many rows were rated.
+fn verdicts(summaries: &[Summary], several: bool) -> String {
+    let mut builder = Builder::default();
+    let dataset = |text: &str| several.then(|| plain(text));
+    let header = VERDICTS.map(|verdict| verdict.to_string());
+    builder.push_record(
+        dataset("Dataset")
+            .into_iter()
+            .chain(std::iter::once("Lens".to_owned()))
+            .chain(header)
+            .chain(std::iter::once("Total".to_owned())),
+    );
+    for summary in summaries {
+        let cells = match summary.verdicts {
+            None => [const { String::new() }; 4].map(|_| "–".to_owned()),
+            Some(counts) => counts.map(|count| match summary.share(count) {
+                (Some(share), Some(Interval { low, high })) => {
+                    format!("{:.1}%\n{:.0}–{:.0}%", share * 100.0, low * 100.0, high * 100.0)
+                }
+                (Some(share), None) => format!("{:.1}%", share * 100.0),
+                (None, _) => "–".to_owned(),
+            }),
+        };
+        builder.push_record(
+            dataset(&summary.dataset)
+                .into_iter()
+                .chain(std::iter::once(plain(&summary.lens)))
+                .chain(cells)
+                .chain(std::iter::once(summary.ledger.answered().to_string())),
+        );
+    }
+    render(builder, 1 + usize::from(several))
+}
+
+fn render(builder: Builder, left: usize) -> String {
+    let mut table = builder.build();
+    table.with(Style::sharp()).modify(Columns::new(left..), Alignment::right()).modify(Rows::first(), Alignment::left());
+    table.to_string()
+}
+
+/// What the intervals stand for, in a sentence.
+pub fn inference(summary: &Summary) -> String {
+    let rated = summary.ledger.answered();
+    match summary.inference {
+        Inference::Population(rows) if rated >= rows => format!("All {rows} rows are rated: the figures are exact for this rater."),
+        Inference::Population(rows) => format!(
+            "± and ranges: 95 % intervals for all {rows} rows, from {rated} rated ones (uniform sample, without replacement)."
+        ),
+        Inference::Head => {
+            "The rows are the head of the dataset, not a random sample: nothing is inferred for the rest.".to_owned()
+        }
+    }
+}
+
+/// A list with a header, for `lens list`, `cache stats` and `settings`.
+pub fn list(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut builder = Builder::default();
+    builder.push_record(header.iter().copied());
+    for row in rows {
+        builder.push_record(row.iter().map(|cell| plain(cell)));
+    }
+    builder.build().with(Style::sharp()).to_string()
+}

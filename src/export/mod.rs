@@ -1,0 +1,73 @@
+//! Results on disk: one JSONL per lens with every rating, and `summary.csv` with a row per dataset and lens.
+
+pub mod jsonl;
+pub mod summary_csv;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+/// What can go wrong with a result file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file system says no.
+    #[error("cannot write {path}: {source}; check the folder and its disk, or set DATA_DIR to another place")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Another run writes the same file.
+    #[error("another run is writing {0}; try again when it has ended")]
+    Busy(PathBuf),
+}
+
+impl Error {
+    fn write(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        move |source| Self::Write { path: path.to_owned(), source }
+    }
+}
+
+/// The folder of a dataset's results within `data_dir`: its name with `/` as `_`, so that no name leads elsewhere.
+pub fn folder(data_dir: &Path, dataset: &str) -> PathBuf {
+    let mut name: String =
+        dataset.chars().map(|c| if matches!(c, '/' | '\\' | ':') || c.is_control() { '_' } else { c }).collect();
+    if name.trim_matches('.').is_empty() {
+        name = format!("_{}", name.replace('.', "_"));
+    }
+    // File systems take 255 bytes; a digest keeps long names apart.
+    if name.len() > 200 {
+        let mut end = 180;
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        let digest = Sha256::digest(dataset.as_bytes());
+        name = format!("{}-{:02x}{:02x}{:02x}{:02x}", &name[..end], digest[0], digest[1], digest[2], digest[3]);
+    }
+    data_dir.join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn slashes_become_underscores() {
+        assert_eq!(folder(Path::new("data"), "vikp/textbooks"), Path::new("data/vikp_textbooks"));
+        assert_eq!(folder(Path::new("data"), ".."), Path::new("data/___"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_leads_out_of_the_folder(name in "(\\.\\.|/|\\\\|[a-z]|\\PC|\\n){0,300}") {
+            let folder = folder(Path::new("data"), &name);
+            prop_assert_eq!(folder.parent(), Some(Path::new("data")));
+            prop_assert_eq!(folder.components().count(), 2);
+            prop_assert!(folder.file_name().unwrap().len() <= 255);
+        }
+    }
+}

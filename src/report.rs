@@ -1,0 +1,82 @@
+//! Summaries as documents: JSON now.
+
+use serde_json::{Map, Value, json};
+
+use crate::rating::ledger::Ledger;
+use crate::rating::summary::{Inference, Summary, VERDICTS};
+use crate::stats::Interval;
+
+/// The JSON document of a command's summaries: `"v": 1`.
+pub fn json(command: &str, summaries: &[Summary], exit: u8) -> Value {
+    json!({
+        "v": 1,
+        "command": command,
+        "exit": exit,
+        "summaries": summaries.iter().map(summary).collect::<Vec<_>>(),
+    })
+}
+
+/// One summary. Means and shares are over the rated rows; `low` and `high` bound the 95 % interval for the dataset.
+fn summary(summary: &Summary) -> Value {
+    let scores: Map<String, Value> = summary
+        .scores
+        .iter()
+        .map(|(name, mean)| {
+            let known = mean.count() > 0;
+            let value = json!({
+                "mean": known.then(|| mean.mean()),
+                "n": mean.count(),
+                "interval": interval(summary.mean_interval(mean)),
+            });
+            (name.clone(), value)
+        })
+        .collect();
+    let verdicts: Option<Map<String, Value>> = summary.verdicts.map(|counts| {
+        VERDICTS
+            .iter()
+            .zip(counts)
+            .map(|(verdict, count)| {
+                let (share, bounds) = summary.share(count);
+                (verdict.to_string(), json!({"count": count, "share": share, "interval": interval(bounds)}))
+            })
+            .collect()
+    });
+    json!({
+        "dataset": summary.dataset,
+        "lens": summary.lens,
+        "model": summary.model,
+        "version": summary.version,
+        "sample": match summary.inference {
+            Inference::Population(rows) => json!({"kind": "uniform", "population": rows}),
+            Inference::Head => json!({"kind": "head"}),
+        },
+        "ledger": ledger(&summary.ledger),
+        "scores": scores,
+        "verdicts": verdicts,
+        "usage": {
+            "tokens_in": summary.usage.input,
+            "tokens_cached": summary.usage.cached_input,
+            "tokens_out": summary.usage.output,
+            "cost": summary.usage.cost,
+        },
+    })
+}
+
+/// Where every row went.
+pub fn ledger(ledger: &Ledger) -> Value {
+    let failed: Map<String, Value> =
+        ledger.failed.iter().map(|(reason, count)| (reason.to_string(), json!(count))).collect();
+    json!({
+        "rows": ledger.rows,
+        "rated": ledger.rated,
+        "cached": ledger.cached,
+        "duplicate": ledger.duplicate,
+        "failed": failed,
+        "empty": ledger.empty,
+        "not_reached": ledger.not_reached(),
+    })
+}
+
+fn interval(bounds: Option<Interval>) -> Value {
+    bounds.map_or(Value::Null, |Interval { low, high }| json!({"low": low, "high": high}))
+}
