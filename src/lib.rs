@@ -1,1 +1,3 @@
 //! `classified` rates the rows of a dataset with lenses.
+
+pub mod lens;
