@@ -1,1 +1,2 @@
 //! `classified` rates the rows of a dataset with lenses.
+pub mod heuristic;
