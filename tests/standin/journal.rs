@@ -5,10 +5,8 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
-use axum::{
-    body::Bytes,
-    http::{HeaderMap, header, request::Parts},
-};
+use bytes::Bytes;
+use hyper::{HeaderMap, header, http::request::Parts};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -21,7 +19,8 @@ pub(crate) struct Counters {
     pub(crate) other_requests: u64,
     /// Requests that wait for their reply now.
     pub(crate) in_flight: u64,
-    /// The most that waited at one time.
+    /// The most that waited at one time. A reply without a delay is made before the next request is looked at, so
+    /// this tells how many a client sends at once only under a delay.
     pub(crate) in_flight_peak: u64,
     /// Requests by the status of their reply; 0 is a request that got none (the script closed the connection,
     /// or the client gave up first).

@@ -14,6 +14,7 @@
 
 #![expect(clippy::expect_used, reason = "a test whose stand-in cannot start is over")]
 
+mod completion;
 mod connection;
 mod journal;
 mod limit;

@@ -1,197 +1,37 @@
-//! The bodies that a chat endpoint sends: completions and errors, in the usual shape.
+//! HTTP replies: JSON, errors in the usual shape, rate-limit headers, and a body that is cut.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use axum::{
-    body::Body,
-    http::{HeaderName, HeaderValue, StatusCode, header},
-    response::Response,
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
 };
-use serde::Serialize;
-use serde_json::json;
 
-use super::question::{Door, Question};
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::{
+    StatusCode,
+    body::{Body, Frame},
+    header::{self, HeaderName, HeaderValue},
+};
+use serde_json::{Value, json};
 
-/// One turn of the assistant, before it is put into a completion.
-#[derive(Debug)]
-pub(super) struct Turn<'a> {
-    pub(super) content: Option<&'a str>,
-    pub(super) refusal: Option<&'a str>,
-    /// Arguments of the one tool call; none leaves `tool_calls` out.
-    pub(super) tool_call: Option<&'a str>,
-    /// `tool_calls: []` beside the content.
-    pub(super) no_tool_calls: NoToolCalls,
-    /// Arguments of the old `function_call`.
-    pub(super) function_call: Option<&'a str>,
-    pub(super) finish_reason: &'static str,
-    pub(super) usage: Usage,
-}
+use super::limit::Limit;
 
-/// How a turn without a tool call says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoToolCalls {
-    /// No `tool_calls` key: the usual way.
-    LeftOut,
-    /// `tool_calls: []`, as vLLM sometimes does.
-    EmptyList,
-}
+/// A reply whose body is whole or cut.
+pub(super) type Response = hyper::Response<Either<Full<Bytes>, CutBody>>;
 
-/// What a reply says of its tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Usage {
-    /// Counts by bytes.
-    Counted,
-    /// `usage: null`.
-    Null,
-}
+/// The connection ends here, by intent of the script or because the client left.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection was closed")]
+pub(super) struct Closed;
 
-impl<'a> Turn<'a> {
-    /// `answer` through the door that the question asked for.
-    pub(super) fn answer(question: &Question, answer: &'a str) -> Self {
-        match question.form.door {
-            Door::ToolCalls => Self::tool_call(answer),
-            Door::FunctionCall => Self::function_call(answer),
-            Door::Content => Self::say(answer),
-        }
-    }
-
-    /// Plain content.
-    pub(super) fn say(content: &'a str) -> Self {
-        Self {
-            content: Some(content),
-            refusal: None,
-            tool_call: None,
-            no_tool_calls: NoToolCalls::LeftOut,
-            function_call: None,
-            finish_reason: "stop",
-            usage: Usage::Counted,
-        }
-    }
-
-    /// One call of a tool with these arguments.
-    pub(super) fn tool_call(arguments: &'a str) -> Self {
-        Self { tool_call: Some(arguments), finish_reason: "tool_calls", ..Self::say("") }.mute()
-    }
-
-    /// The old form of a call.
-    pub(super) fn function_call(arguments: &'a str) -> Self {
-        Self { function_call: Some(arguments), finish_reason: "function_call", ..Self::say("") }.mute()
-    }
-
-    /// A refusal.
-    pub(super) fn refuse(refusal: &'a str) -> Self {
-        Self { refusal: Some(refusal), ..Self::say("") }.mute()
-    }
-
-    fn mute(self) -> Self {
-        Self { content: None, ..self }
-    }
-
-    /// The completion as JSON; `number` makes its id one of a kind.
-    pub(super) fn completion(&self, question: &Question, number: u64) -> Vec<u8> {
-        let name = match question.form.name.as_str() {
-            "" => "rate",
-            name => name,
-        };
-        let call = |arguments| Call { name, arguments };
-        let tool_calls: Option<Vec<ToolCall>> = match (self.tool_call, self.no_tool_calls) {
-            (Some(arguments), _) => Some(vec![ToolCall {
-                id: format!("call_{number}_{:016x}", question.digest),
-                kind: "function",
-                function: call(arguments),
-            }]),
-            (None, NoToolCalls::EmptyList) => Some(Vec::new()),
-            (None, NoToolCalls::LeftOut) => None,
-        };
-        let said = [self.content, self.refusal, self.tool_call, self.function_call];
-        let completion_tokens = tokens(said.iter().flatten().map(|text| text.len()).sum());
-        let completion = Completion {
-            id: format!("chatcmpl-{number}-{:016x}", question.digest),
-            object: "chat.completion",
-            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-            model: &question.model,
-            choices: [Choice {
-                index: 0,
-                message: Message {
-                    role: "assistant",
-                    content: self.content,
-                    refusal: self.refusal,
-                    tool_calls,
-                    function_call: self.function_call.map(call),
-                },
-                logprobs: None,
-                finish_reason: self.finish_reason,
-            }],
-            usage: (self.usage == Usage::Counted).then_some(Tokens {
-                prompt_tokens: question.prompt_tokens,
-                completion_tokens,
-                total_tokens: question.prompt_tokens + completion_tokens,
-            }),
-            system_fingerprint: "standin",
-        };
-        let mut body = Vec::with_capacity(1024);
-        // Serialising strings and numbers into memory has no way to fail; an empty body would show in any test.
-        let _ = serde_json::to_writer(&mut body, &completion);
-        body
+impl From<Infallible> for Closed {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 
-/// Tokens of a text of so many bytes: four bytes each, the usual rule of thumb.
-pub(super) fn tokens(bytes: usize) -> u64 {
-    (bytes as u64).div_ceil(4)
-}
-
-#[derive(Serialize)]
-struct Completion<'a> {
-    id: String,
-    object: &'static str,
-    created: u64,
-    model: &'a str,
-    choices: [Choice<'a>; 1],
-    usage: Option<Tokens>,
-    system_fingerprint: &'static str,
-}
-
-#[derive(Serialize)]
-struct Choice<'a> {
-    index: u64,
-    message: Message<'a>,
-    logprobs: Option<()>,
-    finish_reason: &'static str,
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    role: &'static str,
-    content: Option<&'a str>,
-    refusal: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_calls: Option<Vec<ToolCall<'a>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    function_call: Option<Call<'a>>,
-}
-
-#[derive(Serialize)]
-struct ToolCall<'a> {
-    id: String,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    function: Call<'a>,
-}
-
-#[derive(Serialize)]
-struct Call<'a> {
-    name: &'a str,
-    arguments: &'a str,
-}
-
-#[derive(Serialize)]
-#[expect(clippy::struct_field_names, reason = "the wire calls them so")]
-struct Tokens {
-    prompt_tokens: u64,
-    completion_tokens: u64,
-    total_tokens: u64,
-}
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// An error body in the usual shape; `code` is null where there is none.
 pub(super) fn error_body(status: u16, code: Option<&str>, message: &str) -> String {
@@ -215,16 +55,16 @@ pub(super) fn usual_code(status: u16) -> Option<&'static str> {
 }
 
 /// A reply with a content type and a body of known length.
-pub(super) fn reply(status: StatusCode, content_type: HeaderValue, body: impl Into<Body>) -> Response {
-    let mut response = Response::new(body.into());
+pub(super) fn reply(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Either::Left(Full::new(body.into())));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
 }
 
 /// [`reply`] with JSON.
-pub(super) fn json_reply(status: StatusCode, body: impl Into<Body>) -> Response {
-    reply(status, HeaderValue::from_static("application/json"), body)
+pub(super) fn json_reply(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    reply(status, JSON, body)
 }
 
 /// [`json_reply`] with an error in the usual shape.
@@ -242,5 +82,71 @@ pub(super) fn set_headers<'a>(
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             response.headers_mut().insert(name, value);
         }
+    }
+}
+
+/// A reply with a scripted status; a body that is a JSON string goes as plain text, none becomes an error.
+pub(super) fn status_reply(code: u16, body: Option<&Value>) -> Response {
+    // Scripts are checked at the start, so the fallback is never seen.
+    let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    match body {
+        Some(Value::String(text)) => {
+            reply(status, HeaderValue::from_static("text/plain; charset=utf-8"), text.clone())
+        }
+        Some(value) => json_reply(status, value.to_string()),
+        None => json_reply(status, error_body(code, usual_code(code), "scripted by the stand-in")),
+    }
+}
+
+/// 200 with a reply that declares its whole length and ends half-way.
+pub(super) fn cut_reply(body: &Bytes) -> Response {
+    let cut = CutBody { half: Some(body.slice(..body.len() / 2)), flushed: false };
+    let mut response = Response::new(Either::Right(cut));
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    response
+}
+
+/// Half of a body, then a failure.
+pub(super) struct CutBody {
+    half: Option<Bytes>,
+    flushed: bool,
+}
+
+impl Body for CutBody {
+    type Data = Bytes;
+    type Error = Closed;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Closed>>> {
+        if let Some(half) = self.half.take() {
+            return Poll::Ready(Some(Ok(Frame::data(half))));
+        }
+        if self.flushed {
+            return Poll::Ready(Some(Err(Closed)));
+        }
+        // hyper drops what it has not written when a body fails, and it writes when a body has to wait.
+        self.flushed = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// The state of a rate limit as headers, with `retry-after` where it was hit.
+pub(super) fn set_limit_headers(response: &mut Response, limit: Limit) {
+    let (per_minute, remaining) = (limit.per_minute.to_string(), limit.remaining.to_string());
+    let reset = format!("{}ms", limit.reset.as_millis());
+    let headers = [
+        ("x-ratelimit-limit-requests", per_minute.as_str()),
+        ("x-ratelimit-remaining-requests", remaining.as_str()),
+        ("x-ratelimit-reset-requests", reset.as_str()),
+    ];
+    set_headers(response, headers);
+    if let Some(wait) = limit.wait {
+        // Whole seconds, as the header has them; rounded up, so that who waits that long gets through.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        set_headers(response, [("retry-after", seconds.to_string().as_str())]);
     }
 }

@@ -6,24 +6,25 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use axum::{
-    body::{Body, Bytes, to_bytes},
-    extract::Request,
-    http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
-    response::Response,
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{
+    Method, Request, StatusCode,
+    body::Incoming,
+    header::{self, HeaderName, HeaderValue},
+    http::request::Parts,
 };
-use futures::{StreamExt, stream};
 use serde::{Serialize, de::IgnoredAny};
 use serde_json::json;
 
 use super::{
     Config,
-    connection::Severed,
+    completion::{NoToolCalls, Turn, Usage, tokens},
     journal::{Entry, Journal},
-    limit::Limit,
     question::{Forms, Question},
     reply::{
-        NoToolCalls, Turn, Usage, error_body, error_reply, json_reply, reply, set_headers, tokens, usual_code,
+        Closed, Response, cut_reply, error_reply, json_reply, reply, set_headers, set_limit_headers,
+        status_reply, usual_code,
     },
     script::{Action, Decision, Play, Script, Seen},
 };
@@ -66,6 +67,25 @@ impl State {
             Some(play) => play.lock().unwrap_or_else(PoisonError::into_inner).decide(seen),
             None => Decision { delay: Duration::ZERO, limit: None, action: Action::Answer },
         }
+    }
+
+    /// The question, if a real server would answer it; else the 401, 400 or 404 it sends.
+    fn admit<'a>(
+        &self,
+        head: &Parts,
+        question: &'a Result<Question, String>,
+    ) -> Result<&'a Question, Box<Response>> {
+        if let Some(response) = self.locked_out(head) {
+            return Err(Box::new(response));
+        }
+        let question = question
+            .as_ref()
+            .map_err(|message| Box::new(error_reply(StatusCode::BAD_REQUEST, None, message)))?;
+        if self.config.unknown_models.contains(&question.model) {
+            let message = format!("the model `{}` does not exist or is not yours to use", question.model);
+            return Err(Box::new(error_reply(StatusCode::NOT_FOUND, usual_code(404), &message)));
+        }
+        Ok(question)
     }
 
     /// The 401 of a request without the key, if one is asked for.
@@ -120,16 +140,19 @@ impl Drop for Waiting {
     }
 }
 
-/// Answers one request. `severed` closes its connection without a reply.
-pub(super) async fn respond(state: Arc<State>, request: Request, severed: Severed) -> Response {
+/// Answers one request.
+pub(super) async fn respond(state: Arc<State>, request: Request<Incoming>) -> Result<Response, Closed> {
     let (head, body) = request.into_parts();
     if head.method == Method::POST && head.uri.path() == "/v1/chat/completions" {
-        let Ok(body) = to_bytes(body, LARGEST_BODY).await else {
-            return error_reply(StatusCode::PAYLOAD_TOO_LARGE, None, "the body is too large or was cut");
+        return match Limited::new(body, LARGEST_BODY).collect().await {
+            Ok(body) => complete(state, &head, body.to_bytes()).await,
+            Err(error) if error.is::<LengthLimitError>() => {
+                Ok(error_reply(StatusCode::PAYLOAD_TOO_LARGE, None, "the body is larger than 64 MiB"))
+            }
+            Err(_) => Err(Closed),
         };
-        return complete(state, &head, body, severed).await;
     }
-    match (&head.method, head.uri.path()) {
+    Ok(match (&head.method, head.uri.path()) {
         (&Method::GET, "/standin/counters") => as_json(&state.journal().counters()),
         (&Method::GET, "/standin/log") => as_json(&state.journal().log()),
         _ => {
@@ -137,7 +160,7 @@ pub(super) async fn respond(state: Arc<State>, request: Request, severed: Severe
             state.journal().other(&head, response.status().as_u16());
             response
         }
-    }
+    })
 }
 
 fn other(state: &State, head: &Parts) -> Response {
@@ -163,26 +186,19 @@ fn as_json(value: &impl Serialize) -> Response {
     }
 }
 
-async fn complete(state: Arc<State>, head: &Parts, body: Bytes, severed: Severed) -> Response {
+async fn complete(state: Arc<State>, head: &Parts, body: Bytes) -> Result<Response, Closed> {
     let question = state.forms.read(&body);
     let digest = question.as_ref().ok().map(|question| question.digest);
     let entry = state.journal().arrive(head, &body, digest);
     let mut waiting = Waiting { state, entry, status: 0, answered: None };
     let state = &waiting.state;
 
-    let refused = state.locked_out(head).or_else(|| match &question {
-        Err(message) => Some(error_reply(StatusCode::BAD_REQUEST, None, message)),
-        Ok(question) if state.config.unknown_models.contains(&question.model) => {
-            let message =
-                format!("the model `{}` does not exist or you do not have access to it", question.model);
-            Some(error_reply(StatusCode::NOT_FOUND, usual_code(404), &message))
+    let question = match state.admit(head, &question) {
+        Ok(question) => question,
+        Err(response) => {
+            waiting.status = response.status().as_u16();
+            return Ok(*response);
         }
-        Ok(_) => None,
-    });
-    let (Ok(question), None) = (&question, &refused) else {
-        let response = refused.unwrap_or_default();
-        waiting.status = response.status().as_u16();
-        return response;
     };
 
     let seen = Seen { number: entry.number, question: question.digest, body: &body, at: Instant::now() };
@@ -195,8 +211,7 @@ async fn complete(state: Arc<State>, head: &Parts, body: Bytes, severed: Severed
         return std::future::pending().await;
     }
     if action == Action::CloseWithoutReply {
-        severed.set();
-        return Response::default();
+        return Err(Closed);
     }
     let (mut response, value) = perform(&action, question, entry.number);
     if response.status() == StatusCode::OK {
@@ -210,7 +225,7 @@ async fn complete(state: Arc<State>, head: &Parts, body: Bytes, severed: Severed
     }
     waiting.status = response.status().as_u16();
     waiting.answered = (value == Worth::Answer).then_some(question.digest);
-    response
+    Ok(response)
 }
 
 /// Whether a client can use a reply, by which repeated questions are told from retries.
@@ -238,7 +253,7 @@ fn perform(action: &Action, question: &Question, number: u64) -> (Response, Wort
         }
         Action::CutBody => {
             let body = Turn::answer(question, &whole).completion(question, number);
-            return (cut(&body.into()), Worth::Nothing);
+            return (cut_reply(&body.into()), Worth::Nothing);
         }
         Action::Arguments(arguments) => (Turn::tool_call(arguments), Worth::Answer),
         Action::Content(content) => (Turn::say(content), Worth::Answer),
@@ -265,47 +280,4 @@ fn perform(action: &Action, question: &Question, number: u64) -> (Response, Wort
         },
     };
     (json_reply(StatusCode::OK, turn.completion(question, number)), worth)
-}
-
-fn status_reply(code: u16, body: Option<&serde_json::Value>) -> Response {
-    // Scripts are checked at the start, so the fallback is never seen.
-    let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    match body {
-        Some(serde_json::Value::String(text)) => {
-            reply(status, HeaderValue::from_static("text/plain; charset=utf-8"), text.clone())
-        }
-        Some(value) => json_reply(status, value.to_string()),
-        None => json_reply(status, error_body(code, usual_code(code), "scripted by the stand-in")),
-    }
-}
-
-/// A reply that declares the whole length and ends half-way.
-fn cut(body: &Bytes) -> Response {
-    let length = body.len();
-    let half = body.slice(..length / 2);
-    // hyper drops what it has not flushed when a body fails, so the failure comes a turn after the bytes.
-    let failure = stream::once(async {
-        tokio::task::yield_now().await;
-        Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted))
-    });
-    let bytes = stream::once(async { Ok::<Bytes, std::io::Error>(half) }).chain(failure);
-    let mut response = json_reply(StatusCode::OK, Body::from_stream(bytes));
-    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    response
-}
-
-fn set_limit_headers(response: &mut Response, limit: Limit) {
-    let (per_minute, remaining) = (limit.per_minute.to_string(), limit.remaining.to_string());
-    let reset = format!("{}ms", limit.reset.as_millis());
-    let headers = [
-        ("x-ratelimit-limit-requests", per_minute.as_str()),
-        ("x-ratelimit-remaining-requests", remaining.as_str()),
-        ("x-ratelimit-reset-requests", reset.as_str()),
-    ];
-    set_headers(response, headers);
-    if let Some(wait) = limit.wait {
-        // Whole seconds, as the header has them; rounded up, so that who waits that long gets through.
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        set_headers(response, [("retry-after", seconds.to_string().as_str())]);
-    }
 }
