@@ -1,0 +1,154 @@
+//! A chat endpoint that stands in for a real one: real HTTP/1.1 on loopback, answers made from a digest of the question.
+//!
+//! Tests start it in their own process with [`Standin::start`]; benchmarks and people start
+//! `cargo run --release --example standin`. The same question always gets the same scores, different questions
+//! spread over the scale, and a [`Script`] makes it fail in the ways that real servers do.
+//!
+//! | path | reply |
+//! |---|---|
+//! | `POST /v1/chat/completions` | a chat completion, or what the script says |
+//! | `GET /v1/models` | the names of [`Config::models`] |
+//! | `GET /health` | `{"status":"ok"}` |
+//! | `GET /standin/counters` | [`Counters`] as JSON |
+//! | `GET /standin/log` | the last [`Config::log`] requests, as [`Logged`] |
+
+#![expect(clippy::expect_used, reason = "a test whose stand-in cannot start is over")]
+
+mod completion;
+mod connection;
+mod journal;
+mod limit;
+mod question;
+mod reply;
+mod script;
+mod service;
+mod shape;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::Context;
+use tokio::sync::oneshot;
+
+pub(crate) use journal::{Counters, Logged};
+pub(crate) use script::{Action, Rule, Script};
+
+/// How the stand-in behaves. `Config::default()` answers everything at once, needs no key and logs.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Port on 127.0.0.1; 0 takes a free one.
+    pub(crate) port: u16,
+    /// Wait before every completion.
+    pub(crate) delay: Duration,
+    /// Rules that replace or hold back the default reply.
+    pub(crate) script: Script,
+    /// Names that `GET /v1/models` lists. Two by default, so that the model is the name asked for.
+    pub(crate) models: Vec<String>,
+    /// Names that get a 404 `model_not_found`. All others are accepted, as llama.cpp does.
+    pub(crate) unknown_models: Vec<String>,
+    /// The key asked of every path below `/v1`; without one, none is.
+    pub(crate) api_key: Option<String>,
+    /// Headers added to every completion that is a 200, such as `x-ratelimit-limit-requests`.
+    pub(crate) headers: Vec<(String, String)>,
+    /// How many of the last requests are kept for the log; 0 keeps none and costs nothing.
+    pub(crate) log: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            delay: Duration::ZERO,
+            script: Script::default(),
+            models: vec!["standin-large".to_owned(), "standin-small".to_owned()],
+            unknown_models: Vec::new(),
+            api_key: None,
+            headers: Vec::new(),
+            log: 100_000,
+        }
+    }
+}
+
+/// A running stand-in. It serves from a thread of its own, so it is there for synchronous tests and for child
+/// processes too. Dropping it closes the port and every connection.
+#[derive(Debug)]
+pub(crate) struct Standin {
+    address: SocketAddr,
+    state: Arc<service::State>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Standin {
+    /// Binds the port and serves; the port accepts connections when this returns.
+    ///
+    /// # Panics
+    /// Where [`Self::bind`] has an error.
+    pub(crate) fn start(config: Config) -> Self {
+        Self::bind(config).expect("a stand-in")
+    }
+
+    /// [`Self::start`] for those who want to tell the cause: a port that is taken, a status or a header in the
+    /// config that is none.
+    pub(crate) fn bind(config: Config) -> anyhow::Result<Self> {
+        let address = (Ipv4Addr::LOCALHOST, config.port);
+        let listener =
+            TcpListener::bind(address).with_context(|| format!("cannot listen on port {}", config.port))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        // One thread: on two cores shared with the program under test a second one costs more than it serves.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let state = Arc::new(service::State::new(config)?);
+        let (stop, stopped) = oneshot::channel();
+        let served = Arc::clone(&state);
+        let thread = std::thread::spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = connection::serve(listener, served) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Ok(Self { address, state, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// The base URL for a client: `http://127.0.0.1:PORT/v1`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// The port it listens on, for a restart at the same address.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The last [`Config::log`] requests in the order of their arrival.
+    pub(crate) fn requests(&self) -> Vec<Logged> {
+        self.state.journal().log()
+    }
+
+    /// What was counted since the start.
+    pub(crate) fn counters(&self) -> Counters {
+        self.state.journal().counters()
+    }
+}
+
+impl Drop for Standin {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // The receiver is gone only when the thread has ended already.
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            // A panic of the serving thread has been printed; a second one in a drop would abort the tests.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
