@@ -22,9 +22,8 @@ fn summary(summary: &Summary) -> Value {
         .scores
         .iter()
         .map(|(name, mean)| {
-            let known = mean.count() > 0;
             let value = json!({
-                "mean": known.then(|| mean.mean()),
+                "mean": mean.mean(),
                 "n": mean.count(),
                 "interval": interval(summary.mean_interval(mean)),
             });

@@ -10,14 +10,14 @@ use crate::store::{self, Prune, Store};
 
 /// Look into the store of ratings, or make room in it
 #[derive(Debug, Subcommand)]
-pub enum CacheCommand {
+pub(super) enum CacheCommand {
     Stats(StatsArgs),
     Prune(PruneArgs),
 }
 
 /// Show how many ratings are kept, of which lens and model, what they cost, and their size
 #[derive(Debug, Args)]
-pub struct StatsArgs {
+pub(super) struct StatsArgs {
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub struct StatsArgs {
 
 /// Remove ratings for good; without --yes it only says how many that would be
 #[derive(Debug, Args)]
-pub struct PruneArgs {
+pub(super) struct PruneArgs {
     /// Only ratings of this lens
     #[arg(long, value_name = "NAME")]
     lens: Option<String>,
@@ -52,7 +52,7 @@ pub struct PruneArgs {
 }
 
 /// Runs a subcommand.
-pub async fn run(command: CacheCommand) -> anyhow::Result<Exit> {
+pub(super) async fn run(command: CacheCommand) -> anyhow::Result<Exit> {
     match command {
         CacheCommand::Stats(args) => stats(args).await,
         CacheCommand::Prune(args) => prune(args).await,

@@ -12,7 +12,7 @@ use crate::lens::{self, Lens, Origin, Problem, Severity};
 
 /// List, show, make, check and try lenses
 #[derive(Debug, Subcommand)]
-pub enum LensCommand {
+pub(super) enum LensCommand {
     List(ListArgs),
     Show(ShowArgs),
     New(NewArgs),
@@ -22,7 +22,7 @@ pub enum LensCommand {
 
 /// List the lenses that can be used
 #[derive(Debug, Args)]
-pub struct ListArgs {
+pub(super) struct ListArgs {
     #[command(flatten)]
     lens: LensArgs,
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub struct ListArgs {
 
 /// Show what a lens asks and what it wants as an answer
 #[derive(Debug, Args)]
-pub struct ShowArgs {
+pub(super) struct ShowArgs {
     /// The lens
     name: String,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub struct ShowArgs {
 
 /// Make the folder of a new lens, ready to be changed
 #[derive(Debug, Args)]
-pub struct NewArgs {
+pub(super) struct NewArgs {
     /// Its name: lower-case letters, digits and underscores
     name: String,
     #[command(flatten)]
@@ -51,7 +51,7 @@ pub struct NewArgs {
 
 /// Check a lens, or all of them, for what would go wrong or could be better
 #[derive(Debug, Args)]
-pub struct CheckArgs {
+pub(super) struct CheckArgs {
     /// The lens [default: all]
     name: Option<String>,
     #[command(flatten)]
@@ -62,7 +62,7 @@ pub struct CheckArgs {
 
 /// Render a lens's prompt for values of your own
 #[derive(Debug, Args)]
-pub struct RenderArgs {
+pub(super) struct RenderArgs {
     /// The lens
     name: String,
     /// A field's value; `@FILE` takes it from a file
@@ -75,7 +75,7 @@ pub struct RenderArgs {
 }
 
 /// Runs a subcommand.
-pub fn run(command: LensCommand) -> anyhow::Result<Exit> {
+pub(super) fn run(command: LensCommand) -> anyhow::Result<Exit> {
     match command {
         LensCommand::List(args) => list(&args),
         LensCommand::Show(args) => show(&args),

@@ -22,11 +22,11 @@ use crate::store::{Journal, Slot, Store};
 use crate::{chunk, heuristic, model, report};
 
 /// The model's name that stands for the built-in heuristic.
-pub const HEURISTIC: &str = "heuristic";
+pub(super) const HEURISTIC: &str = "heuristic";
 
 /// Who rates, ready for runs over datasets.
 #[derive(Debug)]
-pub enum Raters {
+pub(super) enum Raters {
     /// In-process.
     Heuristic(Vec<heuristic::Kind>),
     /// A chat endpoint and the store of its answers.
@@ -35,7 +35,7 @@ pub enum Raters {
 
 /// A chat endpoint and what belongs to it.
 #[derive(Debug)]
-pub struct Hosted {
+pub(super) struct Hosted {
     endpoint: Arc<Endpoint>,
     meter: Arc<Meter>,
     store: Arc<Store>,
@@ -45,7 +45,7 @@ pub struct Hosted {
 }
 
 /// Opens the lenses of a command. Each must read as many fields as columns are given.
-pub fn open_lenses(names: &[String], args: &LensArgs, columns: &[String]) -> anyhow::Result<Vec<Arc<Lens>>> {
+pub(super) fn open_lenses(names: &[String], args: &LensArgs, columns: &[String]) -> anyhow::Result<Vec<Arc<Lens>>> {
     if names.is_empty() || columns.is_empty() {
         return Err(usage("give at least one column and one lens, such as: markdown textbook_quality"));
     }
@@ -75,7 +75,7 @@ fn count(n: usize, what: &str) -> String {
 
 impl Raters {
     /// Whoever `--model` names.
-    pub async fn open(
+    pub(super) async fn open(
         args: &RaterArgs,
         store: &StoreArgs,
         lenses: &[Arc<Lens>],
@@ -117,7 +117,7 @@ impl Raters {
     }
 
     /// Who answers, as the cache key has it.
-    pub fn model(&self) -> &str {
+    pub(super) fn model(&self) -> &str {
         match self {
             Self::Heuristic(_) => HEURISTIC,
             Self::Endpoint(hosted) => &hosted.model,
@@ -125,7 +125,7 @@ impl Raters {
     }
 
     /// Whether somebody else may send a bill.
-    pub fn bills(&self) -> bool {
+    pub(super) fn bills(&self) -> bool {
         match self {
             Self::Heuristic(_) => false,
             Self::Endpoint(hosted) => !hosted.endpoint.is_local(),
@@ -133,7 +133,7 @@ impl Raters {
     }
 
     /// A run over one dataset.
-    pub fn plan(&self, lenses: &[Arc<Lens>], columns: &[String], cuts: Cuts) -> anyhow::Result<Plan> {
+    pub(super) fn plan(&self, lenses: &[Arc<Lens>], columns: &[String], cuts: Cuts) -> anyhow::Result<Plan> {
         let targets = lenses
             .iter()
             .map(|lens| {
@@ -153,7 +153,7 @@ impl Raters {
     }
 
     /// Says which lenses have ratings under an earlier text, which no longer count.
-    pub async fn tell_of_older_texts(&self, lenses: &[Arc<Lens>], version: u32, console: &Console) -> anyhow::Result<()> {
+    pub(super) async fn tell_of_older_texts(&self, lenses: &[Arc<Lens>], version: u32, console: &Console) -> anyhow::Result<()> {
         let Self::Endpoint(hosted) = self else { return Ok(()) };
         for lens in lenses {
             let others = hosted.store.other_texts(&hosted.slot(lens, version), lens_digest(lens)).await?;
@@ -170,7 +170,7 @@ impl Raters {
     }
 
     /// Waits until the store is written.
-    pub async fn close(self) {
+    pub(super) async fn close(self) {
         if let Self::Endpoint(hosted) = self {
             hosted.store.close().await;
         }
@@ -179,11 +179,11 @@ impl Raters {
 
 /// How texts are cut, and under which version the ratings are kept.
 #[derive(Debug, Clone, Copy)]
-pub struct Cuts {
+pub(super) struct Cuts {
     /// How texts are cut.
-    pub limits: chunk::Limits,
+    pub(super) limits: chunk::Limits,
     /// `--version`.
-    pub version: u32,
+    pub(super) version: u32,
 }
 
 impl Hosted {
@@ -255,14 +255,14 @@ fn kind(lens: &Lens) -> anyhow::Result<heuristic::Kind> {
 
 /// The digest of a lens's text: what an answer depends on beside the row and the sampling. `config.json` says how
 /// answers are read, not how they are asked for.
-pub fn lens_digest(lens: &Lens) -> Digest {
+pub(super) fn lens_digest(lens: &Lens) -> Digest {
     let asked: serde_json::Map<_, _> =
         lens.files.iter().filter(|(name, _)| *name != "config.json").map(|(name, text)| (name.clone(), json!(text))).collect();
     Digest::of(&asked.into())
 }
 
 /// Notes in the store that a run begins; an in-process rater leaves no trace.
-pub async fn begin(plan: &Plan, meaning: &Meaning) -> anyhow::Result<Option<i64>> {
+pub(super) async fn begin(plan: &Plan, meaning: &Meaning) -> anyhow::Result<Option<i64>> {
     match &plan.rater {
         Rater::Heuristic(_) => Ok(None),
         Rater::Endpoint(asker) => Ok(Some(asker.store.begin(meaning).await?)),
@@ -270,14 +270,14 @@ pub async fn begin(plan: &Plan, meaning: &Meaning) -> anyhow::Result<Option<i64>
 }
 
 /// Notes in the store how a run ended.
-pub async fn finish(plan: &Plan, run: Option<i64>, summary: &Summary) -> anyhow::Result<()> {
+pub(super) async fn finish(plan: &Plan, run: Option<i64>, summary: &Summary) -> anyhow::Result<()> {
     let (Rater::Endpoint(asker), Some(run)) = (&plan.rater, run) else { return Ok(()) };
     let outcome = json!({"ledger": report::ledger(&summary.ledger), "cost": summary.usage.cost});
     Ok(asker.store.finish(run, &outcome).await?)
 }
 
 /// Adds to each target's summary what its questions used.
-pub fn settle(plan: &Plan, summaries: &mut [Summary]) {
+pub(super) fn settle(plan: &Plan, summaries: &mut [Summary]) {
     let Rater::Endpoint(asker) = &plan.rater else { return };
     for (summary, form) in summaries.iter_mut().zip(&asker.forms) {
         summary.usage = form.spent();

@@ -12,7 +12,7 @@ use crate::endpoint::{self, HOSTED_URL};
 
 /// Show every setting with its value and its origin; secrets are masked
 #[derive(Debug, Args)]
-pub struct SettingsArgs {
+pub(super) struct SettingsArgs {
     #[command(flatten)]
     rater: RaterArgs,
     #[command(flatten)]
@@ -28,7 +28,7 @@ pub struct SettingsArgs {
 }
 
 /// Shows the settings.
-pub fn run(args: &SettingsArgs, matches: &ArgMatches, loaded: &Loaded) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &SettingsArgs, matches: &ArgMatches, loaded: &Loaded) -> anyhow::Result<Exit> {
     let console = args.output.console();
     let mut rows = Vec::new();
     let given = matches.subcommand().map(|(_, given)| given);

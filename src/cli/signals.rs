@@ -6,7 +6,7 @@ use super::exit::Exit;
 
 /// The signals of this process.
 #[derive(Debug)]
-pub struct Signals {
+pub(super) struct Signals {
     stop: watch::Sender<bool>,
     exit: Exit,
     #[cfg(unix)]
@@ -17,7 +17,7 @@ pub struct Signals {
 
 impl Signals {
     /// Listens from now on.
-    pub fn listen() -> std::io::Result<Self> {
+    pub(super) fn listen() -> std::io::Result<Self> {
         Ok(Self {
             stop: watch::Sender::new(false),
             exit: Exit::Interrupted,
@@ -29,23 +29,23 @@ impl Signals {
     }
 
     /// Becomes true when the run shall stop.
-    pub fn stop(&self) -> watch::Receiver<bool> {
+    pub(super) fn stop(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
     }
 
     /// Asks the run to stop, for another reason than a signal.
-    pub fn stop_now(&self) {
+    pub(super) fn stop_now(&self) {
         self.stop.send_replace(true);
     }
 
     /// Waits for a signal and says how the program would end by it. The first one asks the run to stop.
-    pub async fn next(&mut self) -> Signal {
+    pub(super) async fn next(&mut self) -> Signal {
         self.exit = self.one().await;
         if self.stop.send_replace(true) { Signal::Again(self.exit) } else { Signal::First }
     }
 
     /// How the program ends when it was stopped by a signal.
-    pub fn exit(&self) -> Exit {
+    pub(super) fn exit(&self) -> Exit {
         self.exit
     }
 
@@ -67,7 +67,7 @@ impl Signals {
 
 /// A signal that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
+pub(super) enum Signal {
     /// The run was asked to stop.
     First,
     /// It had been asked already: end at once.

@@ -28,7 +28,7 @@ const SURPRISE: u64 = 10_000;
 
 /// Rate datasets through lenses, and tell how good they are, how sure that is and what it cost
 #[derive(Debug, Args)]
-pub struct SummaryArgs {
+pub(super) struct SummaryArgs {
     /// Datasets: paths of parquet or JSONL files, separated by commas
     dataset: String,
     /// Columns of the data, separated by commas, in the order of the lenses' input fields
@@ -90,7 +90,7 @@ enum HowToSample {
 }
 
 /// Rates, exports, and shows what came of it.
-pub async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
+pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     let console = args.output.console();
     let columns = list(&args.columns);
     let lenses = rater::open_lenses(&list(&args.lenses), &args.lens, &columns)?;

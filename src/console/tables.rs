@@ -30,12 +30,10 @@ fn raw_scores(summaries: &[Summary], several: bool) -> String {
     for summary in summaries {
         let cells = names.iter().map(|name| {
             let mean = summary.scores.iter().find(|(own, _)| own == name).map(|(_, mean)| mean);
-            match mean.filter(|mean| mean.count() > 0) {
+            match mean.and_then(|mean| Some((mean.mean()?, summary.mean_interval(mean)))) {
                 None => "–".to_owned(),
-                Some(mean) => match summary.mean_interval(mean) {
-                    Some(Interval { low, high }) => format!("{:.2} ± {:.2}", mean.mean(), (high - low) / 2.0),
-                    None => format!("{:.2}", mean.mean()),
-                },
+                Some((mean, Some(Interval { low, high }))) => format!("{mean:.2} ± {:.2}", (high - low) / 2.0),
+                Some((mean, None)) => format!("{mean:.2}"),
             }
         });
         builder.push_record(dataset(&summary.dataset).into_iter().chain(std::iter::once(plain(&summary.lens))).chain(cells));

@@ -258,7 +258,7 @@ impl std::fmt::Display for Trouble {
 impl std::error::Error for Trouble {}
 
 /// Whom requests are made for: headers made ready once, and no `Authorization` without a key.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Account {
     base_url: String,
     headers: HeaderMap,

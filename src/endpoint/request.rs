@@ -177,7 +177,7 @@ impl AnswerForm {
                 let tool = ChatCompletionTools::Function(ChatCompletionTool {
                     function: FunctionObject {
                         name: function.name.clone(),
-                        description: function.description.clone(),
+                        description: Some(function.description.clone()),
                         parameters: Some(function.parameters.clone()),
                         strict: None,
                     },
@@ -188,7 +188,7 @@ impl AnswerForm {
                 let format = ResponseFormat::JsonSchema {
                     json_schema: ResponseFormatJsonSchema {
                         name: function.name.clone(),
-                        description: function.description.clone(),
+                        description: Some(function.description.clone()),
                         schema: function.parameters.clone(),
                         strict: None,
                     },

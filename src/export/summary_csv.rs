@@ -64,7 +64,7 @@ fn row(summary: &Summary) -> Vec<String> {
     let shares = summary.verdicts.map_or([const { String::new() }; 4], |counts| {
         counts.map(|count| summary.share(count).0.map_or(String::new(), |share| format!("{:.2}%", share * 100.0)))
     });
-    let overall = summary.scores.get(summary.overall).map(|(_, mean)| mean).filter(|mean| mean.count() > 0);
+    let overall = summary.scores.get(summary.overall).map(|(_, mean)| mean);
     let interval = overall.and_then(|mean| summary.mean_interval(mean));
     let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.4}"));
     let [poor, low, medium, good] = shares;
@@ -78,7 +78,7 @@ fn row(summary: &Summary) -> Vec<String> {
         ledger.answered().to_string(),
         text(&summary.model),
         summary.version.to_string(),
-        number(overall.map(crate::stats::Mean::mean)),
+        number(overall.and_then(crate::stats::Mean::mean)),
         number(interval.map(|Interval { low, .. }| low)),
         number(interval.map(|Interval { high, .. }| high)),
         ledger.rows.to_string(),

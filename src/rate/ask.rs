@@ -261,13 +261,13 @@ impl Asker {
         let Refusal { status, error, .. } = refusal;
         let says = if error.message.is_empty() { String::new() } else { format!(": {}", error.message) };
         match status {
+            300..=399 => format!("the endpoint {url} sends requests elsewhere (HTTP {status}); set OPENAI_BASE_URL to where it is"),
             401 | 403 => self.endpoint.bad_key(refusal),
             402 | 429 => format!("the account's quota is used up (HTTP {status}{says}); add to it, then run the same command"),
             404 => format!(
                 "the endpoint {url} knows no model `{}`, or no /chat/completions (HTTP 404{says}); check --model and OPENAI_BASE_URL",
                 self.endpoint.options.model
             ),
-            300..400 => format!("the endpoint {url} sends requests elsewhere (HTTP {status}); set OPENAI_BASE_URL to where it is"),
             _ => format!("the endpoint {url} refuses every request (HTTP {status}{says})"),
         }
     }
