@@ -1,0 +1,163 @@
+//! Tests of the whole room, and the means for the tests of each format.
+
+use super::{Dataset, Error, Request, Row, Sample, open};
+use crate::record::Record;
+use futures::StreamExt as _;
+use serde_json::json;
+use std::fs;
+use std::pin::pin;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// A folder that is gone after the test.
+pub(super) struct Folder(TempDir);
+
+impl Folder {
+    pub(super) fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    pub(super) fn with(name: &str, content: impl AsRef<[u8]>) -> Self {
+        let folder = Self::new();
+        folder.write(name, content);
+        folder
+    }
+
+    pub(super) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.0.path().join(name), content).unwrap();
+    }
+
+    /// A request for all rows of a file in this folder.
+    pub(super) fn request(&self, name: &str, columns: &[&str]) -> Request {
+        Request {
+            name: self.0.path().join(name).to_str().unwrap().to_owned(),
+            columns: columns.iter().map(|&column| column.to_owned()).collect(),
+            keep: Vec::new(),
+            id: None,
+            split: None,
+            sample: Sample::All,
+        }
+    }
+
+    /// A message without the folder's name, which differs from run to run.
+    pub(super) fn message(&self, error: &Error) -> String {
+        error.to_string().replace(&format!("{}/", self.0.path().display()), "")
+    }
+}
+
+/// Runs a future as the program does, with threads for blocking work.
+pub(super) fn run<F: Future>(future: F) -> F::Output {
+    Runtime::new().unwrap().block_on(future)
+}
+
+/// All rows, and the error that ended them if one did.
+pub(super) fn read(request: Request) -> Result<(Vec<Row>, Option<Error>), Error> {
+    run(async {
+        let dataset = open(request).await?;
+        Ok(rows(dataset).await)
+    })
+}
+
+pub(super) async fn rows(dataset: Dataset) -> (Vec<Row>, Option<Error>) {
+    let mut rows = Vec::new();
+    let mut batches = pin!(dataset.batches());
+    while let Some(batch) = batches.next().await {
+        match batch {
+            Ok(batch) => rows.extend(batch),
+            Err(error) => {
+                assert!(batches.next().await.is_none(), "an error is the last item");
+                return (rows, Some(error));
+            }
+        }
+    }
+    (rows, None)
+}
+
+/// All rows of a dataset in which every row is good.
+pub(super) fn records(request: Request) -> Vec<Record> {
+    let (rows, error) = read(request).unwrap();
+    assert!(error.is_none(), "{error:?}");
+    rows.into_iter().map(Result::unwrap).collect()
+}
+
+pub(super) fn numbered(rows: usize) -> String {
+    let line = |row| json!({"text": format!("row {row}"), "n": row}).to_string() + "\n";
+    (0..rows).map(line).collect()
+}
+
+#[test]
+fn an_open_dataset_says_what_it_has_and_how_many_rows_will_come() {
+    let folder = Folder::with("rows.jsonl", numbered(10));
+    let request = |sample| Request { sample, ..folder.request("rows.jsonl", &["text"]) };
+    for (sample, sampled) in [
+        (Sample::All, 10),
+        (Sample::First { rows: 3 }, 3),
+        (Sample::First { rows: 11 }, 10),
+        (Sample::Random { rows: 4, seed: 1 }, 4),
+        (Sample::Random { rows: u64::MAX, seed: 1 }, 10),
+        (Sample::Random { rows: 0, seed: 1 }, 0),
+    ] {
+        let dataset = run(open(request(sample))).unwrap();
+        assert_eq!((dataset.rows, dataset.sampled), (Some(10), Some(sampled)), "{sample:?}");
+        assert_eq!(dataset.name, request(sample).name);
+        assert_eq!(records(request(sample)).len() as u64, sampled);
+    }
+}
+
+#[test]
+fn a_sample_is_in_row_order_and_pinned_by_seed_and_name() {
+    let folder = Folder::with("rows.jsonl", numbered(1_000));
+    let sample = Sample::Random { rows: 10, seed: 42 };
+    let sampled = records(Request { sample, ..folder.request("rows.jsonl", &["n"]) });
+    let rows: Vec<_> = sampled.iter().map(|record| record.row).collect();
+    assert_eq!(rows, [12, 14, 77, 157, 162, 178, 325, 773, 913, 989]);
+    for record in sampled {
+        assert_eq!(record.fields, [json!(record.row)]);
+        assert_eq!(record.id, format!("rows.jsonl#{}", record.row));
+    }
+}
+
+#[test]
+fn a_single_file_has_only_the_split_train() {
+    let folder = Folder::with("rows.jsonl", numbered(2));
+    let request =
+        |split: &str| Request { split: Some(split.into()), ..folder.request("rows.jsonl", &["text"]) };
+    assert_eq!(records(request("train")).len(), 2);
+    let error = read(request("test")).unwrap_err();
+    assert!(error.is_usage());
+    insta::assert_snapshot!(folder.message(&error), @"no split `test` in `rows.jsonl`: a single file has only the split `train`");
+}
+
+#[test]
+fn columns_to_keep_and_the_id_column_must_exist_too() {
+    let folder = Folder::with("rows.jsonl", numbered(2));
+    let request = folder.request("rows.jsonl", &["text"]);
+    for request in [
+        Request { keep: vec!["txet".into()], ..request.clone() },
+        Request { id: Some("txet".into()), ..request.clone() },
+        Request { columns: vec!["txet".into()], ..request },
+    ] {
+        let error = read(request).unwrap_err();
+        assert!(error.is_usage());
+        insta::allow_duplicates! { insta::assert_snapshot!(folder.message(&error), @"no column `txet` in `rows.jsonl` (did you mean `text`?); it has text, n"); }
+    }
+}
+
+#[test]
+fn a_stream_that_is_dropped_stops_the_reading() {
+    let folder = Folder::with("rows.jsonl", numbered(100_000));
+    run(async {
+        let dataset = open(folder.request("rows.jsonl", &["text"])).await.unwrap();
+        let mut batches = Box::pin(dataset.batches());
+        assert_eq!(batches.next().await.unwrap().unwrap().len(), 256);
+        // The runtime waits for its threads when it ends: a reader that went on would hang here.
+        drop(batches);
+    });
+}
+
+#[test]
+fn a_dataset_whose_stream_is_never_polled_reads_nothing() {
+    let folder = Folder::with("rows.jsonl", numbered(10));
+    let dataset = run(open(folder.request("rows.jsonl", &["text"]))).unwrap();
+    drop(dataset.batches());
+}
