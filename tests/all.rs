@@ -1,5 +1,13 @@
 //! The one integration binary: one module per command or room, and the stand-in endpoint they talk to.
 
-mod standin;
+mod bad_input;
+mod bill;
+mod cache;
+mod endpoint;
 mod floors;
+mod heuristic;
+mod interrupted;
+mod lens;
+mod settings;
+mod standin;
 mod world;

@@ -142,7 +142,7 @@ mod tests {
         let piece = || super::super::prepare::ReadyPiece {
             bytes: vec![0..1],
             step: Step::Ask(Question {
-                messages: Messages { system: String::new(), prompt: String::new() },
+                messages: Messages { system: "".into(), prompt: String::new() },
                 digest: Digest([0; 32]),
             }),
         };

@@ -129,7 +129,7 @@ mod tests {
     fn function() -> Function {
         Function {
             name: "rate".into(),
-            description: Some("Rates a row.".into()),
+            description: "Rates a row.".into(),
             parameters: json!({"type": "object", "properties": {"overall": {"type": "number"}}, "required": ["overall"]}),
         }
     }

@@ -1,0 +1,51 @@
+//! No surprise bill: a run without a bound says first what it would ask of somebody else's endpoint.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use crate::standin::{Config, Standin};
+use crate::world::{Run, World};
+
+/// A world whose endpoint is the stand-in, reached through a proxy under a name that is not this machine's.
+fn elsewhere(rows: usize) -> (World, Standin) {
+    let (world, standin) = World::with_endpoint(Config::default());
+    let mut lines = String::new();
+    for row in 0..rows {
+        let _ = writeln!(lines, "{}", json!({"text": format!("row {row} says something short")}));
+    }
+    world.write("rows.jsonl", lines);
+    (world, standin)
+}
+
+fn run(world: &World, standin: &Standin, more: &[&str]) -> Run {
+    let arguments = [&["summary", "rows.jsonl", "text", "--format", "json"][..], more].concat();
+    let mut command = world.command(&arguments);
+    command
+        .env_remove("NO_PROXY")
+        .env("OPENAI_BASE_URL", "http://rater.example/v1")
+        .env("HTTP_PROXY", format!("http://127.0.0.1:{}", standin.port()));
+    Run::of(command.output().unwrap())
+}
+
+#[test]
+fn more_than_ten_thousand_questions_want_a_yes() {
+    let (world, standin) = elsewhere(10_050);
+    let refused = run(&world, &standin, &[]).exits(2);
+    assert!(refused.stderr.contains("10050 questions") && refused.stderr.contains("--yes"), "{}", refused.stderr);
+    assert_eq!(standin.counters().requests, 0);
+    // What the store can answer does not count.
+    run(&world, &standin, &["--max", "100"]).exits(0);
+    assert_eq!(standin.counters().requests, 100);
+    run(&world, &standin, &[]).exits(0);
+    assert_eq!(standin.counters().requests, 10_050);
+    run(&world, &standin, &[]).exits(0);
+    assert_eq!(standin.counters().requests, 10_050);
+}
+
+#[test]
+fn a_server_on_this_machine_sends_no_bill() {
+    let (world, standin) = elsewhere(10_050);
+    world.run(&["summary", "rows.jsonl", "text", "--workers", "32"]).exits(0);
+    assert_eq!(standin.counters().requests, 10_050);
+}

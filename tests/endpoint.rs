@@ -1,0 +1,240 @@
+//! `summary` against a chat endpoint: the stand-in on loopback.
+
+use serde_json::{Value, json};
+
+use crate::standin::{Action, Config, Rule, Script};
+use crate::world::World;
+
+const RATE: [&str; 6] = ["summary", "rows.jsonl", "text", "learning_value", "--format", "json"];
+
+fn world(rows: usize, script: Vec<Rule>) -> (World, crate::standin::Standin) {
+    let (world, standin) = World::with_endpoint(Config { script: Script(script), ..Config::default() });
+    world.rows("rows.jsonl", rows);
+    (world, standin)
+}
+
+fn completions(standin: &crate::standin::Standin) -> Vec<Value> {
+    standin.requests().iter().filter(|logged| logged.path.ends_with("/chat/completions")).map(crate::standin::Logged::json).collect()
+}
+
+#[test]
+fn a_second_run_asks_nothing() {
+    let (world, standin) = world(40, vec![]);
+    let first = world.run(&RATE).exits(0);
+    assert_eq!(first.ledger()["rated"], 40);
+    assert_eq!(completions(&standin).len(), 40);
+    let lines = world.lines("rows.jsonl/learning_value.jsonl");
+    let second = world.run(&RATE).exits(0);
+    assert_eq!(second.ledger()["cached"], 40);
+    assert_eq!(completions(&standin).len(), 40);
+    assert_eq!(first.json()["summaries"][0]["scores"], second.json()["summaries"][0]["scores"]);
+    let scores = |lines: &[Value]| lines.iter().map(|line| line["scores"].clone()).collect::<Vec<_>>();
+    assert_eq!(scores(&lines), scores(&world.lines("rows.jsonl/learning_value.jsonl")));
+}
+
+#[test]
+fn the_function_is_forced_in_the_form_that_openai_and_llama_cpp_honour() {
+    let (world, standin) = world(1, vec![]);
+    world.run(&RATE).exits(0);
+    let body = &completions(&standin)[0];
+    assert_eq!(body["tool_choice"], "required");
+    assert_eq!(body["parallel_tool_calls"], false);
+    assert_eq!(body["tools"].as_array().unwrap().len(), 1);
+    assert_eq!(body["reasoning_effort"], "none");
+    assert_eq!(body["max_completion_tokens"], 256);
+    assert!(body.get("max_tokens").is_none());
+    let names: Vec<_> = body["tools"][0]["function"]["parameters"]["properties"].as_object().unwrap().keys().collect();
+    assert_eq!(names[0], "rationale", "the rationale comes before the scores");
+}
+
+#[test]
+fn a_model_that_the_table_does_not_know_gets_the_old_parameters() {
+    let (world, standin) = world(1, vec![]);
+    world.run(&[&RATE[..], &["--model", "my-model", "--temperature", "0.5", "--extra-body", r#"{"top_k": 1}"#]].concat()).exits(0);
+    let body = &completions(&standin)[0];
+    assert_eq!((&body["max_tokens"], &body["temperature"], &body["top_k"]), (&json!(256), &json!(0.5), &json!(1)));
+    assert!(body.get("reasoning_effort").is_none());
+}
+
+#[test]
+fn json_schema_is_the_other_form() {
+    let (world, standin) = world(3, vec![]);
+    assert_eq!(world.run(&[&RATE[..], &["--reply", "json_schema"]].concat()).exits(0).ledger()["rated"], 3);
+    let body = &completions(&standin)[0];
+    assert!(body.get("tools").is_none());
+    assert_eq!(body["response_format"]["type"], "json_schema");
+    // The form is not part of the question: the answers count for the other form too.
+    assert_eq!(world.run(&RATE).exits(0).ledger()["cached"], 3);
+}
+
+#[test]
+fn every_accepted_reply_is_an_answer() {
+    for action in [Action::FunctionCall, Action::EmptyToolCalls, Action::UsageNull] {
+        let (world, _standin) = world(3, vec![Rule::always(action.clone())]);
+        assert_eq!(world.run(&RATE).exits(0).ledger()["rated"], 3, "{action:?}");
+    }
+}
+
+#[test]
+fn passing_faults_are_retried() {
+    for action in [
+        Action::retry_after(429, 0),
+        Action::retry_after(500, 0),
+        Action::retry_after(503, 0),
+        Action::CutBody,
+        Action::CloseWithoutReply,
+        Action::NotJson,
+    ] {
+        let (world, standin) = world(4, vec![Rule::once_per_question(action.clone())]);
+        let run = world.run(&RATE).exits(0);
+        assert_eq!(run.ledger()["rated"], 4, "{action:?}");
+        assert!(completions(&standin).len() >= 8, "{action:?}");
+    }
+}
+
+#[test]
+fn a_reply_that_hangs_is_given_up_and_asked_again() {
+    let (world, _standin) = world(1, vec![Rule::once_per_question(Action::Hang)]);
+    assert_eq!(world.run(&[&RATE[..], &["--timeout", "1"]].concat()).exits(0).ledger()["rated"], 1);
+}
+
+#[test]
+fn one_repair_turn_tells_the_model_what_was_wrong() {
+    let wrong = r#"{"rationale": "fine", "overall": 7}"#;
+    let (world, standin) = world(1, vec![Rule::once_per_question(Action::Arguments(wrong.into()))]);
+    // The repair turn is another conversation: the stand-in's rule would apply to it as well, were it not for `first`.
+    drop(standin);
+    let (world, standin) = { drop(world); self::world(1, vec![Rule::first(1, Action::Arguments(wrong.into()))]) };
+    assert_eq!(world.run(&RATE).exits(0).ledger()["rated"], 1);
+    let bodies = completions(&standin);
+    assert_eq!(bodies.len(), 2);
+    let turns = bodies[1]["messages"].as_array().unwrap();
+    assert_eq!(turns.len(), 4);
+    assert_eq!(turns[2]["content"], wrong);
+    assert!(turns[3]["content"].as_str().unwrap().contains("overall"), "{}", turns[3]);
+}
+
+#[test]
+fn an_answer_that_stays_wrong_is_a_failed_row_and_is_asked_again_next_time() {
+    let (world, standin) = world(2, vec![Rule::first(4, Action::Arguments("{\"overall\": ".into()))]);
+    let run = world.run(&[&RATE[..], &["--workers", "1"]].concat()).exits(3);
+    assert_eq!(run.ledger()["failed"], json!({"invalid_answer": 2}));
+    let lines = world.lines("rows.jsonl/learning_value.jsonl");
+    assert_eq!(lines[0]["failure"]["reason"], "invalid_answer");
+    assert_eq!(world.run(&RATE).exits(0).ledger()["rated"], 2);
+    assert_eq!(completions(&standin).len(), 6);
+}
+
+#[test]
+fn a_cut_reply_is_asked_once_more_with_twice_the_room() {
+    let (world, standin) = world(1, vec![Rule::first(1, Action::Length)]);
+    assert_eq!(world.run(&RATE).exits(0).ledger()["rated"], 1);
+    let room: Vec<_> = completions(&standin).iter().map(|body| body["max_completion_tokens"].clone()).collect();
+    assert_eq!(room, [json!(256), json!(512)]);
+    let (world, standin) = self::world(1, vec![Rule::always(Action::Length)]);
+    assert_eq!(world.run(&RATE).exits(3).ledger()["failed"], json!({"truncated": 1}));
+    assert_eq!(completions(&standin).len(), 2);
+}
+
+#[test]
+fn refusals_and_filters_are_failed_rows() {
+    for (action, reason) in [(Action::Refusal("no".into()), "refusal"), (Action::ContentFilter, "content_filter")] {
+        let (world, standin) = world(2, vec![Rule::always(action)]);
+        assert_eq!(world.run(&RATE).exits(3).ledger()["failed"], json!({reason: 2}));
+        assert_eq!(completions(&standin).len(), 2);
+    }
+}
+
+#[test]
+fn what_no_retry_mends_stops_the_run_at_once_with_the_cause_said_once() {
+    let quota = Action::error(429, "insufficient_quota");
+    for (action, words) in [(Action::error(401, "invalid_api_key"), "OPENAI_API_KEY"), (quota, "quota is used up"), (Action::error(404, "model_not_found"), "--model")] {
+        let (world, standin) = world(200, vec![Rule::always(action)]);
+        let run = world.run(&RATE).exits(1);
+        assert_eq!(run.stderr.matches(words).count(), 1, "{}", run.stderr);
+        assert!(completions(&standin).len() <= 13, "{} requests", completions(&standin).len());
+        assert_eq!(run.ledger()["not_reached"], 200);
+    }
+}
+
+#[test]
+fn an_endpoint_that_never_answers_stops_the_run() {
+    let (world, standin) = world(500, vec![Rule::always(Action::error(400, "bad_parameter"))]);
+    let run = world.run(&RATE).exits(1);
+    assert!(run.stderr.contains("has not answered one question"), "{}", run.stderr);
+    assert!(completions(&standin).len() < 30);
+}
+
+#[test]
+fn identical_rows_are_asked_once() {
+    let (world, standin) = World::with_endpoint(Config::default());
+    let line = format!("{}\n", json!({"text": "The same text in every row."}));
+    world.write("rows.jsonl", line.repeat(600));
+    let ledger = world.run(&RATE).exits(0).ledger();
+    assert_eq!(completions(&standin).len(), 1);
+    assert_eq!(ledger["rated"], 1);
+    assert_eq!(ledger["duplicate"].as_u64().unwrap() + ledger["cached"].as_u64().unwrap(), 599);
+}
+
+#[test]
+fn a_long_text_is_rated_by_its_chunks_and_scored_by_their_mean() {
+    let (world, standin) = World::with_endpoint(Config::default());
+    let line = json!({"text": crate::world::text(1).repeat(20)});
+    world.write("rows.jsonl", line.to_string());
+    world.run(&RATE).exits(0);
+    assert_eq!(completions(&standin).len(), 2);
+    let lines = world.lines("rows.jsonl/learning_value.jsonl");
+    let overall = |line: &Value| line["score"]["overall"].as_f64().unwrap();
+    let mean = (overall(&lines[0]) + overall(&lines[1])) / 2.0;
+    assert!((lines[0]["record_score"].as_f64().unwrap() - mean).abs() < 1e-9);
+    assert_eq!(lines[0]["bytes"][0], 0);
+}
+
+#[test]
+fn a_server_with_one_model_is_known_by_that_model_s_name() {
+    let (world, standin) = World::with_endpoint(Config { models: vec!["tiny".into()], ..Config::default() });
+    world.rows("rows.jsonl", 5);
+    let run = world.run(&RATE).exits(0);
+    assert_eq!(run.json()["summaries"][0]["model"], "tiny");
+    assert!(run.stderr.contains("serves one model: tiny"));
+    // Without the server the last resolution counts, and says so.
+    drop(standin);
+    let offline = world.run(&RATE).exits(0);
+    assert_eq!(offline.ledger()["cached"], 5);
+    assert!(offline.stderr.contains("cannot be reached"), "{}", offline.stderr);
+}
+
+#[test]
+fn no_more_requests_are_in_flight_than_workers() {
+    let (world, standin) = World::with_endpoint(Config { delay: std::time::Duration::from_millis(20), ..Config::default() });
+    world.rows("rows.jsonl", 60);
+    world.run(&[&RATE[..], &["--workers", "3"]].concat()).exits(0);
+    assert_eq!(standin.counters().in_flight_peak, 3);
+}
+
+#[test]
+fn another_version_rates_again() {
+    let (world, standin) = world(5, vec![]);
+    world.run(&RATE).exits(0);
+    world.run(&[&RATE[..], &["--version", "2"]].concat()).exits(0);
+    assert_eq!(completions(&standin).len(), 10);
+}
+
+#[test]
+fn a_key_is_sent_and_never_shown() {
+    let (world, standin) = World::with_endpoint(Config { api_key: Some("sk-very-secret".into()), ..Config::default() });
+    world.rows("rows.jsonl", 2);
+    let with_key = |key: &str| {
+        let mut command = world.command(&RATE);
+        crate::world::Run::of(command.env("OPENAI_API_KEY", key).output().unwrap())
+    };
+    with_key("sk-very-secret").exits(0);
+    let refused = with_key("sk-wrong-secret").exits(1);
+    assert!(!refused.stderr.contains("sk-wrong"), "{}", refused.stderr);
+    let settings = world.command(&["settings"]).env("OPENAI_API_KEY", "sk-very-secret").output().unwrap();
+    assert!(!String::from_utf8_lossy(&settings.stdout).contains("very-secret"));
+    let logged = serde_json::to_string(&standin.counters().requests).unwrap();
+    assert!(!logged.contains("secret"));
+    let store = std::fs::read(world.path(".local/share/classified/ratings.db")).unwrap();
+    assert!(!store.windows(11).any(|bytes| bytes == b"very-secret"));
+}

@@ -1,0 +1,94 @@
+//! Killed, interrupted, terminated: nothing committed is asked again, and no row is lost.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::standin::{Config, Standin};
+use crate::world::{Run, World};
+
+const ROWS: usize = 400;
+const RATE: [&str; 6] = ["summary", "rows.jsonl", "text", "--format", "json", "--workers=4"];
+
+fn world() -> (World, Standin) {
+    let (world, standin) = World::with_endpoint(Config { delay: Duration::from_millis(4), ..Config::default() });
+    world.rows("rows.jsonl", ROWS);
+    (world, standin)
+}
+
+/// Waits until the stand-in has been asked so often; a run that never gets there fails the test.
+fn until(standin: &Standin, requests: u64) {
+    let began = Instant::now();
+    while standin.counters().requests < requests {
+        assert!(began.elapsed() < Duration::from_secs(60), "the run does not ask");
+        std::thread::yield_now();
+    }
+}
+
+fn ratings(world: &World) -> u64 {
+    let stats = world.run(&["cache", "stats", "--format", "json"]).exits(0).json();
+    stats["ratings"].as_u64().unwrap()
+}
+
+#[test]
+fn killing_the_run_at_ten_moments_loses_at_most_what_was_in_flight() {
+    let (world, standin) = world();
+    let mut kept = 0;
+    // Moments spread unevenly over the run; where in a write or a request each one falls is up to the machine.
+    for moment in 1..=10_u64 {
+        let mut child = world.start(&RATE);
+        until(&standin, standin.counters().requests + 7 + moment * moment % 31);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let now = ratings(&world);
+        assert!(now >= kept, "{now} ratings after {kept}: a committed rating is gone");
+        kept = now;
+    }
+    let asked = standin.counters().requests;
+    assert!(asked - kept <= 10 * 4, "{asked} asked, {kept} kept: more is lost than was in flight");
+
+    let run = world.run(&RATE).exits(0);
+    assert_eq!(run.ledger()["cached"], kept, "every committed rating counts");
+    assert_eq!(run.ledger()["rated"], ROWS as u64 - kept);
+    assert_eq!(standin.counters().requests, asked + ROWS as u64 - kept, "no committed question is asked again");
+    let lines = world.lines("rows.jsonl/textbook_quality.jsonl");
+    let ids: Vec<&str> = lines.iter().map(|line| line["id"].as_str().unwrap()).collect();
+    let expected: Vec<String> = (0..ROWS).map(|row| format!("rows.jsonl#{row}")).collect();
+    assert_eq!(ids, expected);
+    assert!(lines.iter().all(|line| line["scores"].is_array()));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_finishes_what_is_in_flight_and_shows_what_there_is() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let (world, standin) = world();
+        let child = world.start(&RATE);
+        until(&standin, 50);
+        let kill = std::process::Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+        let run = Run::of(child.wait_with_output().unwrap()).exits(code);
+        let ledger = run.ledger();
+        let count = |key: &str| ledger[key].as_u64().unwrap();
+        assert!(count("rated") > 0 && count("not_reached") > 0, "{ledger}");
+        assert_eq!(count("rated") + count("not_reached"), ROWS as u64);
+        assert_eq!(ratings(&world), standin.counters().requests, "what was asked is kept");
+        assert!(world.path("data/rows.jsonl/textbook_quality.jsonl.part").exists());
+        assert!(!world.path("data/rows.jsonl/textbook_quality.jsonl").exists());
+
+        let again = world.run(&RATE).exits(0);
+        assert_eq!(standin.counters().requests, ROWS as u64);
+        assert_eq!(again.ledger()["not_reached"], Value::from(0));
+        assert!(!world.path("data/rows.jsonl/textbook_quality.jsonl.part").exists());
+    }
+}
+
+#[test]
+fn two_runs_that_would_write_the_same_file_do_not() {
+    let (world, standin) = world();
+    let mut first = world.start(&RATE);
+    until(&standin, 20);
+    let second = world.run(&RATE).exits(75);
+    assert!(second.stderr.contains("another run is writing"), "{}", second.stderr);
+    assert!(first.wait().unwrap().success());
+}
