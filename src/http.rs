@@ -48,7 +48,9 @@ impl Reply {
     /// How long the server asks to wait: `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), or the
     /// finer `retry-after-ms` that some servers send.
     pub fn retry_after(&self) -> Option<Duration> {
-        if let Some(ms) = self.headers.get("retry-after-ms").and_then(|value| value.to_str().ok()?.parse().ok()) {
+        if let Some(ms) =
+            self.headers.get("retry-after-ms").and_then(|value| value.to_str().ok()?.parse().ok())
+        {
             return Some(Duration::from_millis(ms));
         }
         let value = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();

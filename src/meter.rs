@@ -133,7 +133,11 @@ mod tests {
     use super::*;
 
     fn meter(rpm: Option<u32>, tpm: Option<u32>) -> Meter {
-        Meter::new(Limits { workers: 4, rpm: rpm.and_then(NonZeroU32::new), tpm: tpm.and_then(NonZeroU32::new) })
+        Meter::new(Limits {
+            workers: 4,
+            rpm: rpm.and_then(NonZeroU32::new),
+            tpm: tpm.and_then(NonZeroU32::new),
+        })
     }
 
     #[tokio::test(start_paused = true)]

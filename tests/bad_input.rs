@@ -22,9 +22,24 @@ fn unknown_names_are_told_with_what_exists() {
     let heuristic = ["--model", "heuristic"];
     says(&world, &[&["summary", "rowz.jsonl", "text"][..], &heuristic].concat(), 2, &["rows.jsonl"]);
     says(&world, &[&["summary", "rows.jsonl", "txet"][..], &heuristic].concat(), 2, &["text", "n"]);
-    says(&world, &[&["summary", "rows.jsonl", "text", "textbook_qualty"][..], &heuristic].concat(), 2, &["textbook_quality", "code_quality"]);
-    says(&world, &[&["summary", "rows.jsonl", "text", "--split", "test"][..], &heuristic].concat(), 2, &["train"]);
-    says(&world, &[&["summary", "rows.jsonl", "text", "instruction_following"][..], &heuristic].concat(), 2, &["2 fields", "instruction, output", "1 column"]);
+    says(
+        &world,
+        &[&["summary", "rows.jsonl", "text", "textbook_qualty"][..], &heuristic].concat(),
+        2,
+        &["textbook_quality", "code_quality"],
+    );
+    says(
+        &world,
+        &[&["summary", "rows.jsonl", "text", "--split", "test"][..], &heuristic].concat(),
+        2,
+        &["train"],
+    );
+    says(
+        &world,
+        &[&["summary", "rows.jsonl", "text", "instruction_following"][..], &heuristic].concat(),
+        2,
+        &["2 fields", "instruction, output", "1 column"],
+    );
     says(&world, &["summary", "owner/name", "text", "--model", "heuristic"], 2, &["Hub"]);
 }
 
@@ -32,12 +47,22 @@ fn unknown_names_are_told_with_what_exists() {
 fn flags_out_of_range_are_usage_errors() {
     let world = World::new();
     world.rows("rows.jsonl", 3);
-    for flags in [["--max", "0"], ["--workers", "0"], ["--fail-above", "1"], ["--temperature", "9"], ["--extra-body", "[]"], ["--extra-body", "{\"model\": 1}"]] {
-        let arguments = [&["summary", "rows.jsonl", "text", "--base-url", "http://127.0.0.1:9"][..], &flags].concat();
+    for flags in [
+        ["--max", "0"],
+        ["--workers", "0"],
+        ["--fail-above", "1"],
+        ["--temperature", "9"],
+        ["--extra-body", "[]"],
+        ["--extra-body", "{\"model\": 1}"],
+    ] {
+        let arguments =
+            [&["summary", "rows.jsonl", "text", "--base-url", "http://127.0.0.1:9"][..], &flags].concat();
         world.run(&arguments).exits(2);
     }
     // More than there are is all there are.
-    let run = world.run(&["summary", "rows.jsonl", "text", "--max", "99", "--model", "heuristic", "--format", "json"]).exits(0);
+    let run = world
+        .run(&["summary", "rows.jsonl", "text", "--max", "99", "--model", "heuristic", "--format", "json"])
+        .exits(0);
     assert_eq!(run.ledger()["rated"], 3);
 }
 
@@ -52,7 +77,8 @@ fn files_that_cannot_be_read_are_named() {
     says(&world, &["summary", "rows.xyz", "text", "--model", "heuristic"], 2, &["rows.xyz", "parquet"]);
     says(&world, &["summary", "cut.parquet", "text", "--model", "heuristic"], 1, &["cut.parquet"]);
     world.write("latin.jsonl", b"{\"text\": \"caf\xe9\"}\n{\"text\": \"fine words here\"}\n");
-    let run = world.run(&["summary", "latin.jsonl", "text", "--model", "heuristic", "--format", "json"]).exits(3);
+    let run =
+        world.run(&["summary", "latin.jsonl", "text", "--model", "heuristic", "--format", "json"]).exits(3);
     assert_eq!(run.ledger()["failed"]["unreadable"], 1);
     assert!(run.stderr.contains("line 1"), "{}", run.stderr);
 }
@@ -63,22 +89,39 @@ fn a_broken_lens_is_told_with_file_and_line() {
     world.rows("rows.jsonl", 3);
     let function = r#"{"name": "f", "description": "d", "parameters": {"type": "object", "properties": {"rationale": {"type": "string"}, "overall": {"type": "integer"}}, "required": ["rationale", "overall"]}}"#;
     let make = |name: &str, function: &str, prompt: &str| {
-        world.write(&format!("lenses/{name}/config.json"), r#"{"input_fields": ["resource"], "type": "pretrain"}"#);
+        world.write(
+            &format!("lenses/{name}/config.json"),
+            r#"{"input_fields": ["resource"], "type": "pretrain"}"#,
+        );
         world.write(&format!("lenses/{name}/function.json"), function);
         world.write(&format!("lenses/{name}/system.jinja"), "You rate.");
         world.write(&format!("lenses/{name}/prompt.jinja"), prompt);
     };
     make("undefined", function, "Rate\n{{ resorce }}");
     make("syntax", function, "Rate\n\n{% if %}");
-    make("endless", function, "{% for a in range(9999) %}{% for b in range(9999) %}{{ resource }}{% endfor %}{% endfor %}");
-    make("scoreless", r#"{"name": "f", "parameters": {"type": "object", "properties": {"why": {"type": "string"}}, "required": ["why"]}}"#, "{{ resource }}");
+    make(
+        "endless",
+        function,
+        "{% for a in range(9999) %}{% for b in range(9999) %}{{ resource }}{% endfor %}{% endfor %}",
+    );
+    make(
+        "scoreless",
+        r#"{"name": "f", "parameters": {"type": "object", "properties": {"why": {"type": "string"}}, "required": ["why"]}}"#,
+        "{{ resource }}",
+    );
     make("fine", function, "Rate {{ resource }}");
-    let rate = |lens: &'static str| ["summary", "rows.jsonl", "text", lens, "--base-url", "http://127.0.0.1:9/v1"];
+    let rate =
+        |lens: &'static str| ["summary", "rows.jsonl", "text", lens, "--base-url", "http://127.0.0.1:9/v1"];
     says(&world, &rate("undefined"), 1, &["undefined", "prompt.jinja:2", "resorce"]);
     says(&world, &rate("syntax"), 1, &["prompt.jinja:3"]);
     says(&world, &rate("endless"), 1, &["endless", "prompt.jinja"]);
     says(&world, &rate("scoreless"), 1, &["scoreless", "score"]);
-    says(&world, &["summary", "rows.jsonl", "text", "fine", "--model", "heuristic"], 2, &["heuristic", "fine"]);
+    says(
+        &world,
+        &["summary", "rows.jsonl", "text", "fine", "--model", "heuristic"],
+        2,
+        &["heuristic", "fine"],
+    );
     says(&world, &rate("fine"), 1, &["cannot be reached", "OPENAI_BASE_URL"]);
 }
 
@@ -86,7 +129,12 @@ fn a_broken_lens_is_told_with_file_and_line() {
 fn without_a_key_the_ways_out_are_named() {
     let world = World::new();
     world.rows("rows.jsonl", 3);
-    says(&world, &["summary", "rows.jsonl", "text"], 2, &["OPENAI_API_KEY", "OPENAI_BASE_URL", "--model heuristic"]);
+    says(
+        &world,
+        &["summary", "rows.jsonl", "text"],
+        2,
+        &["OPENAI_API_KEY", "OPENAI_BASE_URL", "--model heuristic"],
+    );
 }
 
 #[test]
@@ -94,10 +142,25 @@ fn a_database_that_cannot_be_used_is_told_and_another_is_asked_for() {
     let (world, _standin) = World::with_endpoint(Config::default());
     world.rows("rows.jsonl", 3);
     world.write("not.db", "this is no database, but a text of more than a hundred bytes, so that SQLite reads its header and says so.");
-    says(&world, &["summary", "rows.jsonl", "text", "--database-url", "not.db"], 1, &["not.db", "DATABASE_URL"]);
-    says(&world, &["summary", "rows.jsonl", "text", "--database-url", "postgres://user:pw@host/db"], 2, &["not a SQLite"]);
+    says(
+        &world,
+        &["summary", "rows.jsonl", "text", "--database-url", "not.db"],
+        1,
+        &["not.db", "DATABASE_URL"],
+    );
+    says(
+        &world,
+        &["summary", "rows.jsonl", "text", "--database-url", "postgres://user:pw@host/db"],
+        2,
+        &["not a SQLite"],
+    );
     world.write("file", "");
-    says(&world, &["summary", "rows.jsonl", "text", "--database-url", "file/ratings.db"], 1, &["DATABASE_URL"]);
+    says(
+        &world,
+        &["summary", "rows.jsonl", "text", "--database-url", "file/ratings.db"],
+        1,
+        &["DATABASE_URL"],
+    );
 }
 
 #[test]

@@ -32,7 +32,11 @@ fn run(world: &World, standin: &Standin, more: &[&str]) -> Run {
 fn more_than_ten_thousand_questions_want_a_yes() {
     let (world, standin) = elsewhere(10_050);
     let refused = run(&world, &standin, &[]).exits(2);
-    assert!(refused.stderr.contains("10050 questions") && refused.stderr.contains("--yes"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("10050 questions") && refused.stderr.contains("--yes"),
+        "{}",
+        refused.stderr
+    );
     assert_eq!(standin.counters().requests, 0);
     // What the store can answer does not count.
     run(&world, &standin, &["--max", "100"]).exits(0);

@@ -30,7 +30,10 @@ fn source() -> PathBuf {
 /// The rooms in the order of the plan.
 fn plan() -> Vec<String> {
     let lib = fs::read_to_string(source().join("lib.rs")).unwrap();
-    lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).map(str::to_owned).collect()
+    lib.lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The files of every room.
@@ -52,7 +55,7 @@ fn collect(path: &Path, into: &mut Vec<(PathBuf, String)>) {
         for entry in fs::read_dir(path).unwrap() {
             collect(&entry.unwrap().path(), into);
         }
-    } else if path.extension().is_some_and(|end| end == "rs") {
+    } else if path.is_file() && path.extension().is_some_and(|end| end == "rs") {
         into.push((path.to_owned(), fs::read_to_string(path).unwrap()));
     }
 }
@@ -118,7 +121,11 @@ fn outside_crates_stay_in_their_rooms() {
                     !code(&text)[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
                 });
                 if used && !allowed.contains(&room.as_str()) {
-                    wrong.push(format!("{}: {room} names {name}, which belongs to {}", path.display(), allowed.join(", ")));
+                    wrong.push(format!(
+                        "{}: {room} names {name}, which belongs to {}",
+                        path.display(),
+                        allowed.join(", ")
+                    ));
                 }
             }
         }
@@ -132,7 +139,11 @@ fn every_file_lies_in_a_room() {
     for entry in fs::read_dir(source()).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        assert!(["lib", "main"].contains(&name.as_str()) || plan.contains(&name), "{} is not in the plan", path.display());
+        assert!(
+            ["lib", "main"].contains(&name.as_str()) || plan.contains(&name),
+            "{} is not in the plan",
+            path.display()
+        );
     }
 }
 

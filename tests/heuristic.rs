@@ -14,7 +14,16 @@ fn textbooks() -> String {
 fn the_first_readme_command_shows_both_tables() {
     let world = World::new();
     let run = world
-        .run(&["summary", &textbooks(), "markdown", "textbook_quality", "--max", "25", "--model", "heuristic"])
+        .run(&[
+            "summary",
+            &textbooks(),
+            "markdown",
+            "textbook_quality",
+            "--max",
+            "25",
+            "--model",
+            "heuristic",
+        ])
         .exits(0);
     for words in ["Raw Scores", "Summary", "Poor", "25 in = 25 rated", "95 % intervals for all 64 rows"] {
         assert!(run.stdout.contains(words), "{words} is not in:\n{}", run.stdout);
@@ -28,7 +37,9 @@ fn the_sample_is_nested_and_the_same_every_time() {
     let world = World::new();
     world.rows("rows.jsonl", 300);
     let ids = |max: &str| {
-        world.run(&["summary", "rows.jsonl", "text", "--max", max, "--model", "heuristic", "--quiet"]).exits(0);
+        world
+            .run(&["summary", "rows.jsonl", "text", "--max", max, "--model", "heuristic", "--quiet"])
+            .exits(0);
         let lines = world.lines("rows.jsonl/textbook_quality.jsonl");
         lines.iter().map(|line| line["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -42,7 +53,9 @@ fn the_sample_is_nested_and_the_same_every_time() {
 fn lines_are_in_row_order_and_say_what_was_seen() {
     let world = World::new();
     world.rows("rows.jsonl", 1000);
-    world.run(&["summary", "rows.jsonl", "text", "--model", "heuristic", "--keep", "n", "--fields", "none"]).exits(0);
+    world
+        .run(&["summary", "rows.jsonl", "text", "--model", "heuristic", "--keep", "n", "--fields", "none"])
+        .exits(0);
     let lines = world.lines("rows.jsonl/textbook_quality.jsonl");
     assert_eq!(lines.len(), 1000);
     for (row, line) in lines.iter().enumerate() {
@@ -55,14 +68,25 @@ fn lines_are_in_row_order_and_say_what_was_seen() {
 #[test]
 fn rows_that_are_empty_unreadable_or_not_measurable_are_in_the_ledger_and_in_the_lines() {
     let world = World::new();
-    let mut lines: Vec<String> = (0..5).map(|row| json!({"text": crate::world::text(row)}).to_string()).collect();
+    let mut lines: Vec<String> =
+        (0..5).map(|row| json!({"text": crate::world::text(row)}).to_string()).collect();
     lines.push(json!({"text": "   "}).to_string());
     lines.push(json!({"other": 1}).to_string());
     lines.push("{\"text\": broken".to_owned());
     lines.push(json!({"text": "这是一个用中文写成的段落。它讲的是如何排列一组元素。每加入一个元素，方法的数目都会增加。"}).to_string());
     world.write("rows.jsonl", lines.join("\n"));
     let run = world
-        .run(&["summary", "rows.jsonl", "text", "--model", "heuristic", "--format", "json", "--fail-above", "50%"])
+        .run(&[
+            "summary",
+            "rows.jsonl",
+            "text",
+            "--model",
+            "heuristic",
+            "--format",
+            "json",
+            "--fail-above",
+            "50%",
+        ])
         .exits(0);
     let expected = json!({"rows": 9, "rated": 5, "cached": 0, "duplicate": 0, "empty": 2, "not_reached": 0,
         "failed": {"unreadable": 1, "not_measurable": 1}});
@@ -81,14 +105,30 @@ fn several_datasets_and_lenses_give_a_row_each() {
     world.rows("a.jsonl", 10);
     world.rows("b.jsonl", 20);
     let run = world
-        .run(&["summary", "a.jsonl,b.jsonl", "text", "textbook_quality,learning_value", "--model", "heuristic", "--format", "json"])
+        .run(&[
+            "summary",
+            "a.jsonl,b.jsonl",
+            "text",
+            "textbook_quality,learning_value",
+            "--model",
+            "heuristic",
+            "--format",
+            "json",
+        ])
         .exits(0);
     let summaries = run.json()["summaries"].as_array().unwrap().clone();
-    let rows: Vec<_> = summaries.iter().map(|each| (each["dataset"].clone(), each["lens"].clone(), each["ledger"]["rated"].clone())).collect();
+    let rows: Vec<_> = summaries
+        .iter()
+        .map(|each| (each["dataset"].clone(), each["lens"].clone(), each["ledger"]["rated"].clone()))
+        .collect();
     assert_eq!(
         json!(rows),
-        json!([["a.jsonl", "textbook_quality", 10], ["a.jsonl", "learning_value", 10],
-            ["b.jsonl", "textbook_quality", 20], ["b.jsonl", "learning_value", 20]])
+        json!([
+            ["a.jsonl", "textbook_quality", 10],
+            ["a.jsonl", "learning_value", 10],
+            ["b.jsonl", "textbook_quality", 20],
+            ["b.jsonl", "learning_value", 20]
+        ])
     );
     let csv = fs::read_to_string(world.path("data/summary.csv")).unwrap();
     assert_eq!(csv.lines().count(), 5);
@@ -117,7 +157,9 @@ fn a_dataset_s_name_cannot_write_outside_the_data_folder() {
     let world = World::new();
     world.rows("sub/rows.jsonl", 3);
     world.write("sub/inner/x", "");
-    world.run(&["summary", "sub/inner/../rows.jsonl", "text", "--model", "heuristic", "--data-dir", "out"]).exits(0);
+    world
+        .run(&["summary", "sub/inner/../rows.jsonl", "text", "--model", "heuristic", "--data-dir", "out"])
+        .exits(0);
     assert!(world.path("out/sub_inner_.._rows.jsonl/textbook_quality.jsonl").exists());
 }
 
@@ -126,7 +168,19 @@ fn the_head_says_nothing_of_the_rest() {
     let world = World::new();
     world.rows("rows.jsonl", 50);
     let run = world
-        .run(&["summary", "rows.jsonl", "text", "--model", "heuristic", "--max", "10", "--sample", "first", "--format", "json"])
+        .run(&[
+            "summary",
+            "rows.jsonl",
+            "text",
+            "--model",
+            "heuristic",
+            "--max",
+            "10",
+            "--sample",
+            "first",
+            "--format",
+            "json",
+        ])
         .exits(0);
     assert_eq!(run.json()["summaries"][0]["sample"], json!({"kind": "head"}));
     assert!(run.json()["summaries"][0]["scores"]["overall"]["interval"].is_null());

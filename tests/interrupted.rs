@@ -11,7 +11,8 @@ const ROWS: usize = 400;
 const RATE: [&str; 6] = ["summary", "rows.jsonl", "text", "--format", "json", "--workers=4"];
 
 fn world() -> (World, Standin) {
-    let (world, standin) = World::with_endpoint(Config { delay: Duration::from_millis(4), ..Config::default() });
+    let (world, standin) =
+        World::with_endpoint(Config { delay: Duration::from_millis(4), ..Config::default() });
     world.rows("rows.jsonl", ROWS);
     (world, standin)
 }
@@ -50,7 +51,11 @@ fn killing_the_run_at_ten_moments_loses_at_most_what_was_in_flight() {
     let run = world.run(&RATE).exits(0);
     assert_eq!(run.ledger()["cached"], kept, "every committed rating counts");
     assert_eq!(run.ledger()["rated"], ROWS as u64 - kept);
-    assert_eq!(standin.counters().requests, asked + ROWS as u64 - kept, "no committed question is asked again");
+    assert_eq!(
+        standin.counters().requests,
+        asked + ROWS as u64 - kept,
+        "no committed question is asked again"
+    );
     let lines = world.lines("rows.jsonl/textbook_quality.jsonl");
     let ids: Vec<&str> = lines.iter().map(|line| line["id"].as_str().unwrap()).collect();
     let expected: Vec<String> = (0..ROWS).map(|row| format!("rows.jsonl#{row}")).collect();
@@ -65,7 +70,8 @@ fn a_signal_finishes_what_is_in_flight_and_shows_what_there_is() {
         let (world, standin) = world();
         let child = world.start(&RATE);
         until(&standin, 50);
-        let kill = std::process::Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
+        let kill =
+            std::process::Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
         assert!(kill.unwrap().success());
         let run = Run::of(child.wait_with_output().unwrap()).exits(code);
         let ledger = run.ledger();

@@ -9,7 +9,13 @@ fn value(world: &World, command: &mut std::process::Command, name: &str) -> (Str
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let setting = document["settings"].as_array().unwrap().iter().find(|setting| setting["name"] == name).unwrap().clone();
+    let setting = document["settings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|setting| setting["name"] == name)
+        .unwrap()
+        .clone();
     let word = |key: &str| setting[key].as_str().unwrap().to_owned();
     let _ = world;
     (word("value"), word("origin"))
@@ -33,7 +39,11 @@ fn the_nearer_origin_wins() {
 fn a_url_s_password_is_masked() {
     let world = World::new();
     let url = "http://user:pass@host:1/v1?key=abc";
-    let shown = value(&world, world.command(&["settings", "--format", "json"]).env("OPENAI_BASE_URL", url), "OPENAI_BASE_URL");
+    let shown = value(
+        &world,
+        world.command(&["settings", "--format", "json"]).env("OPENAI_BASE_URL", url),
+        "OPENAI_BASE_URL",
+    );
     assert_eq!(shown.0, "http://host:1/v1");
 }
 
@@ -48,8 +58,12 @@ fn the_example_file_names_every_setting_with_its_default() {
     let settings = command.find_subcommand("settings").unwrap();
     for argument in settings.get_arguments() {
         let Some(name) = argument.get_env().and_then(|name| name.to_str()) else { continue };
-        let default = argument.get_default_values().first().and_then(|value| value.to_str()).unwrap_or_default();
-        assert!(example.contains(&format!("# {name}={default}")), "local.env.example lacks `# {name}={default}`");
+        let default =
+            argument.get_default_values().first().and_then(|value| value.to_str()).unwrap_or_default();
+        assert!(
+            example.contains(&format!("# {name}={default}")),
+            "local.env.example lacks `# {name}={default}`"
+        );
     }
     for name in ["OPENAI_API_KEY", "OPENAI_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"] {
         assert!(example.contains(name), "local.env.example lacks {name}");
@@ -69,7 +83,12 @@ fn every_flag_has_help_without_a_final_period() {
     fn check(command: &clap::Command) {
         for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
             let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-            assert!(!help.is_empty() && !help.ends_with('.'), "{} {}: `{help}`", command.get_name(), argument.get_id());
+            assert!(
+                !help.is_empty() && !help.ends_with('.'),
+                "{} {}: `{help}`",
+                command.get_name(),
+                argument.get_id()
+            );
         }
         command.get_subcommands().for_each(check);
     }

@@ -108,7 +108,8 @@ async fn prune(args: PruneArgs) -> anyhow::Result<Exit> {
         version: args.version,
         before: args.older_than.map(|days| store::now() - i64::from(days) * DAY_MS),
     };
-    let bounded = prune.lens.is_some() || prune.model.is_some() || prune.version.is_some() || prune.before.is_some();
+    let bounded =
+        prune.lens.is_some() || prune.model.is_some() || prune.version.is_some() || prune.before.is_some();
     if !bounded && !args.all {
         return Err(usage("say which ratings go: --lens, --model, --version, --older-than DAYS, or --all"));
     }

@@ -69,7 +69,11 @@ impl Exit {
         });
         match (dataset, error.downcast_ref::<lens::Error>(), error.downcast_ref::<export::Error>()) {
             (Some(error), ..) if error.is_usage() => Self::Usage,
-            (_, Some(lens::Error::Unknown { .. } | lens::Error::Name { .. } | lens::Error::Exists { .. }), _) => Self::Usage,
+            (
+                _,
+                Some(lens::Error::Unknown { .. } | lens::Error::Name { .. } | lens::Error::Exists { .. }),
+                _,
+            ) => Self::Usage,
             (.., Some(export::Error::Busy(_))) => Self::TryAgain,
             _ if matches!(error.downcast_ref::<store::Error>(), Some(store::Error::Url(_))) => Self::Usage,
             _ => Self::CannotGoOn,

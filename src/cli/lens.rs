@@ -103,7 +103,9 @@ fn list(args: &ListArgs) -> anyhow::Result<Exit> {
     let mut documents = Vec::new();
     for each in &listed {
         let (fields, scores, about) = match &each.lens {
-            Ok(lens) => (lens.fields.join(", "), lens.scores.join(", "), lens.description.clone().unwrap_or_default()),
+            Ok(lens) => {
+                (lens.fields.join(", "), lens.scores.join(", "), lens.description.clone().unwrap_or_default())
+            }
             Err(error) => (String::new(), String::new(), format!("cannot be used: {error}")),
         };
         documents.push(json!({"name": each.name, "origin": origin(&each.origin), "usable": each.lens.is_ok(),
@@ -128,7 +130,13 @@ fn show(args: &ShowArgs) -> anyhow::Result<Exit> {
         let _ = writeln!(text, "{description}");
     }
     let _ = writeln!(text, "fields: {}", lens.fields.join(", "));
-    let _ = writeln!(text, "scores: {} (overall: {}), {}", lens.scores.join(", "), lens.scores[lens.overall], lens.scale);
+    let _ = writeln!(
+        text,
+        "scores: {} (overall: {}), {}",
+        lens.scores.join(", "),
+        lens.scores[lens.overall],
+        lens.scale
+    );
     let _ = writeln!(text, "heuristic: {}", lens.heuristic.as_deref().unwrap_or("none"));
     for (file, source) in &lens.files {
         let _ = write!(text, "\n--- {file}\n{}\n", source.trim_end());
@@ -152,7 +160,9 @@ fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     let console = args.output.console();
     let names = match &args.name {
         Some(name) => vec![name.clone()],
-        None => lens::list(std::slice::from_ref(&args.lens.lens_dir))?.into_iter().map(|each| each.name).collect(),
+        None => {
+            lens::list(std::slice::from_ref(&args.lens.lens_dir))?.into_iter().map(|each| each.name).collect()
+        }
     };
     let mut text = String::new();
     let mut documents = Vec::new();
@@ -164,9 +174,14 @@ fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
             Err(error) if args.name.is_some() && Exit::of(&error) == Exit::Usage => return Err(error),
             Err(error) => (Vec::new(), Some(error.to_string())),
         };
-        let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count() + usize::from(broken.is_some());
+        let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count()
+            + usize::from(broken.is_some());
         good &= errors == 0;
-        let _ = writeln!(text, "{name}: {}", if errors == 0 { "good".to_owned() } else { format!("{errors} to mend") });
+        let _ = writeln!(
+            text,
+            "{name}: {}",
+            if errors == 0 { "good".to_owned() } else { format!("{errors} to mend") }
+        );
         for line in broken.iter().cloned().chain(problems.iter().map(ToString::to_string)) {
             let _ = writeln!(text, "  {line}");
         }
@@ -194,20 +209,31 @@ fn render(args: &RenderArgs) -> anyhow::Result<Exit> {
             usage(format!("lens {} has no field `{field}`; it reads {}", lens.name, lens.fields.join(", ")))
         })?;
         values[at] = Some(match value.strip_prefix('@') {
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|error| usage(format!("cannot read {path} as text: {error}; `@` takes a value from a file")))?,
+            Some(path) => std::fs::read_to_string(path).map_err(|error| {
+                usage(format!("cannot read {path} as text: {error}; `@` takes a value from a file"))
+            })?,
             None => value.to_owned(),
         });
     }
-    let missing: Vec<&str> =
-        lens.fields.iter().zip(&values).filter(|(_, value)| value.is_none()).map(|(field, _)| field.as_str()).collect();
+    let missing: Vec<&str> = lens
+        .fields
+        .iter()
+        .zip(&values)
+        .filter(|(_, value)| value.is_none())
+        .map(|(field, _)| field.as_str())
+        .collect();
     if !missing.is_empty() {
         return Err(usage(format!("give a value for every field: --set {}=…", missing.join("=… --set "))));
     }
     let values: Vec<&str> = values.iter().flatten().map(String::as_str).collect();
     let messages = lens.render(&values)?;
     let console = args.output.console();
-    console.json(&json!({"v": 1, "command": "lens render", "system": messages.system, "prompt": messages.prompt}));
-    console.result(&crate::console::plain(&format!("--- system\n{}\n--- prompt\n{}", messages.system, messages.prompt)));
+    console.json(
+        &json!({"v": 1, "command": "lens render", "system": messages.system, "prompt": messages.prompt}),
+    );
+    console.result(&crate::console::plain(&format!(
+        "--- system\n{}\n--- prompt\n{}",
+        messages.system, messages.prompt
+    )));
     Ok(Exit::Done)
 }

@@ -45,7 +45,11 @@ pub(super) struct Hosted {
 }
 
 /// Opens the lenses of a command. Each must read as many fields as columns are given.
-pub(super) fn open_lenses(names: &[String], args: &LensArgs, columns: &[String]) -> anyhow::Result<Vec<Arc<Lens>>> {
+pub(super) fn open_lenses(
+    names: &[String],
+    args: &LensArgs,
+    columns: &[String],
+) -> anyhow::Result<Vec<Arc<Lens>>> {
     if names.is_empty() || columns.is_empty() {
         return Err(usage("give at least one column and one lens, such as: markdown textbook_quality"));
     }
@@ -60,7 +64,11 @@ pub(super) fn open_lenses(names: &[String], args: &LensArgs, columns: &[String])
                 "lens {name} reads {} ({}), but {} given ({}): name one column for each, in this order",
                 count(lens.fields.len(), "field"),
                 lens.fields.join(", "),
-                if columns.len() == 1 { "1 column is".to_owned() } else { format!("{} columns are", columns.len()) },
+                if columns.len() == 1 {
+                    "1 column is".to_owned()
+                } else {
+                    format!("{} columns are", columns.len())
+                },
                 columns.join(", "),
             )));
         }
@@ -101,11 +109,16 @@ impl Raters {
         let store = Store::open(&store.url()?).await?;
         console.note(&format!("ratings are kept in {}", store.path.display()));
         if store.journal == Journal::Rollback {
-            console.note("its file system cannot do write-ahead logging: it uses a rollback journal, which is slower");
+            console.note(
+                "its file system cannot do write-ahead logging: it uses a rollback journal, which is slower",
+            );
         }
         let model = resolve(&endpoint, &store, console).await?;
         if let Some(date) = model::find(&model).and_then(|known| known.shutdown.as_deref()) {
-            console.warn(&format!("the vendor's date for switching {model} off is {date} (as of {})", model::AS_OF));
+            console.warn(&format!(
+                "the vendor's date for switching {model} off is {date} (as of {})",
+                model::AS_OF
+            ));
         }
         Ok(Self::Endpoint(Box::new(Hosted {
             endpoint: Arc::new(endpoint),
@@ -153,7 +166,12 @@ impl Raters {
     }
 
     /// Says which lenses have ratings under an earlier text, which no longer count.
-    pub(super) async fn tell_of_older_texts(&self, lenses: &[Arc<Lens>], version: u32, console: &Console) -> anyhow::Result<()> {
+    pub(super) async fn tell_of_older_texts(
+        &self,
+        lenses: &[Arc<Lens>],
+        version: u32,
+        console: &Console,
+    ) -> anyhow::Result<()> {
         let Self::Endpoint(hosted) = self else { return Ok(()) };
         for lens in lenses {
             let others = hosted.store.other_texts(&hosted.slot(lens, version), lens_digest(lens)).await?;
@@ -222,7 +240,10 @@ async fn resolve(endpoint: &Endpoint, store: &Store, console: &Console) -> anyho
     let model = match endpoint.models().await? {
         Listing::One(only) => {
             if only != *name {
-                console.note(&format!("{} serves one model: {only}; its ratings are kept under that name", endpoint.shown_url()));
+                console.note(&format!(
+                    "{} serves one model: {only}; its ratings are kept under that name",
+                    endpoint.shown_url()
+                ));
             }
             only
         }
@@ -235,7 +256,10 @@ async fn resolve(endpoint: &Endpoint, store: &Store, console: &Console) -> anyho
                 ));
                 return Ok(model);
             }
-            None => anyhow::bail!("the endpoint {} cannot be reached: {why}; check OPENAI_BASE_URL, and that the server runs", endpoint.shown_url()),
+            None => anyhow::bail!(
+                "the endpoint {} cannot be reached: {why}; check OPENAI_BASE_URL, and that the server runs",
+                endpoint.shown_url()
+            ),
         },
     };
     store.remember_model(name, url, &model).await?;
@@ -250,14 +274,23 @@ fn kind(lens: &Lens) -> anyhow::Result<heuristic::Kind> {
             lens.name
         )));
     };
-    kind.parse().map_err(|_| usage(format!("lens {}: \"heuristic\" is \"{kind}\"; it can be \"prose\", \"code\" or \"instruct\"", lens.name)))
+    kind.parse().map_err(|_| {
+        usage(format!(
+            "lens {}: \"heuristic\" is \"{kind}\"; it can be \"prose\", \"code\" or \"instruct\"",
+            lens.name
+        ))
+    })
 }
 
 /// The digest of a lens's text: what an answer depends on beside the row and the sampling. `config.json` says how
 /// answers are read, not how they are asked for.
 pub(super) fn lens_digest(lens: &Lens) -> Digest {
-    let asked: serde_json::Map<_, _> =
-        lens.files.iter().filter(|(name, _)| *name != "config.json").map(|(name, text)| (name.clone(), json!(text))).collect();
+    let asked: serde_json::Map<_, _> = lens
+        .files
+        .iter()
+        .filter(|(name, _)| *name != "config.json")
+        .map(|(name, text)| (name.clone(), json!(text)))
+        .collect();
     Digest::of(&asked.into())
 }
 

@@ -174,6 +174,11 @@ impl RaterArgs {
             Some(text) => serde_json::from_str(text)
                 .map_err(|error| usage(format!("--extra-body is not a JSON object: {error}")))?,
         };
+        if let Some(key) = endpoint::OWN_KEYS.iter().find(|key| extra_body.contains_key(**key)) {
+            return Err(usage(format!(
+                "--extra-body may not set `{key}`: the program sets it from the lens and the row"
+            )));
+        }
         if let Some(temperature) = self.temperature.filter(|t| !(0.0..=2.0).contains(t)) {
             return Err(usage(format!("--temperature {temperature} is not between 0 and 2")));
         }
@@ -187,10 +192,13 @@ impl RaterArgs {
 
     /// The endpoint's options. Without a key OpenAI's own endpoint cannot answer: the error names the ways out.
     pub fn endpoint(&self) -> anyhow::Result<endpoint::Options> {
-        let base_url = self.base_url.as_deref().map(str::trim).filter(|url| !url.is_empty()).unwrap_or(HOSTED_URL);
+        let base_url =
+            self.base_url.as_deref().map(str::trim).filter(|url| !url.is_empty()).unwrap_or(HOSTED_URL);
         let base_url = base_url.trim_end_matches('/');
         if !(base_url.starts_with("http://") || base_url.starts_with("https://")) {
-            return Err(usage("OPENAI_BASE_URL must begin with http:// or https://, such as http://localhost:8080/v1"));
+            return Err(usage(
+                "OPENAI_BASE_URL must begin with http:// or https://, such as http://localhost:8080/v1",
+            ));
         }
         let hosted = base_url == HOSTED_URL;
         let key = secret("OPENAI_API_KEY").or_else(|| secret("OPENAI_KEY"));
@@ -223,13 +231,18 @@ impl RaterArgs {
 
     /// `--price`, else the table's.
     fn price(&self) -> anyhow::Result<Option<Price>> {
-        let Some(text) = &self.price else { return Ok(model::find(&self.model).and_then(model::Model::price)) };
+        let Some(text) = &self.price else {
+            return Ok(model::find(&self.model).and_then(model::Model::price));
+        };
         let parsed = text.split_once(',').and_then(|(input, output)| {
             let number = |text: &str| text.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
             Some((number(input)?, number(output)?))
         });
-        let (input, output) =
-            parsed.ok_or_else(|| usage(format!("--price `{text}` is not IN,OUT in US dollars per million tokens, such as 0.10,0.50")))?;
+        let (input, output) = parsed.ok_or_else(|| {
+            usage(format!(
+                "--price `{text}` is not IN,OUT in US dollars per million tokens, such as 0.10,0.50"
+            ))
+        })?;
         Ok(Some(Price { input, cached_input: input, output }))
     }
 }
@@ -244,7 +257,9 @@ impl StoreArgs {
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
             .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".local/share")))
-            .ok_or_else(|| usage("neither XDG_DATA_HOME nor HOME is set: say with DATABASE_URL where ratings are kept"))?;
+            .ok_or_else(|| {
+                usage("neither XDG_DATA_HOME nor HOME is set: say with DATABASE_URL where ratings are kept")
+            })?;
         Ok(format!("sqlite:{}", home.join("classified/ratings.db").display()))
     }
 }
@@ -263,7 +278,9 @@ pub fn load_file() -> anyhow::Result<Loaded> {
     let mut names = Vec::new();
     for entry in entries {
         // The error would quote the line, which may hold a key.
-        let (name, _) = entry.map_err(|_| usage(format!("{FILE} has a line that is not NAME=VALUE; put values with spaces or # in quotes")))?;
+        let (name, _) = entry.map_err(|_| {
+            usage(format!("{FILE} has a line that is not NAME=VALUE; put values with spaces or # in quotes"))
+        })?;
         if variable(&name).is_none() {
             names.push(name);
         }
@@ -276,7 +293,9 @@ pub fn load_file() -> anyhow::Result<Loaded> {
 pub fn origin(source: Option<ValueSource>, name: Option<&str>, loaded: &Loaded) -> &'static str {
     match source {
         Some(ValueSource::CommandLine) => "flag",
-        Some(ValueSource::EnvVariable) if name.is_some_and(|name| loaded.0.iter().any(|own| own == name)) => FILE,
+        Some(ValueSource::EnvVariable) if name.is_some_and(|name| loaded.0.iter().any(|own| own == name)) => {
+            FILE
+        }
         Some(ValueSource::EnvVariable) => "environment",
         _ => "default",
     }

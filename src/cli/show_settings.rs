@@ -33,7 +33,9 @@ pub(super) fn run(args: &SettingsArgs, matches: &ArgMatches, loaded: &Loaded) ->
     let mut rows = Vec::new();
     let given = matches.subcommand().map(|(_, given)| given);
     for argument in SettingsArgs::augment_args(clap::Command::new("settings")).get_arguments() {
-        let (Some(name), Some(given)) = (argument.get_env().and_then(|name| name.to_str()), given) else { continue };
+        let (Some(name), Some(given)) = (argument.get_env().and_then(|name| name.to_str()), given) else {
+            continue;
+        };
         let id = argument.get_id().as_str();
         let value = given.get_raw(id).map(|values| {
             values.map(|value| value.to_string_lossy().into_owned()).collect::<Vec<_>>().join(",")
@@ -46,7 +48,12 @@ pub(super) fn run(args: &SettingsArgs, matches: &ArgMatches, loaded: &Loaded) ->
             (_, None) => "–".to_owned(),
         };
         let flag = argument.get_long().map_or(String::new(), |long| format!("--{long}"));
-        rows.push(vec![name.to_owned(), flag, value, origin(given.value_source(id), Some(name), loaded).to_owned()]);
+        rows.push(vec![
+            name.to_owned(),
+            flag,
+            value,
+            origin(given.value_source(id), Some(name), loaded).to_owned(),
+        ]);
     }
     for name in ["OPENAI_API_KEY", "OPENAI_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"] {
         let value = variable(name);

@@ -129,7 +129,10 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     show(&console, &summaries);
     if matches!(ended.exit, Exit::Done | Exit::TooManyFailed) {
         let path = summary_csv::write(&args.data.data_dir, &summaries)?;
-        console.note(&format!("Summary in {}, ratings with rationales in the folders beside it.", path.display()));
+        console.note(&format!(
+            "Summary in {}, ratings with rationales in the folders beside it.",
+            path.display()
+        ));
     }
     console.json(&report::json("summary", &summaries, ended.exit.code()));
     match ended.error {
@@ -229,11 +232,16 @@ async fn one(
         if exit == Exit::Done {
             let placed = file.finish()?;
             if let Some(aside) = placed.aside {
-                console.note(&format!("{} was written by another run: it is now {}", placed.path.display(), aside.display()));
+                console.note(&format!(
+                    "{} was written by another run: it is now {}",
+                    placed.path.display(),
+                    aside.display()
+                ));
             }
         } else {
             let part = file.interrupt()?;
-            console.note(&format!("unfinished: {}; the same command continues from the store", part.display()));
+            console
+                .note(&format!("unfinished: {}; the same command continues from the store", part.display()));
         }
         rater::finish(&plan, *run, summary).await?;
     }
@@ -253,7 +261,10 @@ fn show(console: &Console, summaries: &[Summary]) {
         let _ = write!(text, "\n{}\n  {}", crate::console::plain(&name), summary.ledger);
         let usage = &summary.usage;
         if usage.input + usage.output > 0 {
-            let cost = usage.cost.map_or("cost unknown (no price for this model: --price)".to_owned(), |cost| format!("${cost:.4}"));
+            let cost =
+                usage.cost.map_or("cost unknown (no price for this model: --price)".to_owned(), |cost| {
+                    format!("${cost:.4}")
+                });
             let _ = write!(text, "\n  {} tokens in, {} out: {cost}", usage.input, usage.output);
         }
     }
@@ -339,7 +350,9 @@ fn meaning(args: &SummaryArgs, plan: &Plan, target: usize, dataset: &str) -> any
     let limits = plan.limits;
     Ok(Meaning {
         command: "summary".to_owned(),
-        dataset: Path::new(dataset).file_name().map_or_else(|| dataset.to_owned(), |name| name.to_string_lossy().into_owned()),
+        dataset: Path::new(dataset)
+            .file_name()
+            .map_or_else(|| dataset.to_owned(), |name| name.to_string_lossy().into_owned()),
         split: args.split.clone(),
         columns: plan.columns.clone(),
         take: match (args.max, args.sample) {
@@ -390,5 +403,9 @@ fn list(text: &str) -> Vec<String> {
 fn percent(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').ok_or("write a share with its sign, such as 1%")?;
     let number: f64 = number.trim().parse().map_err(|_| "write a share such as 1%".to_owned())?;
-    if (0.0..=100.0).contains(&number) { Ok(number / 100.0) } else { Err("a share is between 0% and 100%".to_owned()) }
+    if (0.0..=100.0).contains(&number) {
+        Ok(number / 100.0)
+    } else {
+        Err("a share is between 0% and 100%".to_owned())
+    }
 }

@@ -109,7 +109,10 @@ mod tests {
 
     #[test]
     fn control_sequences_do_not_reach_the_terminal() {
-        assert_eq!(plain("a\u{1b}[31mred\u{7}\u{9b}2J\r\nb\tc"), "a\u{FFFD}[31mred\u{FFFD}\u{FFFD}2J\u{FFFD}\nb\tc");
+        assert_eq!(
+            plain("a\u{1b}[31mred\u{7}\u{9b}2J\r\nb\tc"),
+            "a\u{FFFD}[31mred\u{FFFD}\u{FFFD}2J\u{FFFD}\nb\tc"
+        );
         assert_eq!(plain("é 漢字 🙂"), "é 漢字 🙂");
     }
 }

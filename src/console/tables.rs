@@ -26,17 +26,26 @@ fn raw_scores(summaries: &[Summary], several: bool) -> String {
     names.sort_by_key(|name| *name == "overall");
     let mut builder = Builder::default();
     let dataset = |text: &str| several.then(|| plain(text));
-    builder.push_record(dataset("Dataset").into_iter().chain(std::iter::once("Lens".to_owned())).chain(names.iter().map(|name| plain(name))));
+    builder.push_record(
+        dataset("Dataset")
+            .into_iter()
+            .chain(std::iter::once("Lens".to_owned()))
+            .chain(names.iter().map(|name| plain(name))),
+    );
     for summary in summaries {
         let cells = names.iter().map(|name| {
             let mean = summary.scores.iter().find(|(own, _)| own == name).map(|(_, mean)| mean);
             match mean.and_then(|mean| Some((mean.mean()?, summary.mean_interval(mean)))) {
                 None => "–".to_owned(),
-                Some((mean, Some(Interval { low, high }))) => format!("{mean:.2} ± {:.2}", (high - low) / 2.0),
+                Some((mean, Some(Interval { low, high }))) => {
+                    format!("{mean:.2} ± {:.2}", (high - low) / 2.0)
+                }
                 Some((mean, None)) => format!("{mean:.2}"),
             }
         });
-        builder.push_record(dataset(&summary.dataset).into_iter().chain(std::iter::once(plain(&summary.lens))).chain(cells));
+        builder.push_record(
+            dataset(&summary.dataset).into_iter().chain(std::iter::once(plain(&summary.lens))).chain(cells),
+        );
     }
     render(builder, 1 + usize::from(several))
 }
@@ -77,7 +86,10 @@ fn verdicts(summaries: &[Summary], several: bool) -> String {
 
 fn render(builder: Builder, left: usize) -> String {
     let mut table = builder.build();
-    table.with(Style::sharp()).modify(Columns::new(left..), Alignment::right()).modify(Rows::first(), Alignment::left());
+    table
+        .with(Style::sharp())
+        .modify(Columns::new(left..), Alignment::right())
+        .modify(Rows::first(), Alignment::left());
     table.to_string()
 }
 
@@ -85,12 +97,15 @@ fn render(builder: Builder, left: usize) -> String {
 pub fn inference(summary: &Summary) -> String {
     let rated = summary.ledger.answered();
     match summary.inference {
-        Inference::Population(rows) if rated >= rows => format!("All {rows} rows are rated: the figures are exact for this rater."),
+        Inference::Population(rows) if rated >= rows => {
+            format!("All {rows} rows are rated: the figures are exact for this rater.")
+        }
         Inference::Population(rows) => format!(
             "± and ranges: 95 % intervals for all {rows} rows, from {rated} rated ones (uniform sample, without replacement)."
         ),
         Inference::Head => {
-            "The rows are the head of the dataset, not a random sample: nothing is inferred for the rest.".to_owned()
+            "The rows are the head of the dataset, not a random sample: nothing is inferred for the rest."
+                .to_owned()
         }
     }
 }

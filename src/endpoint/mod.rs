@@ -19,7 +19,7 @@ use crate::rating::answer::Usage;
 use crate::rating::question::{Digest, Sampling};
 
 pub use reply::{Said, ServerError};
-pub use request::{Form, Message};
+pub use request::{Form, Message, OWN_KEYS};
 
 /// Where OpenAI answers.
 pub const HOSTED_URL: &str = "https://api.openai.com/v1";
@@ -138,7 +138,11 @@ impl Endpoint {
         let chat = async_openai::Client::build(client.inner(), account).with_http_service(tower::service_fn(
             move |factory: HttpRequestFactory| {
                 let client = service_client.clone();
-                async move { one_attempt(&client, factory).await.map_err(|trouble| OpenAIError::Boxed(Box::new(trouble))) }
+                async move {
+                    one_attempt(&client, factory)
+                        .await
+                        .map_err(|trouble| OpenAIError::Boxed(Box::new(trouble)))
+                }
             },
         ));
         Ok(Self { client, chat, options })
@@ -168,14 +172,19 @@ impl Endpoint {
             Err(_) => return Ok(Listing::Unreachable("no reply within 10 s".to_owned())),
         };
         if matches!(reply.status.as_u16(), 401 | 403) {
-            let refusal = Refusal { status: reply.status.as_u16(), retry_after: None, error: ServerError::parse(&reply.body) };
+            let refusal = Refusal {
+                status: reply.status.as_u16(),
+                retry_after: None,
+                error: ServerError::parse(&reply.body),
+            };
             return Err(Error::Refused(self.bad_key(&refusal)));
         }
         if reply.status.is_server_error() {
             return Ok(Listing::Unreachable(format!("HTTP {}", reply.status)));
         }
         let list: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-        let names: Vec<&str> = list["data"].as_array().into_iter().flatten().filter_map(|model| model["id"].as_str()).collect();
+        let names: Vec<&str> =
+            list["data"].as_array().into_iter().flatten().filter_map(|model| model["id"].as_str()).collect();
         Ok(match names[..] {
             [only] if reply.status.is_success() && !only.is_empty() => Listing::One(only.to_owned()),
             _ => Listing::Other,
@@ -207,7 +216,9 @@ impl Endpoint {
                     Err(other) => Trouble::Garbled(other.to_string()),
                 });
             }
-            Err(OpenAIError::JSONDeserialize(error, _)) => return Err(Trouble::Garbled(format!("not JSON: {error}"))),
+            Err(OpenAIError::JSONDeserialize(error, _)) => {
+                return Err(Trouble::Garbled(format!("not JSON: {error}")));
+            }
             Err(other) => return Err(Trouble::Garbled(other.to_string())),
         };
         let usage = completion.usage.as_ref().and_then(|usage| {
@@ -219,8 +230,13 @@ impl Endpoint {
             // Gateways put the error of the server behind them into a reply of status 200.
             return Err(match completion.error.filter(|error| !error.is_null()) {
                 Some(error) => {
-                    let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
-                    Trouble::Refused(Refusal { status, retry_after: None, error: ServerError::of_value(&error) })
+                    let status =
+                        error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
+                    Trouble::Refused(Refusal {
+                        status,
+                        retry_after: None,
+                        error: ServerError::of_value(&error),
+                    })
                 }
                 None => Trouble::Garbled("the reply has no choices".to_owned()),
             });
@@ -232,7 +248,10 @@ impl Endpoint {
 
 /// Sends what async-openai prepared, and hands errors up with all that decides what to do: its own error type
 /// would drop the status and the headers.
-async fn one_attempt(client: &transport::Client, factory: HttpRequestFactory) -> Result<transport::Response, Trouble> {
+async fn one_attempt(
+    client: &transport::Client,
+    factory: HttpRequestFactory,
+) -> Result<transport::Response, Trouble> {
     let request = factory.build().await.map_err(|error| Trouble::Garbled(error.to_string()))?;
     let reply = client.send(request).await.map_err(Trouble::Transport)?;
     if reply.status.is_success() {
@@ -269,15 +288,20 @@ impl Account {
     fn new(options: &Options) -> Result<Self, Error> {
         let mut headers = HeaderMap::new();
         if let Some(key) = &options.key {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| {
-                Error::Usage("the key has a character that no HTTP header may hold: check OPENAI_API_KEY".to_owned())
-            })?;
+            let mut value =
+                HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| {
+                    Error::Usage(
+                        "the key has a character that no HTTP header may hold: check OPENAI_API_KEY"
+                            .to_owned(),
+                    )
+                })?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
         for (name, value) in &options.account {
-            let value = HeaderValue::from_str(value)
-                .map_err(|_| Error::Usage(format!("`{name}` has a character that no HTTP header may hold")))?;
+            let value = HeaderValue::from_str(value).map_err(|_| {
+                Error::Usage(format!("`{name}` has a character that no HTTP header may hold"))
+            })?;
             headers.insert(HeaderName::from_static(name), value);
         }
         let key = options.key.clone().unwrap_or_else(|| SecretString::from(""));
@@ -320,7 +344,8 @@ fn host_of(url: &str) -> Option<&str> {
 pub fn shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return "(not a URL)".to_owned() };
     let rest = rest.split(['?', '#']).next().unwrap_or(rest);
-    let (authority, path) = rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, format!("/{path}")));
+    let (authority, path) =
+        rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, format!("/{path}")));
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     format!("{scheme}://{host}{path}")
 }

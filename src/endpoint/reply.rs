@@ -73,7 +73,9 @@ impl Usage {
 }
 
 /// A value of another type than expected is as good as none: the reply may still hold an answer.
-fn lenient<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn lenient<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
 }
 
@@ -194,7 +196,9 @@ impl ServerError {
         };
         let message = word("message")
             .or_else(|| value.get("error").and_then(Value::as_str).map(str::to_owned))
-            .or_else(|| object.get("detail").map(|detail| detail.as_str().map_or(detail.to_string(), str::to_owned)))
+            .or_else(|| {
+                object.get("detail").map(|detail| detail.as_str().map_or(detail.to_string(), str::to_owned))
+            })
             .unwrap_or_else(|| String::from_utf8_lossy(&body[..body.len().min(300)]).trim().to_owned());
         Self {
             message: message.chars().take(300).collect(),
@@ -251,7 +255,8 @@ mod tests {
         assert!(matches!(message(json!({"content": "{\"overall\": "})), Said::Broken(..)));
         let cut = json!({"choices": [{"message": {"tool_calls": [{"function": {"arguments": "{\"ov"}}]}, "finish_reason": "length"}]});
         assert_eq!(said(cut), Said::Truncated);
-        let filtered = json!({"choices": [{"message": {"content": "{}"}, "finish_reason": "content_filter"}]});
+        let filtered =
+            json!({"choices": [{"message": {"content": "{}"}, "finish_reason": "content_filter"}]});
         assert_eq!(said(filtered), Said::Filtered);
     }
 
@@ -263,7 +268,8 @@ mod tests {
 
     #[test]
     fn errors_are_read_in_every_dialect() {
-        let openai = ServerError::parse(br#"{"error":{"message":"no","type":"a","code":"b","param":"temperature"}}"#);
+        let openai =
+            ServerError::parse(br#"{"error":{"message":"no","type":"a","code":"b","param":"temperature"}}"#);
         assert_eq!((openai.message.as_str(), openai.kind.as_str()), ("no", "b a"));
         assert_eq!(openai.param.as_deref(), Some("temperature"));
         assert_eq!(ServerError::parse(br#"{"detail":"slow down"}"#).message, "slow down");

@@ -1,6 +1,8 @@
 //! The wire form of a question: what is the same for every row is serialised once.
 
-use async_openai::types::chat::{ChatCompletionTool, ChatCompletionTools, FunctionObject, ResponseFormat, ResponseFormatJsonSchema};
+use async_openai::types::chat::{
+    ChatCompletionTool, ChatCompletionTools, FunctionObject, ResponseFormat, ResponseFormatJsonSchema,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -14,8 +16,8 @@ use crate::model::{self, Tools};
 const THINKING_ROOM: [(&str, u32); 5] =
     [("minimal", 1024), ("low", 4096), ("medium", 16_384), ("high", 32_768), ("xhigh", 65_536)];
 
-/// Keys that the program sets from the lens and the row; `--extra-body` may not.
-const OWN_KEYS: [&str; 6] = ["model", "messages", "tools", "tool_choice", "response_format", "stream"];
+/// Keys that the program sets from the lens and the row; an extra body may not.
+pub const OWN_KEYS: [&str; 6] = ["model", "messages", "tools", "tool_choice", "response_format", "stream"];
 
 /// How the questions of one lens are put to one model.
 #[derive(Debug)]
@@ -83,9 +85,6 @@ impl Form {
     /// How `function` is asked of the model that `options` name: the model table decides what the user did not.
     pub fn new(function: &Function, options: &Options) -> Result<Self, Error> {
         let sampling = &options.sampling;
-        if let Some(key) = OWN_KEYS.iter().find(|key| sampling.extra_body.contains_key(**key)) {
-            return Err(Error::Usage(format!("--extra-body may not set `{key}`: the program sets it from the lens")));
-        }
         let set_by_user = |key: &str| sampling.extra_body.contains_key(key);
         let known = model::find(&options.model);
         let tools = known.map_or(Tools::Yes, |model| model.tools);
@@ -95,12 +94,16 @@ impl Form {
         };
         let reasoning_effort = match (&sampling.reasoning_effort, tools, reply) {
             (Some(effort), ..) => Some(effort.clone()),
-            (None, Tools::EffortNone, ReplyForm::Tools) if !set_by_user("reasoning_effort") => Some("none".to_owned()),
+            (None, Tools::EffortNone, ReplyForm::Tools) if !set_by_user("reasoning_effort") => {
+                Some("none".to_owned())
+            }
             _ => None,
         };
         let thinks = known.is_some_and(model::Model::reasons) && reasoning_effort.as_deref() != Some("none");
         let thinking = match &reasoning_effort {
-            Some(effort) => THINKING_ROOM.iter().find(|(name, _)| name == effort).map_or(0, |(_, room)| *room),
+            Some(effort) => {
+                THINKING_ROOM.iter().find(|(name, _)| name == effort).map_or(0, |(_, room)| *room)
+            }
             None if thinks => THINKING_ROOM[2].1,
             None => 0,
         };
@@ -111,7 +114,8 @@ impl Form {
             Room::MaxTokens { answer }
         };
         // A judge should say the same twice; but models that think refuse any temperature other than theirs.
-        let temperature = sampling.temperature.or((!thinks).then_some(0.0)).filter(|_| !set_by_user("temperature"));
+        let temperature =
+            sampling.temperature.or((!thinks).then_some(0.0)).filter(|_| !set_by_user("temperature"));
         Ok(Self {
             model: options.model.clone(),
             answer: AnswerForm::new(function, reply)?,
@@ -157,7 +161,9 @@ impl Form {
     pub fn room(&self, times: u32) -> u32 {
         match self.room {
             Room::MaxTokens { answer } => answer.saturating_mul(times),
-            Room::MaxCompletionTokens { answer, thinking } => answer.saturating_mul(times).saturating_add(thinking),
+            Room::MaxCompletionTokens { answer, thinking } => {
+                answer.saturating_mul(times).saturating_add(thinking)
+            }
         }
     }
 

@@ -28,7 +28,8 @@ fn recorded_replies_of_llama_cpp_are_read() {
 
 #[test]
 fn a_recorded_overflow_says_its_kind() {
-    let path = format!("{}/tests/fixtures/llama-server/err_context_overflow.json", env!("CARGO_MANIFEST_DIR"));
+    let path =
+        format!("{}/tests/fixtures/llama-server/err_context_overflow.json", env!("CARGO_MANIFEST_DIR"));
     let error = ServerError::parse(&std::fs::read(path).unwrap());
     assert!(error.kind.contains("exceed_context_size_error"), "{error:?}");
 }
@@ -67,7 +68,8 @@ fn a_model_that_takes_functions_elsewhere_only_is_asked_for_a_schema() {
 fn what_the_user_set_wins_over_the_table() {
     let mut options = options("gpt-6-luna");
     options.sampling.reasoning_effort = Some("low".into());
-    options.sampling.extra_body = json!({"max_completion_tokens": 9, "parallel_tool_calls": true}).as_object().unwrap().clone();
+    options.sampling.extra_body =
+        json!({"max_completion_tokens": 9, "parallel_tool_calls": true}).as_object().unwrap().clone();
     let body = body(&options);
     assert_eq!(body["reasoning_effort"], "low");
     assert_eq!((&body["max_completion_tokens"], &body["parallel_tool_calls"]), (&json!(9), &json!(true)));
@@ -81,11 +83,19 @@ fn urls_are_shown_without_secrets() {
 
 #[test]
 fn only_loopback_is_this_machine() {
-    let local = |url: &str| Endpoint::new(Options { base_url: url.into(), ..options("x") }).unwrap().is_local();
-    for url in ["http://localhost:8080/v1", "http://127.0.0.1/v1", "http://[::1]:80/v1", "http://a:b@127.3.2.1:1/v1"] {
+    let local =
+        |url: &str| Endpoint::new(Options { base_url: url.into(), ..options("x") }).unwrap().is_local();
+    for url in
+        ["http://localhost:8080/v1", "http://127.0.0.1/v1", "http://[::1]:80/v1", "http://a:b@127.3.2.1:1/v1"]
+    {
         assert!(local(url), "{url}");
     }
-    for url in ["https://api.openai.com/v1", "http://192.168.0.1/v1", "http://localhost.example/v1", "http://127.0.0.1@evil.example/v1"] {
+    for url in [
+        "https://api.openai.com/v1",
+        "http://192.168.0.1/v1",
+        "http://localhost.example/v1",
+        "http://127.0.0.1@evil.example/v1",
+    ] {
         assert!(!local(url), "{url}");
     }
 }

@@ -66,7 +66,10 @@ impl Lines {
         }
         let scores = rating.scores();
         for piece in rating.pieces.iter().enumerate() {
-            Self::line(&mut self.file, &Line { record: &record, piece: Some(piece), scores: scores.as_deref() })?;
+            Self::line(
+                &mut self.file,
+                &Line { record: &record, piece: Some(piece), scores: scores.as_deref() },
+            )?;
         }
         Ok(())
     }
@@ -169,9 +172,8 @@ impl Serialize for Line<'_> {
         if let Some((_, Piece { outcome: Ok(answer), source, .. })) = self.piece {
             map.serialize_entry("scores", &answer.scores)?;
             map.serialize_entry("score", &Named(&target.scores, &answer.scores))?;
-            let rationales: BTreeMap<&str, &str> = rationale_names(target)
-                .zip(answer.rationales.iter().map(String::as_str))
-                .collect();
+            let rationales: BTreeMap<&str, &str> =
+                rationale_names(target).zip(answer.rationales.iter().map(String::as_str)).collect();
             map.serialize_entry("rationale", &rationales)?;
             if let Some(scores) = self.scores {
                 map.serialize_entry("record_score", &scores.get(target.overall))?;
@@ -216,7 +218,8 @@ struct Copied<'a> {
 
 impl Serialize for Copied<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let rated = self.fields.rated.iter().filter_map(|(at, name)| Some((name, self.record.fields.get(*at)?)));
+        let rated =
+            self.fields.rated.iter().filter_map(|(at, name)| Some((name, self.record.fields.get(*at)?)));
         serializer.collect_map(rated.chain(self.record.kept.iter().map(|(name, value)| (name, value))))
     }
 }

@@ -32,8 +32,10 @@ impl Error {
 
 /// The folder of a dataset's results within `data_dir`: its name with `/` as `_`, so that no name leads elsewhere.
 pub fn folder(data_dir: &Path, dataset: &str) -> PathBuf {
-    let mut name: String =
-        dataset.chars().map(|c| if matches!(c, '/' | '\\' | ':') || c.is_control() { '_' } else { c }).collect();
+    let mut name: String = dataset
+        .chars()
+        .map(|c| if matches!(c, '/' | '\\' | ':') || c.is_control() { '_' } else { c })
+        .collect();
     if name.trim_matches('.').is_empty() {
         name = format!("_{}", name.replace('.', "_"));
     }
@@ -44,7 +46,8 @@ pub fn folder(data_dir: &Path, dataset: &str) -> PathBuf {
             end -= 1;
         }
         let digest = Sha256::digest(dataset.as_bytes());
-        name = format!("{}-{:02x}{:02x}{:02x}{:02x}", &name[..end], digest[0], digest[1], digest[2], digest[3]);
+        name =
+            format!("{}-{:02x}{:02x}{:02x}{:02x}", &name[..end], digest[0], digest[1], digest[2], digest[3]);
     }
     data_dir.join(name)
 }

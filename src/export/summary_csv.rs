@@ -9,8 +9,23 @@ use crate::stats::Interval;
 
 /// The header. The first seven names are the original tool's.
 const HEADER: [&str; 17] = [
-    "Dataset", "Lens", "Poor", "Low", "Medium", "Good", "Total", "Model", "Version", "Score", "ScoreLow", "ScoreHigh",
-    "Rows", "Failed", "Empty", "NotReached", "Cost",
+    "Dataset",
+    "Lens",
+    "Poor",
+    "Low",
+    "Medium",
+    "Good",
+    "Total",
+    "Model",
+    "Version",
+    "Score",
+    "ScoreLow",
+    "ScoreHigh",
+    "Rows",
+    "Failed",
+    "Empty",
+    "NotReached",
+    "Cost",
 ];
 
 /// Columns that say which run of a dataset a row is of.
@@ -37,7 +52,9 @@ pub fn write(data_dir: &Path, summaries: &[Summary]) -> Result<PathBuf, Error> {
     for row in rows {
         writer.write_record(&row).map_err(csv_error)?;
     }
-    let bytes = writer.into_inner().map_err(|error| Error::Write { path: path.clone(), source: error.into_error() })?;
+    let bytes = writer
+        .into_inner()
+        .map_err(|error| Error::Write { path: path.clone(), source: error.into_error() })?;
     let part = data_dir.join(".summary.csv.part");
     fs::write(&part, bytes).map_err(Error::write(&part))?;
     fs::rename(&part, &path).map_err(Error::write(&path))?;
@@ -62,7 +79,9 @@ fn read(path: &Path) -> Result<Vec<Vec<String>>, Error> {
 fn row(summary: &Summary) -> Vec<String> {
     let ledger = &summary.ledger;
     let shares = summary.verdicts.map_or([const { String::new() }; 4], |counts| {
-        counts.map(|count| summary.share(count).0.map_or(String::new(), |share| format!("{:.2}%", share * 100.0)))
+        counts.map(|count| {
+            summary.share(count).0.map_or(String::new(), |share| format!("{:.2}%", share * 100.0))
+        })
     });
     let overall = summary.scores.get(summary.overall).map(|(_, mean)| mean);
     let interval = overall.and_then(|mean| summary.mean_interval(mean));
@@ -92,7 +111,11 @@ fn row(summary: &Summary) -> Vec<String> {
 /// A cell that a spreadsheet would take for a formula begins with a quote instead
 /// (<https://owasp.org/www-community/attacks/CSV_Injection>).
 fn text(cell: &str) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { format!("'{cell}") } else { cell.to_owned() }
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
+        format!("'{cell}")
+    } else {
+        cell.to_owned()
+    }
 }
 
 #[cfg(test)]

@@ -53,7 +53,9 @@ impl Price {
     /// US dollars of a request with `input` prompt tokens, `cached` of them from the server's cache.
     pub fn cost(&self, input: u64, cached: u64, output: u64) -> f64 {
         let cached = cached.min(input);
-        ((input - cached) as f64 * self.input + cached as f64 * self.cached_input + output as f64 * self.output)
+        ((input - cached) as f64 * self.input
+            + cached as f64 * self.cached_input
+            + output as f64 * self.output)
             / 1e6
     }
 }
@@ -87,7 +89,10 @@ fn table() -> &'static [Model] {
     static TABLE: OnceLock<Vec<Model>> = OnceLock::new();
     TABLE.get_or_init(|| {
         // A broken line would fail the test below; here it would only make its model unknown.
-        csv::Reader::from_reader(include_str!("models.csv").as_bytes()).deserialize().filter_map(Result::ok).collect()
+        csv::Reader::from_reader(include_str!("models.csv").as_bytes())
+            .deserialize()
+            .filter_map(Result::ok)
+            .collect()
     })
 }
 

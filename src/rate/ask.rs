@@ -123,8 +123,11 @@ impl Asker {
                             attempts: course.attempts,
                             answered_at: store::now(),
                         };
-                        let answer =
-                            Arc::new(Answer { scores: scored.scores, rationales: scored.rationales, provenance });
+                        let answer = Arc::new(Answer {
+                            scores: scored.scores,
+                            rationales: scored.rationales,
+                            provenance,
+                        });
                         self.keep(form, question, &answer).await?;
                         self.pulse.answered.fetch_add(1, Ordering::Relaxed);
                         return Ok(answer);
@@ -143,13 +146,16 @@ impl Asker {
                 }
                 Said::Truncated => {
                     let detail = "cut by its length, also with twice the room: raise MAX_GENERATION_TOKENS";
-                    return Err(self.fail(form, question, Failure::new(Reason::Truncated, detail), usage).await);
+                    return Err(self
+                        .fail(form, question, Failure::new(Reason::Truncated, detail), usage)
+                        .await);
                 }
                 Said::Refusal(words) => {
                     return Err(self.fail(form, question, Failure::new(Reason::Refusal, words), usage).await);
                 }
                 Said::Filtered => {
-                    let failure = Failure::new(Reason::ContentFilter, "the server's content filter stopped the reply");
+                    let failure =
+                        Failure::new(Reason::ContentFilter, "the server's content filter stopped the reply");
                     return Err(self.fail(form, question, failure, usage).await);
                 }
             };
@@ -187,7 +193,8 @@ impl Asker {
             let trouble = match result {
                 Ok(reply) => {
                     if let Some(usage) = reply.usage {
-                        self.meter.settle(&permit, u32::try_from(usage.input + usage.output).unwrap_or(u32::MAX));
+                        self.meter
+                            .settle(&permit, u32::try_from(usage.input + usage.output).unwrap_or(u32::MAX));
                     }
                     return Ok((reply, began.elapsed()));
                 }
@@ -218,7 +225,12 @@ impl Asker {
         }
     }
 
-    async fn keep(&self, form: &TargetForm, question: &Question, answer: &Arc<Answer>) -> Result<(), store::Error> {
+    async fn keep(
+        &self,
+        form: &TargetForm,
+        question: &Question,
+        answer: &Arc<Answer>,
+    ) -> Result<(), store::Error> {
         let new = NewAnswer {
             slot: Arc::clone(&form.slot),
             input: question.digest,
@@ -235,11 +247,21 @@ impl Asker {
     }
 
     /// The row's failure, or the end of the run where no endpoint has ever answered.
-    async fn fail(&self, form: &TargetForm, question: &Question, failure: Failure, usage: Usage) -> Unanswered {
+    async fn fail(
+        &self,
+        form: &TargetForm,
+        question: &Question,
+        failure: Failure,
+        usage: Usage,
+    ) -> Unanswered {
         self.note(form, question, failure.reason, usage).await;
         let wants_endpoint = matches!(
             failure.reason,
-            Reason::Rejected | Reason::RateLimited | Reason::ServerError | Reason::Timeout | Reason::Connection
+            Reason::Rejected
+                | Reason::RateLimited
+                | Reason::ServerError
+                | Reason::Timeout
+                | Reason::Connection
         );
         if wants_endpoint
             && self.pulse.answered.load(Ordering::Relaxed) == 0
@@ -261,9 +283,13 @@ impl Asker {
         let Refusal { status, error, .. } = refusal;
         let says = if error.message.is_empty() { String::new() } else { format!(": {}", error.message) };
         match status {
-            300..=399 => format!("the endpoint {url} sends requests elsewhere (HTTP {status}); set OPENAI_BASE_URL to where it is"),
+            300..=399 => format!(
+                "the endpoint {url} sends requests elsewhere (HTTP {status}); set OPENAI_BASE_URL to where it is"
+            ),
             401 | 403 => self.endpoint.bad_key(refusal),
-            402 | 429 => format!("the account's quota is used up (HTTP {status}{says}); add to it, then run the same command"),
+            402 | 429 => format!(
+                "the account's quota is used up (HTTP {status}{says}); add to it, then run the same command"
+            ),
             404 => format!(
                 "the endpoint {url} knows no model `{}`, or no /chat/completions (HTTP 404{says}); check --model and OPENAI_BASE_URL",
                 self.endpoint.options.model

@@ -115,7 +115,11 @@ pub enum Event {
 }
 
 /// Rates a dataset. Set `stop` to true to end early: what is in flight is finished, nothing new is begun.
-pub fn rate(plan: Arc<Plan>, dataset: Dataset, stop: watch::Receiver<bool>) -> impl Stream<Item = Event> + Unpin {
+pub fn rate(
+    plan: Arc<Plan>,
+    dataset: Dataset,
+    stop: watch::Receiver<bool>,
+) -> impl Stream<Item = Event> + Unpin {
     let (events, inbox) = mpsc::channel(16);
     tokio::spawn(Driver::new(plan, stop, events).run(dataset));
     let batches = futures::stream::unfold(inbox, |mut inbox| async move {
@@ -146,7 +150,8 @@ pub async fn forecast(plan: Arc<Plan>, dataset: Dataset, enough: u64) -> Result<
         let batch = batch?;
         forecast.rows += batch.len() as u64;
         let mut window = Window::default();
-        let mut questions: Vec<HashMap<Digest, Question>> = plan.targets.iter().map(|_| HashMap::new()).collect();
+        let mut questions: Vec<HashMap<Digest, Question>> =
+            plan.targets.iter().map(|_| HashMap::new()).collect();
         for row in batch {
             window.begin(row, |place, question| {
                 questions[place.target].insert(question.digest, question);
@@ -157,8 +162,8 @@ pub async fn forecast(plan: Arc<Plan>, dataset: Dataset, enough: u64) -> Result<
             let known = asker.store.find(&form.slot, &digests).await?;
             for question in questions.values().filter(|question| !known.contains_key(&question.digest)) {
                 forecast.questions += 1;
-                forecast.tokens +=
-                    (chunk::count(&question.messages.system) + chunk::count(&question.messages.prompt)) as u64;
+                forecast.tokens += (chunk::count(&question.messages.system)
+                    + chunk::count(&question.messages.prompt)) as u64;
             }
         }
         if forecast.questions > enough {
@@ -225,7 +230,8 @@ impl Driver {
         let mut stop = self.stop.clone();
         let mut tick = tokio::time::interval(TICK);
         loop {
-            let draws = !drawn && self.end.is_none() && self.queue.len() < BATCH && self.window.has_room_for(BATCH);
+            let draws =
+                !drawn && self.end.is_none() && self.queue.len() < BATCH && self.window.has_room_for(BATCH);
             if !draws && lookups.is_empty() && self.asking.is_empty() && (drawn || self.end.is_some()) {
                 break;
             }
@@ -277,7 +283,9 @@ impl Driver {
         };
         for question in found.questions {
             match known.get(&question.digest) {
-                Some(answer) => self.answer(found.target, question.digest, &Ok(Arc::clone(answer)), Source::Cache),
+                Some(answer) => {
+                    self.answer(found.target, question.digest, &Ok(Arc::clone(answer)), Source::Cache)
+                }
                 None if self.end.is_none() => self.queue.push_back((found.target, question)),
                 None => {}
             }
@@ -297,13 +305,18 @@ impl Driver {
             let (plan, stop) = (Arc::clone(&self.plan), self.stop.clone());
             self.asking.spawn(async move {
                 let digest = question.digest;
-                let Rater::Endpoint(asker) = &plan.rater else { return (target, digest, Err(Unanswered::NotReached)) };
+                let Rater::Endpoint(asker) = &plan.rater else {
+                    return (target, digest, Err(Unanswered::NotReached));
+                };
                 (target, digest, asker.ask(target, &question, stop).await)
             });
         }
     }
 
-    fn settle(&mut self, done: Result<(usize, Digest, Result<Arc<Answer>, Unanswered>), tokio::task::JoinError>) {
+    fn settle(
+        &mut self,
+        done: Result<(usize, Digest, Result<Arc<Answer>, Unanswered>), tokio::task::JoinError>,
+    ) {
         match done {
             Ok((target, digest, Ok(answer))) => self.answer(target, digest, &Ok(answer), Source::Asked),
             Ok((target, digest, Err(Unanswered::Failed(failure)))) => {
@@ -315,7 +328,13 @@ impl Driver {
         }
     }
 
-    fn answer(&mut self, target: usize, digest: Digest, outcome: &Result<Arc<Answer>, Failure>, source: Source) {
+    fn answer(
+        &mut self,
+        target: usize,
+        digest: Digest,
+        outcome: &Result<Arc<Answer>, Failure>,
+        source: Source,
+    ) {
         for (nth, place) in self.waiting.remove(&(target, digest)).into_iter().flatten().enumerate() {
             let source = if source == Source::Asked && nth > 0 { Source::Twin } else { source };
             self.window.answer(place, outcome.clone(), source);

@@ -92,7 +92,8 @@ fn pieces(plan: &Plan, target: usize, texts: &[std::borrow::Cow<'_, str>]) -> Ve
     let lens = &plan.targets[target].lens;
     cuts.into_iter()
         .map(|bytes| {
-            let seen: Vec<&str> = texts.iter().zip(&bytes).map(|(text, range)| &text[range.clone()]).collect();
+            let seen: Vec<&str> =
+                texts.iter().zip(&bytes).map(|(text, range)| &text[range.clone()]).collect();
             let step = match &plan.rater {
                 Rater::Heuristic(kinds) => Step::Done(measure(kinds[target], lens, &seen)),
                 Rater::Endpoint(asker) => match lens.render(&seen) {

@@ -84,7 +84,9 @@ fn judge_refusal(refusal: &Refusal) -> Next {
         401 | 403 | 404 | 405 => Next::Stop,
         status if (300..400).contains(&status) => Next::Stop,
         413 => Next::Fail(Reason::TooLong),
-        400 | 422 | 500 if says(&["context_length", "context_size", "exceed_context"]) => Next::Fail(Reason::TooLong),
+        400 | 422 | 500 if says(&["context_length", "context_size", "exceed_context"]) => {
+            Next::Fail(Reason::TooLong)
+        }
         400 if says(&["content_filter", "content_policy"]) => Next::Fail(Reason::ContentFilter),
         501 | 505 => Next::Fail(Reason::Rejected),
         503 => retry(Reason::ServerError, refusal.retry_after.is_some()),
@@ -113,7 +115,9 @@ mod tests {
     #[test]
     fn the_policy_is_this_table() {
         let mut table = String::new();
-        for status in [301, 400, 401, 402, 403, 404, 405, 408, 409, 413, 422, 425, 429, 500, 501, 502, 503, 504, 529] {
+        for status in
+            [301, 400, 401, 402, 403, 404, 405, 408, 409, 413, 422, 425, 429, 500, 501, 502, 503, 504, 529]
+        {
             let next = match judge(&refusal(status, "")) {
                 Next::Retry { reason, everyone: false, .. } => format!("retry, else {reason}"),
                 Next::Retry { reason, .. } => format!("everyone waits, retry, else {reason}"),
@@ -122,7 +126,27 @@ mod tests {
             };
             writeln!(table, "{status} {next}").unwrap();
         }
-        insta::assert_snapshot!(table, @"");
+        insta::assert_snapshot!(table, @"
+        301 stop the run
+        400 fail: rejected
+        401 stop the run
+        402 stop the run
+        403 stop the run
+        404 stop the run
+        405 stop the run
+        408 retry, else timeout
+        409 retry, else timeout
+        413 fail: too_long
+        422 fail: rejected
+        425 retry, else timeout
+        429 everyone waits, retry, else rate_limited
+        500 retry, else server_error
+        501 fail: rejected
+        502 retry, else server_error
+        503 everyone waits, retry, else server_error
+        504 retry, else server_error
+        529 retry, else server_error
+        ");
     }
 
     #[test]

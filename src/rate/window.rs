@@ -57,7 +57,11 @@ impl Window {
     }
 
     /// Takes a row in; calls `ask` for each question with the place of its answer.
-    pub(super) fn begin(&mut self, row: Prepared, mut ask: impl FnMut(Place, crate::rating::question::Question)) {
+    pub(super) fn begin(
+        &mut self,
+        row: Prepared,
+        mut ask: impl FnMut(Place, crate::rating::question::Question),
+    ) {
         let number = self.first + self.slots.len() as u64;
         let mut open = 0;
         let targets = row
@@ -88,7 +92,8 @@ impl Window {
 
     /// Puts an answer in its place.
     pub(super) fn answer(&mut self, place: Place, outcome: Result<Arc<Answer>, Failure>, source: Source) {
-        let Some(slot) = place.row.checked_sub(self.first).and_then(|at| self.slots.get_mut(usize::try_from(at).ok()?))
+        let Some(slot) =
+            place.row.checked_sub(self.first).and_then(|at| self.slots.get_mut(usize::try_from(at).ok()?))
         else {
             return;
         };
@@ -126,7 +131,12 @@ impl Window {
                 })
                 .collect();
             if let Some(pieces) = pieces {
-                into.push(Rating { record: Arc::clone(&slot.record), target, pieces, unasked: begun.unasked });
+                into.push(Rating {
+                    record: Arc::clone(&slot.record),
+                    target,
+                    pieces,
+                    unasked: begun.unasked,
+                });
             }
         }
     }
@@ -154,7 +164,11 @@ mod tests {
     }
 
     fn answer() -> Result<Arc<Answer>, Failure> {
-        Ok(Arc::new(Answer { scores: vec![1.0], rationales: Vec::new(), provenance: crate::rating::answer::Provenance::default() }))
+        Ok(Arc::new(Answer {
+            scores: vec![1.0],
+            rationales: Vec::new(),
+            provenance: crate::rating::answer::Provenance::default(),
+        }))
     }
 
     #[test]

@@ -71,7 +71,8 @@ impl fmt::Display for Ledger {
             self.not_reached(),
         )?;
         if !self.failed.is_empty() {
-            let by_reason: Vec<String> = self.failed.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
+            let by_reason: Vec<String> =
+                self.failed.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
             write!(f, " (failed: {})", by_reason.join(", "))?;
         }
         Ok(())

@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn key_digests_are_pinned() {
         let plain = Form::new(&function(), &Sampling::default()).question(messages()).digest;
-        insta::assert_snapshot!(plain, @"");
+        insta::assert_snapshot!(plain, @"3ca2ad237f0f7133f42c7a59842dacbbc61682b3effd44dd0dfc57ef6e55abff");
         let sampling = Sampling {
             temperature: Some(0.2),
             model_seed: Some(7),
@@ -150,7 +150,7 @@ mod tests {
             extra_body: Map::from_iter([("top_k".to_owned(), json!(1))]),
         };
         let set = Form::new(&function(), &sampling).question(messages()).digest;
-        insta::assert_snapshot!(set, @"");
+        insta::assert_snapshot!(set, @"4254295e112bbe38922a913ae9edf0e62749729710d8811b8b3861cc312d84c8");
     }
 
     #[test]

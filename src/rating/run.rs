@@ -64,7 +64,9 @@ impl Meaning {
     pub fn covers(&self, other: &Self) -> bool {
         let alike = Self { take: self.take.clone(), ..other.clone() } == *self;
         let wider = match (&self.take, &other.take) {
-            (Take::Random { rows, seed }, Take::Random { rows: fewer, seed: same }) => rows >= fewer && seed == same,
+            (Take::Random { rows, seed }, Take::Random { rows: fewer, seed: same }) => {
+                rows >= fewer && seed == same
+            }
             (Take::First { rows }, Take::First { rows: fewer }) => rows >= fewer,
             (Take::All, _) => true,
             (mine, theirs) => mine == theirs,

@@ -63,8 +63,10 @@ fn read(row: &SqliteRow) -> Result<(Digest, Answer), Error> {
         reason: format!("a stored answer has unreadable {what}"),
         advice: "the database is damaged or was edited: restore it, or set DATABASE_URL to another file",
     };
-    let count = |column: usize| -> Result<u64, Error> { Ok(row.try_get::<i64, _>(column)?.try_into().unwrap_or(0)) };
-    let small = |column: usize| -> Result<u32, Error> { Ok(row.try_get::<i64, _>(column)?.try_into().unwrap_or(0)) };
+    let count =
+        |column: usize| -> Result<u64, Error> { Ok(row.try_get::<i64, _>(column)?.try_into().unwrap_or(0)) };
+    let small =
+        |column: usize| -> Result<u32, Error> { Ok(row.try_get::<i64, _>(column)?.try_into().unwrap_or(0)) };
     let input: &[u8] = row.try_get(0)?;
     let answer = Answer {
         scores: serde_json::from_str(row.try_get(1)?).map_err(|_| broken("scores"))?,
@@ -72,7 +74,12 @@ fn read(row: &SqliteRow) -> Result<(Digest, Answer), Error> {
         provenance: Provenance {
             model_reported: row.try_get(3)?,
             finish_reason: row.try_get(4)?,
-            usage: Usage { input: count(5)?, cached_input: count(6)?, output: count(7)?, cost: row.try_get(8)? },
+            usage: Usage {
+                input: count(5)?,
+                cached_input: count(6)?,
+                output: count(7)?,
+                cost: row.try_get(8)?,
+            },
             latency_ms: small(9)?,
             attempts: small(10)?,
             answered_at: row.try_get(11)?,

@@ -126,7 +126,9 @@ impl Store {
         .bind(prune.before)
         .execute(&self.read)
         .await?;
-        sqlx::query("DELETE FROM texts WHERE id NOT IN (SELECT text FROM answers)").execute(&self.read).await?;
+        sqlx::query("DELETE FROM texts WHERE id NOT IN (SELECT text FROM answers)")
+            .execute(&self.read)
+            .await?;
         sqlx::query("VACUUM").execute(&self.read).await?;
         Ok(removed)
     }

@@ -34,7 +34,9 @@ pub enum Error {
     #[error("DATABASE_URL `{0}` is not a SQLite database: give `sqlite:PATH` or a path")]
     Url(String),
     /// The folder of the file cannot be made.
-    #[error("cannot create the folder of the database {path}: {source}; set DATABASE_URL to a place that can be written")]
+    #[error(
+        "cannot create the folder of the database {path}: {source}; set DATABASE_URL to a place that can be written"
+    )]
     Folder {
         /// The database.
         path: PathBuf,
@@ -52,7 +54,9 @@ pub enum Error {
         advice: &'static str,
     },
     /// A newer program wrote the database.
-    #[error("the database {path} was written by a newer version of classified (schema {version}): update this program, or set DATABASE_URL to another file")]
+    #[error(
+        "the database {path} was written by a newer version of classified (schema {version}): update this program, or set DATABASE_URL to another file"
+    )]
     Newer {
         /// The database.
         path: PathBuf,
@@ -60,7 +64,9 @@ pub enum Error {
         version: i64,
     },
     /// A statement failed.
-    #[error("the database failed: {reason}; {advice}; what was committed is kept, and the same command continues from it")]
+    #[error(
+        "the database failed: {reason}; {advice}; what was committed is kept, and the same command continues from it"
+    )]
     Statement {
         /// SQLite's words.
         reason: String,
@@ -221,9 +227,13 @@ fn is_busy(error: &sqlx::Error) -> bool {
 fn advice(error: &sqlx::Error) -> &'static str {
     match code(error) {
         Some(5 | 6) => "another process has held its lock for half a minute: wait for it, or end it",
-        Some(8 | 3) => "it cannot be written: change its permissions, or set DATABASE_URL to a file that can be",
+        Some(8 | 3) => {
+            "it cannot be written: change its permissions, or set DATABASE_URL to a file that can be"
+        }
         Some(13) => "the disk is full: make room",
-        Some(11 | 26) => "it is damaged or not a SQLite file: restore it, or set DATABASE_URL to another file",
+        Some(11 | 26) => {
+            "it is damaged or not a SQLite file: restore it, or set DATABASE_URL to another file"
+        }
         Some(14) => "check that its folder exists and can be written, or set DATABASE_URL to another file",
         _ => "check the file and its disk, or set DATABASE_URL to another file",
     }

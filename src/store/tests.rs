@@ -34,7 +34,9 @@ fn new(n: u16, score: f64) -> NewAnswer {
 }
 
 async fn open(folder: &tempfile::TempDir) -> Arc<Store> {
-    Arc::new(Store::open(&format!("sqlite:{}", folder.path().join("sub/ratings.db").display())).await.unwrap())
+    Arc::new(
+        Store::open(&format!("sqlite:{}", folder.path().join("sub/ratings.db").display())).await.unwrap(),
+    )
 }
 
 #[tokio::test]
@@ -62,7 +64,10 @@ async fn the_first_answer_to_a_question_stays() {
     let store = open(&folder).await;
     store.put(new(1, 1.0)).await.unwrap();
     store.put(new(1, 3.0)).await.unwrap();
-    assert_eq!(store.find(&slot(), &[digest(1)]).await.unwrap()[&digest(1)].scores[0].to_bits(), 1.0_f64.to_bits());
+    assert_eq!(
+        store.find(&slot(), &[digest(1)]).await.unwrap()[&digest(1)].scores[0].to_bits(),
+        1.0_f64.to_bits()
+    );
 }
 
 #[tokio::test]
@@ -78,7 +83,8 @@ async fn many_producers_are_committed_in_groups_and_all_acknowledged() {
 async fn failed_attempts_are_history_and_no_answers() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder).await;
-    let attempt = Attempt { slot: slot(), input: digest(1), reason: Reason::Truncated, usage: Usage::UNKNOWN };
+    let attempt =
+        Attempt { slot: slot(), input: digest(1), reason: Reason::Truncated, usage: Usage::UNKNOWN };
     store.put_attempt(attempt).await;
     store.put(new(2, 1.0)).await.unwrap();
     let stats = store.stats().await.unwrap();

@@ -95,13 +95,15 @@ impl Texts {
         if let Some((.., id)) = known {
             return Ok(*id);
         }
-        sqlx::query("INSERT INTO texts (lens, model, version, digest) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(&new.slot.lens)
-            .bind(&new.slot.model)
-            .bind(new.slot.version)
-            .bind(&new.lens_digest.0[..])
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query(
+            "INSERT INTO texts (lens, model, version, digest) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(&new.slot.lens)
+        .bind(&new.slot.model)
+        .bind(new.slot.version)
+        .bind(&new.lens_digest.0[..])
+        .execute(&mut *connection)
+        .await?;
         let id = sqlx::query_scalar(
             "SELECT id FROM texts WHERE lens = ? AND model = ? AND version = ? AND digest = ?",
         )
@@ -116,7 +118,11 @@ impl Texts {
     }
 }
 
-async fn commit(connection: &mut SqliteConnection, texts: &mut Texts, group: &[Write]) -> Result<(), sqlx::Error> {
+async fn commit(
+    connection: &mut SqliteConnection,
+    texts: &mut Texts,
+    group: &[Write],
+) -> Result<(), sqlx::Error> {
     // IMMEDIATE: a transaction that begins as a reader cannot wait for another process's lock.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     for write in group {
@@ -131,7 +137,11 @@ async fn commit(connection: &mut SqliteConnection, texts: &mut Texts, group: &[W
     transaction.commit().await
 }
 
-async fn insert_answer(connection: &mut SqliteConnection, new: &NewAnswer, text: i64) -> Result<(), sqlx::Error> {
+async fn insert_answer(
+    connection: &mut SqliteConnection,
+    new: &NewAnswer,
+    text: i64,
+) -> Result<(), sqlx::Error> {
     let provenance = &new.answer.provenance;
     // Another process may have answered the same question meanwhile: the first answer stays.
     sqlx::query(

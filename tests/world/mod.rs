@@ -47,7 +47,8 @@ impl World {
 
     /// A JSONL of `rows` different texts in the column `text`.
     pub(crate) fn rows(&self, name: &str, rows: usize) -> PathBuf {
-        let lines: String = (0..rows).map(|row| format!("{}\n", json!({"text": text(row), "n": row}))).collect();
+        let lines: String =
+            (0..rows).map(|row| format!("{}\n", json!({"text": text(row), "n": row}))).collect();
         self.write(name, lines)
     }
 
