@@ -40,7 +40,7 @@ struct Pace {
 /// The right to one attempt; dropping it frees the place in flight.
 #[derive(Debug)]
 pub struct Permit<'a> {
-    _in_flight: SemaphorePermit<'a>,
+    _in_flight: Option<SemaphorePermit<'a>>,
     reserved: u32,
 }
 
@@ -67,8 +67,8 @@ impl Meter {
 
     /// Waits until an attempt that needs about `tokens` may start.
     pub async fn permit(&self, tokens: u32) -> Permit<'_> {
-        #[expect(clippy::expect_used, reason = "the semaphore is owned by the meter and never closed")]
-        let in_flight = self.in_flight.acquire().await.expect("an open semaphore");
+        // The semaphore is the meter's own and never closed: there is always a permit to wait for.
+        let in_flight = self.in_flight.acquire().await.ok();
         let start = self.reserve(tokens);
         sleep_until(start).await;
         // A pause may have begun while this attempt waited.

@@ -203,7 +203,7 @@ fn a_long_text_is_rated_by_its_chunks_and_scored_by_their_mean() {
     assert_eq!(completions(&standin).len(), 2);
     let lines = world.lines("rows.jsonl/learning_value.jsonl");
     let overall = |line: &Value| line["score"]["overall"].as_f64().unwrap();
-    let mean = (overall(&lines[0]) + overall(&lines[1])) / 2.0;
+    let mean = f64::midpoint(overall(&lines[0]), overall(&lines[1]));
     assert!((lines[0]["record_score"].as_f64().unwrap() - mean).abs() < 1e-9);
     assert_eq!(lines[0]["bytes"][0], 0);
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::world::World;
 
-fn value(world: &World, command: &mut std::process::Command, name: &str) -> (String, String) {
+fn value(command: &mut std::process::Command, name: &str) -> (String, String) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -16,9 +16,8 @@ fn value(world: &World, command: &mut std::process::Command, name: &str) -> (Str
         .find(|setting| setting["name"] == name)
         .unwrap()
         .clone();
-    let word = |key: &str| setting[key].as_str().unwrap().to_owned();
-    let _ = world;
-    (word("value"), word("origin"))
+    let text = |key: &str| setting[key].as_str().unwrap().to_owned();
+    (text("value"), text("origin"))
 }
 
 #[test]
@@ -27,12 +26,12 @@ fn the_nearer_origin_wins() {
     let settings = ["settings", "--format", "json"];
     let name = "TOKENS_PER_CHUNK";
     let pair = |value: &str, origin: &str| (value.to_owned(), origin.to_owned());
-    assert_eq!(value(&world, &mut world.command(&settings), name), pair("1500", "default"));
+    assert_eq!(value(&mut world.command(&settings), name), pair("1500", "default"));
     world.write("local.env", "TOKENS_PER_CHUNK=700\n");
-    assert_eq!(value(&world, &mut world.command(&settings), name), pair("700", "local.env"));
-    assert_eq!(value(&world, world.command(&settings).env(name, "800"), name), pair("800", "environment"));
+    assert_eq!(value(&mut world.command(&settings), name), pair("700", "local.env"));
+    assert_eq!(value(world.command(&settings).env(name, "800"), name), pair("800", "environment"));
     let flag = [&settings[..], &["--tokens-per-chunk", "900"]].concat();
-    assert_eq!(value(&world, world.command(&flag).env(name, "800"), name), pair("900", "flag"));
+    assert_eq!(value(world.command(&flag).env(name, "800"), name), pair("900", "flag"));
 }
 
 #[test]
@@ -40,7 +39,6 @@ fn a_url_s_password_is_masked() {
     let world = World::new();
     let url = "http://user:pass@host:1/v1?key=abc";
     let shown = value(
-        &world,
         world.command(&["settings", "--format", "json"]).env("OPENAI_BASE_URL", url),
         "OPENAI_BASE_URL",
     );

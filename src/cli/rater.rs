@@ -160,7 +160,7 @@ impl Raters {
             .collect();
         let rater = match self {
             Self::Heuristic(kinds) => Rater::Heuristic(kinds.clone()),
-            Self::Endpoint(hosted) => Rater::Endpoint(Box::new(hosted.asker(lenses, cuts.version)?)),
+            Self::Endpoint(hosted) => Rater::Endpoint(Arc::new(hosted.asker(lenses, cuts.version)?)),
         };
         Ok(Plan { targets, columns: columns.to_vec(), rater, limits: cuts.limits, question_limit: None })
     }

@@ -126,7 +126,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
             ended.exit = Exit::TooManyFailed;
         }
     }
-    show(&console, &summaries);
+    show(console, &summaries);
     if matches!(ended.exit, Exit::Done | Exit::TooManyFailed) {
         let path = summary_csv::write(&args.data.data_dir, &summaries)?;
         console.note(&format!(
@@ -250,7 +250,7 @@ async fn one(
 }
 
 /// The tables, where every row went, what it cost, what the figures stand for.
-fn show(console: &Console, summaries: &[Summary]) {
+fn show(console: Console, summaries: &[Summary]) {
     if summaries.is_empty() {
         return;
     }

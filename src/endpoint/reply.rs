@@ -224,7 +224,7 @@ mod tests {
         completion.choices.unwrap().into_iter().next().unwrap().said()
     }
 
-    fn message(message: Value) -> Said {
+    fn message(message: &Value) -> Said {
         said(json!({"choices": [{"message": message, "finish_reason": "stop"}]}))
     }
 
@@ -244,15 +244,15 @@ mod tests {
             json!({"content": [{"type": "text", "text": text}]}),
             json!({"content": format!(r#"{{"name": "rate", "arguments": {text}}}"#)}),
         ] {
-            assert_eq!(message(form.clone()), arguments, "{form}");
+            assert_eq!(message(&form), arguments, "{form}");
         }
     }
 
     #[test]
     fn what_is_no_answer_is_told_apart() {
-        assert_eq!(message(json!({"content": "I rate it 2."})), Said::Nothing("I rate it 2.".into()));
-        assert_eq!(message(json!({"refusal": "no"})), Said::Refusal("no".into()));
-        assert!(matches!(message(json!({"content": "{\"overall\": "})), Said::Broken(..)));
+        assert_eq!(message(&json!({"content": "I rate it 2."})), Said::Nothing("I rate it 2.".into()));
+        assert_eq!(message(&json!({"refusal": "no"})), Said::Refusal("no".into()));
+        assert!(matches!(message(&json!({"content": "{\"overall\": "})), Said::Broken(..)));
         let cut = json!({"choices": [{"message": {"tool_calls": [{"function": {"arguments": "{\"ov"}}]}, "finish_reason": "length"}]});
         assert_eq!(said(cut), Said::Truncated);
         let filtered =
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn a_number_out_of_range_is_broken_not_a_panic() {
         let form = json!({"tool_calls": [{"function": {"arguments": "{\"overall\": 4E983132942532623}"}}]});
-        assert!(matches!(message(form), Said::Broken(..)));
+        assert!(matches!(message(&form), Said::Broken(..)));
     }
 
     #[test]

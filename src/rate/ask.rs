@@ -88,7 +88,9 @@ impl From<store::Error> for Unanswered {
 }
 
 /// What happens between the attempts of one question.
-struct Course {
+struct Course<'a> {
+    form: &'a TargetForm,
+    question: &'a Question,
     usage: Usage,
     attempts: u32,
     /// What the model said that was no answer, and what to tell it.
@@ -106,9 +108,10 @@ impl Asker {
         mut stop: watch::Receiver<bool>,
     ) -> Result<Arc<Answer>, Unanswered> {
         let form = &self.forms[target];
-        let mut course = Course { usage: Usage::default(), attempts: 0, repair: None, room: 1 };
+        let mut course =
+            Course { form, question, usage: Usage::default(), attempts: 0, repair: None, room: 1 };
         loop {
-            let (reply, latency) = self.completion(form, question, &mut course, &mut stop).await?;
+            let (reply, latency) = self.completion(&mut course, &mut stop).await?;
             let usage = reply.usage.unwrap_or(Usage::UNKNOWN);
             course.usage.add(&usage);
             form.spent.lock().unwrap_or_else(PoisonError::into_inner).add(&usage);
@@ -140,30 +143,28 @@ impl Asker {
                     (Reason::NoAnswer, text, wrong)
                 }
                 Said::Truncated if course.room == 1 => {
-                    self.note(form, question, Reason::Truncated, usage).await;
+                    self.note(&course, Reason::Truncated, usage).await;
                     course.room = 2;
                     continue;
                 }
                 Said::Truncated => {
                     let detail = "cut by its length, also with twice the room: raise MAX_GENERATION_TOKENS";
-                    return Err(self
-                        .fail(form, question, Failure::new(Reason::Truncated, detail), usage)
-                        .await);
+                    return Err(self.fail(&course, Failure::new(Reason::Truncated, detail), usage).await);
                 }
                 Said::Refusal(words) => {
-                    return Err(self.fail(form, question, Failure::new(Reason::Refusal, words), usage).await);
+                    return Err(self.fail(&course, Failure::new(Reason::Refusal, words), usage).await);
                 }
                 Said::Filtered => {
                     let failure =
                         Failure::new(Reason::ContentFilter, "the server's content filter stopped the reply");
-                    return Err(self.fail(form, question, failure, usage).await);
+                    return Err(self.fail(&course, failure, usage).await);
                 }
             };
             if course.repair.is_some() {
                 let detail = if said.is_empty() { wrong } else { format!("{wrong}; the reply was: {said}") };
-                return Err(self.fail(form, question, Failure::new(reason, detail), usage).await);
+                return Err(self.fail(&course, Failure::new(reason, detail), usage).await);
             }
-            self.note(form, question, reason, usage).await;
+            self.note(&course, reason, usage).await;
             course.repair = Some((said, wrong));
         }
     }
@@ -171,11 +172,10 @@ impl Asker {
     /// A completion of the question's present turn, and how long it took: attempts until one comes.
     async fn completion(
         &self,
-        form: &TargetForm,
-        question: &Question,
-        course: &mut Course,
+        course: &mut Course<'_>,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<(Reply, Duration), Unanswered> {
+        let Course { form, question, .. } = *course;
         let repair = course.repair.as_ref().map(|(said, wrong)| (said.as_str(), repair_prompt(wrong)));
         let messages = turns(question, repair.as_ref().map(|(said, prompt)| (*said, prompt.as_str())));
         let tokens = if self.meter.counts_tokens() { need(&messages, form, course.room) } else { 0 };
@@ -205,13 +205,13 @@ impl Asker {
                 Next::Retry { reason, after, everyone } => (reason, after, everyone),
                 Next::Fail(reason) => {
                     let failure = Failure::new(reason, trouble.to_string());
-                    return Err(self.fail(form, question, failure, Usage::default()).await);
+                    return Err(self.fail(course, failure, Usage::default()).await);
                 }
                 Next::Stop => return Err(Unanswered::Stop(super::Error::Endpoint(self.why(&trouble)))),
             };
             let Some(pause) = pauses.next() else {
                 let detail = format!("{trouble} ({} attempts)", self.policy.attempts);
-                return Err(self.fail(form, question, Failure::new(reason, detail), Usage::default()).await);
+                return Err(self.fail(course, Failure::new(reason, detail), Usage::default()).await);
             };
             let wait = after.unwrap_or(pause);
             if everyone {
@@ -241,20 +241,15 @@ impl Asker {
     }
 
     /// Notes an attempt that gave no answer in the history.
-    async fn note(&self, form: &TargetForm, question: &Question, reason: Reason, usage: Usage) {
-        let attempt = Attempt { slot: Arc::clone(&form.slot), input: question.digest, reason, usage };
+    async fn note(&self, course: &Course<'_>, reason: Reason, usage: Usage) {
+        let attempt =
+            Attempt { slot: Arc::clone(&course.form.slot), input: course.question.digest, reason, usage };
         self.store.put_attempt(attempt).await;
     }
 
     /// The row's failure, or the end of the run where no endpoint has ever answered.
-    async fn fail(
-        &self,
-        form: &TargetForm,
-        question: &Question,
-        failure: Failure,
-        usage: Usage,
-    ) -> Unanswered {
-        self.note(form, question, failure.reason, usage).await;
+    async fn fail(&self, course: &Course<'_>, failure: Failure, usage: Usage) -> Unanswered {
+        self.note(course, failure.reason, usage).await;
         let wants_endpoint = matches!(
             failure.reason,
             Reason::Rejected

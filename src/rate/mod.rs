@@ -57,7 +57,7 @@ pub enum Rater {
     /// The built-in heuristic, one kind per target.
     Heuristic(Vec<heuristic::Kind>),
     /// A chat endpoint.
-    Endpoint(Box<Asker>),
+    Endpoint(Arc<Asker>),
 }
 
 /// What a run does.
@@ -188,8 +188,14 @@ fn prepared(plan: Arc<Plan>, dataset: Dataset) -> impl Stream<Item = Result<Vec<
         .buffered(threads)
 }
 
+/// A question within a run: its target and its digest.
+type Subject = (usize, Digest);
+
 /// Who waits for a question's answer: whoever asked first, and the twins.
-type Waiting = HashMap<(usize, Digest), Vec<Place>>;
+type Waiting = HashMap<Subject, Vec<Place>>;
+
+/// What came of asking a question.
+type Asked = (Subject, Result<Arc<Answer>, Unanswered>);
 
 struct Driver {
     plan: Arc<Plan>,
@@ -199,7 +205,7 @@ struct Driver {
     waiting: Waiting,
     /// Questions that the store does not know.
     queue: VecDeque<(usize, Question)>,
-    asking: JoinSet<(usize, Digest, Result<Arc<Answer>, Unanswered>)>,
+    asking: JoinSet<Asked>,
     asked: u64,
     progress: Progress,
     ticked: Instant,
@@ -230,16 +236,16 @@ impl Driver {
         let mut stop = self.stop.clone();
         let mut tick = tokio::time::interval(TICK);
         loop {
-            let draws =
+            let draw =
                 !drawn && self.end.is_none() && self.queue.len() < BATCH && self.window.has_room_for(BATCH);
-            if !draws && lookups.is_empty() && self.asking.is_empty() && (drawn || self.end.is_some()) {
+            if !draw && lookups.is_empty() && self.asking.is_empty() && (drawn || self.end.is_some()) {
                 break;
             }
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop), if self.end.is_none() => self.stop_because(End::Interrupted),
                 Some(done) = self.asking.join_next() => self.settle(done),
                 Some(found) = lookups.next(), if !lookups.is_empty() => self.found(found),
-                batch = batches.next(), if draws => match batch {
+                batch = batches.next(), if draw => match batch {
                     Some(Ok(rows)) => for lookup in self.begin(rows) { lookups.push(lookup) },
                     Some(Err(error)) => self.stop_because(End::Failed(error)),
                     None => drawn = true,
@@ -284,7 +290,7 @@ impl Driver {
         for question in found.questions {
             match known.get(&question.digest) {
                 Some(answer) => {
-                    self.answer(found.target, question.digest, &Ok(Arc::clone(answer)), Source::Cache)
+                    self.answer((found.target, question.digest), &Ok(Arc::clone(answer)), Source::Cache);
                 }
                 None if self.end.is_none() => self.queue.push_back((found.target, question)),
                 None => {}
@@ -302,40 +308,28 @@ impl Driver {
                 return self.stop_because(End::QuestionLimit);
             }
             self.asked += 1;
-            let (plan, stop) = (Arc::clone(&self.plan), self.stop.clone());
+            let (asker, stop) = (Arc::clone(asker), self.stop.clone());
             self.asking.spawn(async move {
-                let digest = question.digest;
-                let Rater::Endpoint(asker) = &plan.rater else {
-                    return (target, digest, Err(Unanswered::NotReached));
-                };
-                (target, digest, asker.ask(target, &question, stop).await)
+                let result = asker.ask(target, &question, stop).await;
+                ((target, question.digest), result)
             });
         }
     }
 
-    fn settle(
-        &mut self,
-        done: Result<(usize, Digest, Result<Arc<Answer>, Unanswered>), tokio::task::JoinError>,
-    ) {
+    fn settle(&mut self, done: Result<Asked, tokio::task::JoinError>) {
         match done {
-            Ok((target, digest, Ok(answer))) => self.answer(target, digest, &Ok(answer), Source::Asked),
-            Ok((target, digest, Err(Unanswered::Failed(failure)))) => {
-                self.answer(target, digest, &Err(failure), Source::Asked);
+            Ok((subject, Ok(answer))) => self.answer(subject, &Ok(answer), Source::Asked),
+            Ok((subject, Err(Unanswered::Failed(failure)))) => {
+                self.answer(subject, &Err(failure), Source::Asked);
             }
-            Ok((.., Err(Unanswered::NotReached))) => {}
-            Ok((.., Err(Unanswered::Stop(error)))) => self.stop_because(End::Failed(error)),
+            Ok((_, Err(Unanswered::NotReached))) => {}
+            Ok((_, Err(Unanswered::Stop(error)))) => self.stop_because(End::Failed(error)),
             Err(error) => self.stop_because(End::Failed(error.into())),
         }
     }
 
-    fn answer(
-        &mut self,
-        target: usize,
-        digest: Digest,
-        outcome: &Result<Arc<Answer>, Failure>,
-        source: Source,
-    ) {
-        for (nth, place) in self.waiting.remove(&(target, digest)).into_iter().flatten().enumerate() {
+    fn answer(&mut self, subject: Subject, outcome: &Result<Arc<Answer>, Failure>, source: Source) {
+        for (nth, place) in self.waiting.remove(&subject).into_iter().flatten().enumerate() {
             let source = if source == Source::Asked && nth > 0 { Source::Twin } else { source };
             self.window.answer(place, outcome.clone(), source);
         }

@@ -150,7 +150,7 @@ mod tests {
 
     fn row(id: &str, questions: usize) -> Prepared {
         let piece = || super::super::prepare::ReadyPiece {
-            bytes: vec![0..1],
+            bytes: Vec::new(),
             step: Step::Ask(Question {
                 messages: Messages { system: "".into(), prompt: String::new() },
                 digest: Digest([0; 32]),
@@ -163,6 +163,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "an outcome, as the window takes it")]
     fn answer() -> Result<Arc<Answer>, Failure> {
         Ok(Arc::new(Answer {
             scores: vec![1.0],

@@ -98,7 +98,7 @@ pub enum Journal {
 pub struct Store {
     read: SqlitePool,
     writes: mpsc::Sender<writer::Write>,
-    writer: JoinHandle<()>,
+    writing: JoinHandle<()>,
     /// The database file.
     pub path: PathBuf,
     /// How it survives a crash.
@@ -130,8 +130,8 @@ impl Store {
         let read = SqlitePoolOptions::new().max_connections(4).connect_with(options).await.map_err(opened)?;
 
         let (writes, inbox) = mpsc::channel(4096);
-        let writer = tokio::spawn(writer::run(connection, inbox));
-        Ok(Self { read, writes, writer, path, journal })
+        let writing = tokio::spawn(writer::run(connection, inbox));
+        Ok(Self { read, writes, writing, path, journal })
     }
 
     /// Waits until everything handed over is written, and closes the file.
@@ -140,7 +140,7 @@ impl Store {
         let Ok(store) = Arc::try_unwrap(self).map_err(drop) else { return };
         drop(store.writes);
         // The writer's own errors were answered to whoever wrote.
-        let _ = store.writer.await;
+        let _ = store.writing.await;
         store.read.close().await;
     }
 }
@@ -158,9 +158,9 @@ async fn connect(options: &SqliteConnectOptions) -> Result<(SqliteConnection, Jo
                     sqlx::query_scalar("PRAGMA journal_mode = WAL").fetch_one(&mut connection).await;
                 match mode {
                     Ok(mode) if mode == "wal" => return Ok((connection, Journal::Wal)),
-                    Ok(_) => break,
                     Err(error) if is_busy(&error) => last = Some(error),
-                    Err(_) => break,
+                    // Another journal, or an error of the file system: no write-ahead log here.
+                    Ok(_) | Err(_) => break,
                 }
             }
             Err(error) if is_busy(&error) => last = Some(error),
