@@ -47,9 +47,9 @@ impl World {
 
     /// A JSONL of `rows` different texts in the column `text`.
     pub(crate) fn rows(&self, name: &str, rows: usize) -> PathBuf {
-        let lines: String =
-            (0..rows).map(|row| format!("{}\n", json!({"text": text(row), "n": row}))).collect();
-        self.write(name, lines)
+        let lines: Vec<String> =
+            (0..rows).map(|row| json!({"text": text(row), "n": row}).to_string()).collect();
+        self.write(name, lines.join("\n"))
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
