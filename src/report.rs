@@ -48,6 +48,7 @@ fn summary(summary: &Summary) -> Value {
         "sample": match summary.inference {
             Inference::Population(rows) => json!({"kind": "uniform", "population": rows}),
             Inference::Head => json!({"kind": "head"}),
+            Inference::Unfinished => json!({"kind": "unfinished"}),
         },
         "ledger": ledger(&summary.ledger),
         "scores": scores,

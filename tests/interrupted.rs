@@ -79,6 +79,9 @@ fn a_signal_finishes_what_is_in_flight_and_shows_what_there_is() {
         assert!(count("rated") > 0 && count("not_reached") > 0, "{ledger}");
         assert_eq!(count("rated") + count("not_reached"), ROWS as u64);
         assert_eq!(ratings(&world), standin.counters().requests, "what was asked is kept");
+        let summary = &run.json()["summaries"][0];
+        assert_eq!(summary["sample"]["kind"], "unfinished", "the first rows are no random sample");
+        assert!(summary["scores"]["overall"]["interval"].is_null());
         assert!(world.path("data/rows.jsonl/textbook_quality.jsonl.part").exists());
         assert!(!world.path("data/rows.jsonl/textbook_quality.jsonl").exists());
 

@@ -219,6 +219,7 @@ async fn one(
     bar.finish();
 
     rater::settle(&plan, &mut own);
+    own.iter_mut().for_each(Summary::close);
     let (exit, error) = match end {
         End::Finished => (Exit::Done, None),
         End::Interrupted => (signals.exit(), None),
@@ -256,7 +257,7 @@ fn show(console: Console, summaries: &[Summary]) {
     }
     let mut text = tables::summary(summaries);
     text.push('\n');
-    for summary in summaries {
+    for (nth, summary) in summaries.iter().enumerate() {
         let name = format!("{} · {} · {}", summary.dataset, summary.lens, summary.model);
         let _ = write!(text, "\n{}\n  {}", crate::console::plain(&name), summary.ledger);
         let usage = &summary.usage;
@@ -267,9 +268,10 @@ fn show(console: Console, summaries: &[Summary]) {
                 });
             let _ = write!(text, "\n  {} tokens in, {} out: {cost}", usage.input, usage.output);
         }
-    }
-    if let [first, ..] = summaries {
-        let _ = write!(text, "\n{}", tables::inference(first));
+        // Once per dataset: it is the same for all its lenses.
+        if summaries.get(nth + 1).is_none_or(|next| next.dataset != summary.dataset) {
+            let _ = write!(text, "\n  {}", tables::inference(summary));
+        }
     }
     console.result(&text);
 }

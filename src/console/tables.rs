@@ -103,6 +103,9 @@ pub fn inference(summary: &Summary) -> String {
         Inference::Population(rows) => format!(
             "± and ranges: 95 % intervals for all {rows} rows, from {rated} rated ones (uniform sample, without replacement)."
         ),
+        Inference::Unfinished => {
+            "The run stopped before every row was reached: the figures are those of the first rows, and say nothing of the rest.".to_owned()
+        }
         Inference::Head => {
             "The rows are the head of the dataset, not a random sample: nothing is inferred for the rest."
                 .to_owned()

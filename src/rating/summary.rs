@@ -17,6 +17,8 @@ pub enum Inference {
     Population(u64),
     /// The head of the dataset: it says nothing of the rest, so there are no intervals.
     Head,
+    /// A run that stopped early: rows are reached in order, so those reached are no random sample of the rest.
+    Unfinished,
 }
 
 /// One row of the tables: a dataset through one lens.
@@ -77,11 +79,18 @@ impl Summary {
         debug_assert!(fate != Fate::Empty, "an empty row has no scores");
     }
 
+    /// Says that no more ratings will come.
+    pub fn close(&mut self) {
+        if self.ledger.not_reached() > 0 {
+            self.inference = Inference::Unfinished;
+        }
+    }
+
     /// The 95 % interval of a score's mean over the whole dataset.
     pub fn mean_interval(&self, mean: &Mean) -> Option<Interval> {
         match self.inference {
             Inference::Population(rows) => mean.interval(Some(rows)),
-            Inference::Head => None,
+            Inference::Head | Inference::Unfinished => None,
         }
     }
 
@@ -91,7 +100,7 @@ impl Summary {
         let share = (rated > 0).then(|| count as f64 / rated as f64);
         let interval = match self.inference {
             Inference::Population(rows) => proportion(count, rated, Some(rows)),
-            Inference::Head => None,
+            Inference::Head | Inference::Unfinished => None,
         };
         (share, interval)
     }

@@ -118,7 +118,7 @@ impl Store {
             .create_if_missing(true)
             .busy_timeout(BUSY_TIMEOUT)
             .synchronous(SqliteSynchronous::Normal)
-            .pragma("cache_size", "-65536");
+            .pragma("cache_size", "-16384");
 
         let opened = |error: sqlx::Error| Error::Open {
             path: path.clone(),
