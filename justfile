@@ -1,0 +1,44 @@
+# Shortcuts for people; everything here is a plain command. `just` lists them.
+
+[private]
+default:
+    @just --list
+
+# Everything that a change must pass
+check: fmt lint test docs deny typos
+
+# Format the code
+fmt:
+    cargo fmt
+
+# Clippy, pedantic, without a warning
+lint:
+    cargo clippy --all-targets -- -D warnings
+
+# All tests
+test:
+    cargo test
+
+# The library's documentation, without a broken link
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib
+
+# Licences, sources and doubled crates of what we depend on (cargo install cargo-deny --locked)
+deny:
+    cargo deny check bans licenses sources
+
+# Spelling (cargo install typos-cli --locked)
+typos:
+    typos
+
+# Benchmarks
+bench:
+    cargo bench
+
+# The stand-in endpoint, to rate without a key: OPENAI_BASE_URL=http://127.0.0.1:8080/v1
+standin port="8080":
+    cargo run --release --example standin -- --port {{port}}
+
+# The lenses of this folder, built-in ones included
+lens-check:
+    cargo run -- lens check
