@@ -181,6 +181,12 @@ fn a_page_that_cannot_be_decoded_ends_the_stream_and_names_its_row_group() {
 }
 
 #[test]
+fn a_decoder_that_panics_is_a_decoder_that_fails() {
+    let panicked = super::guarded::<()>(|| panic!("offset {} out of bounds", 7)).unwrap_err();
+    assert_eq!(panicked.to_string(), "Parquet error: offset 7 out of bounds");
+}
+
+#[test]
 fn a_text_that_is_not_utf8_makes_only_its_row_unreadable() {
     let schema = parse_message_type("message m { required binary text (UTF8); }").unwrap();
     let mut bytes = Vec::new();
