@@ -4,9 +4,9 @@ use super::batch::{Batch, Stop};
 use super::error::{Error, panic_text, plain};
 use super::sample::{Chosen, Draw, Sample};
 use super::wanted::{Wanted, columns};
-use super::{Column, Request};
+use super::{Column, Request, Row};
 use crate::record::cell::cell;
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -15,7 +15,6 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetStatisticsPolicy, RowGroupMetaData};
 use parquet::schema::types::SchemaDescriptor;
-use serde_json::Value;
 use std::any::Any;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -134,13 +133,13 @@ fn choose(path: &str, rows: u64, sample: Sample, is_stopped: &dyn Fn() -> bool) 
     }
 }
 
-/// The chosen rows of a row group.
+/// A row group, of which some rows are chosen. Rows are counted in the file.
 struct Group {
     index: usize,
-    /// The row of the file that is its first.
     start: u64,
-    /// Rows of the file, in order.
-    runs: Vec<Range<u64>>,
+    chosen: Vec<Range<u64>>,
+    /// What is decoded: the chosen rows, and perhaps others between them.
+    decoded: Vec<Range<u64>>,
 }
 
 impl Parquet {
@@ -154,13 +153,25 @@ impl Parquet {
         let mut start = 0;
         for (index, group) in groups.iter().enumerate() {
             let end = start + group.num_rows().unsigned_abs();
-            let runs = self.chosen.within(start..end);
-            if !runs.is_empty() {
-                self.read_group(&Group { index, start, runs }, wanted, batch)?;
+            let chosen = self.chosen.within(start..end);
+            if let Some(last) = chosen.last() {
+                // The decoder never returns from skipping inside a list whose levels are cut short (parquet
+                // 59.3); reading them it notices. So in lists no row before the last one is skipped.
+                let decoded = if self.has_lists() {
+                    Chosen::<()>::Head(last.end).within(start..end)
+                } else {
+                    chosen.clone()
+                };
+                self.read_group(&Group { index, start, chosen, decoded }, wanted, batch)?;
             }
             start = end;
         }
         Ok(())
+    }
+
+    fn has_lists(&self) -> bool {
+        let mut leaves = self.metadata.parquet_schema().columns().iter().enumerate();
+        leaves.any(|(leaf, column)| column.max_rep_level() > 0 && self.mask.leaf_included(leaf))
     }
 
     fn read_group(&self, group: &Group, wanted: &Wanted, batch: &mut Batch) -> Result<(), Stop> {
@@ -168,13 +179,20 @@ impl Parquet {
         let problem = format!("row group {} of {groups} cannot be read", group.index + 1);
         let undecoded = |error| failed(&wanted.name, &problem, error);
         let mut reader = guarded(|| self.decode(group)).map_err(undecoded)?;
-        let mut rows = group.runs.iter().cloned().flatten();
+        let mut rows = group.decoded.iter().cloned().flatten();
+        let mut chosen = group.chosen.iter().cloned().flatten().peekable();
         while let Some(decoded) =
             guarded(|| reader.next().transpose().map_err(unwrapped)).map_err(undecoded)?
         {
-            push(&decoded, &mut rows, wanted, batch)?;
+            let roots = wanted.picker.roots().iter();
+            let columns: Vec<_> = roots.map(|root| decoded.column_by_name(root)).collect();
+            for (index, row) in (0..decoded.num_rows()).zip(&mut rows) {
+                if chosen.next_if_eq(&row).is_some() {
+                    batch.push(read_row(&columns, index, row, wanted))?;
+                }
+            }
         }
-        match rows.next() {
+        match chosen.next() {
             None => Ok(()),
             Some(_) => Err(corrupt(&wanted.name, &problem, "it has fewer rows than the footer says").into()),
         }
@@ -184,25 +202,25 @@ impl Parquet {
         &self,
         group: &Group,
     ) -> Result<impl Iterator<Item = Result<RecordBatch, ArrowError>> + use<>, ParquetError> {
-        let Group { index, start, runs } = group;
+        let Group { index, start, decoded, .. } = group;
         let rows = self.metadata.metadata().row_group(*index).num_rows();
         let file = self.file.try_clone()?;
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_row_groups(vec![*index])
             .with_projection(self.mask.clone())
             .with_batch_size(self.rows_at_once(group));
-        if runs.first().is_some_and(|run| run.end - run.start == rows.unsigned_abs()) {
+        if decoded.first().is_some_and(|run| run.end - run.start == rows.unsigned_abs()) {
             return reader.build();
         }
-        let mut ranges = Vec::with_capacity(runs.len());
-        for run in runs {
+        let mut ranges = Vec::with_capacity(decoded.len());
+        for run in decoded {
             ranges.push(usize::try_from(run.start - start)?..usize::try_from(run.end - start)?);
         }
         let selection = RowSelection::from_consecutive_ranges(ranges.into_iter(), usize::try_from(rows)?);
         reader.with_row_selection(selection).build()
     }
 
-    /// How many of the chosen rows to decode at a time.
+    /// How many rows to decode at a time.
     ///
     /// Decoded texts are views that keep their whole page in memory, so what counts is not only the size of
     /// the rows but how far apart they are.
@@ -213,33 +231,23 @@ impl Parquet {
         let leaves = columns.iter().enumerate().filter(|(leaf, _)| self.mask.leaf_included(*leaf));
         let bytes = leaves.map(|(_, column)| column.uncompressed_size().max(0).unsigned_abs());
         let bytes = bytes.fold(1, u64::saturating_add);
-        let chosen: u64 = group.runs.iter().map(|run| run.end - run.start).sum();
-        let rows = u128::from(BYTES) * u128::from(chosen) / u128::from(bytes);
+        let decoded: u64 = group.decoded.iter().map(|run| run.end - run.start).sum();
+        let rows = u128::from(BYTES) * u128::from(decoded) / u128::from(bytes);
         usize::try_from(rows.clamp(1, MOST)).unwrap_or(1)
     }
 }
 
-/// Adds the decoded rows, which are the next ones of `rows`.
-fn push(
-    decoded: &RecordBatch,
-    rows: &mut impl Iterator<Item = u64>,
-    wanted: &Wanted,
-    batch: &mut Batch,
-) -> Result<(), Stop> {
-    let roots = wanted.picker.roots();
-    let columns: Vec<_> = roots.iter().map(|root| decoded.column_by_name(root)).collect();
-    for (index, row) in (0..decoded.num_rows()).zip(rows) {
-        let cells = columns.iter().zip(roots).map(|(column, root)| {
-            let cell = column.map(|column| cell(column, index));
-            cell.transpose().map_err(|detail| format!("column {root}: {detail}"))
-        });
-        let cells: Result<Vec<Option<Value>>, String> = cells.collect();
-        batch.push(match cells {
-            Ok(mut cells) => Ok(wanted.record(row, &mut cells)),
-            Err(detail) => Err(wanted.unreadable(row, &detail)),
-        })?;
+/// One row of decoded columns, which are the roots of the picker.
+fn read_row(columns: &[Option<&ArrayRef>], index: usize, row: u64, wanted: &Wanted) -> Row {
+    let roots = columns.iter().zip(wanted.picker.roots());
+    let cells = roots.map(|(column, root)| {
+        let cell = column.map(|column| cell(column, index));
+        cell.transpose().map_err(|detail| format!("column {root}: {detail}"))
+    });
+    match cells.collect::<Result<Vec<_>, _>>() {
+        Ok(mut cells) => Ok(wanted.record(row, &mut cells)),
+        Err(detail) => Err(wanted.unreadable(row, &detail)),
     }
-    Ok(())
 }
 
 fn corrupt(name: &str, problem: &str, detail: &str) -> Error {
