@@ -1,4 +1,5 @@
 //! `classified` rates the rows of a dataset with lenses.
 
-pub mod dataset;
 pub mod record;
+
+pub mod dataset;

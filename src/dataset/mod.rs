@@ -1,7 +1,8 @@
 //! Datasets: a name becomes a stream of records, read in batches with bounded memory.
 //!
 //! Read are parquet files and files of JSON lines. Rows are known as `<file name>#<0-based row>`; a row that
-//! cannot be read is an [`Unreadable`] row and does not end the stream.
+//! cannot be read is an [`Unreadable`] row and does not end the stream. In JSON lines every line that is not
+//! blank is a row, whatever it holds.
 
 use crate::record::Record;
 use batch::Batch;

@@ -1,3 +1,5 @@
+//! Tests of reading parquet, through the door of the room.
+
 use crate::dataset::sample::Draw;
 use crate::dataset::tests::{Folder, read, records, run};
 use crate::dataset::{Column, Error, Request, Sample, Unreadable, open, open_blocking};
@@ -102,6 +104,15 @@ fn every_row_comes_with_its_values_whatever_the_compression() {
             assert_eq!(record.kept, [("n".to_owned(), json!(row))]);
         }
     }
+}
+
+#[test]
+fn rows_without_a_wanted_column_are_still_rows() {
+    let folder = Folder::with("rows.parquet", sample_file(Compression::SNAPPY));
+    let sample = Sample::Random { rows: 9, seed: 1 };
+    let records = records(Request { sample, ..folder.request("rows.parquet", &[]) });
+    assert_eq!(records.len(), 9);
+    assert!(records.iter().all(|record| record.fields.is_empty()));
 }
 
 /// The rows of a sample of 1,000, by the draw alone.
