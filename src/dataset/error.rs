@@ -1,5 +1,6 @@
 //! What can be wrong with a dataset, in words for the person who named it.
 
+use std::any::Any;
 use std::fmt::Write as _;
 use std::io;
 
@@ -146,6 +147,12 @@ pub(super) fn plain(text: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+/// What a panic says.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given")
 }
 
 /// The first `most` of these names, and how many more there are.

@@ -1,7 +1,8 @@
 //! Datasets: a name becomes a stream of records, read in batches with bounded memory.
 //!
 //! Read are parquet files and files of JSON lines. Rows are known as `<file name>#<0-based row>`; a row that
-//! cannot be read is an [`Unreadable`] row and does not end the stream.
+//! cannot be read is an [`Unreadable`] row and does not end the stream. In JSON lines every line that is not
+//! blank is a row, whatever it holds.
 
 use crate::record::Record;
 use batch::Batch;
@@ -179,12 +180,12 @@ impl Dataset {
     }
 }
 
-/// A decoder of another crate gave up on what it was fed; the rows so far are good.
+/// The thread gave up, on a fault of ours or of a decoder: an error, and no silent end of the rows.
 fn panicked(name: &str, error: JoinError) -> Error {
-    let Ok(panic) = error.try_into_panic() else { return broken(name, "reading was cancelled") };
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    broken(name, text.unwrap_or("the decoder gave no reason"))
+    match error.try_into_panic() {
+        Ok(panic) => broken(name, error::panic_text(panic.as_ref())),
+        Err(_) => broken(name, "reading was cancelled"),
+    }
 }
 
 fn broken(name: &str, detail: &str) -> Error {

@@ -52,9 +52,9 @@ pub(super) fn open(
         return Err(Error::Empty { name: plain(&request.name) });
     }
     let chosen = match (draw, request.sample) {
-        (Some(draw), _) => draw.finish(),
-        (None, Sample::First { rows: first }) => Chosen::Head(first.min(rows)),
-        (None, _) => Chosen::Head(rows),
+        (Some(draw), Sample::Random { rows: most, .. }) if most < rows => draw.finish(),
+        (_, Sample::First { rows: first }) => Chosen::Head(first.min(rows)),
+        _ => Chosen::Head(rows),
     };
     file.seek(SeekFrom::Start(start)).map_err(failed)?;
     let mut lines = Lines::new(file, start, MAX_TEXT);

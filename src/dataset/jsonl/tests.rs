@@ -1,3 +1,5 @@
+//! Tests of reading JSON lines, through the door of the room.
+
 use crate::dataset::tests::{Folder, numbered, read, records, run};
 use crate::dataset::{Error, Request, Sample, Unreadable, open};
 use crate::record::MAX_TEXT;

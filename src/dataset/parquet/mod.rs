@@ -1,12 +1,12 @@
 //! Parquet files: only the wanted columns, row groups and pages are read.
 
 use super::batch::{Batch, Stop};
-use super::error::{Error, plain};
+use super::error::{Error, panic_text, plain};
 use super::sample::{Chosen, Draw, Sample};
 use super::wanted::{Wanted, columns};
-use super::{Column, Request};
+use super::{Column, Request, Row};
 use crate::record::cell::cell;
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -15,12 +15,14 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetStatisticsPolicy, RowGroupMetaData};
 use parquet::schema::types::SchemaDescriptor;
-use serde_json::Value;
+use std::any::Any;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+mod footer;
 mod schema;
 
 /// A parquet file, ready to be read.
@@ -47,6 +49,9 @@ pub(super) fn open(
     is_stopped: &dyn Fn() -> bool,
 ) -> Result<Opened, Error> {
     let name = &request.name;
+    if let Some(refusal) = footer::refusal(&file).map_err(|error| Error::io(name, error))? {
+        return Err(corrupt(name, "is not read", &refusal));
+    }
     let footer = |error| failed(name, "is truncated or is not a parquet file", error);
     // The Arrow schema that some writers embed is left aside: what it adds (dictionaries, 64-bit offsets)
     // makes no difference to a record, and it is one more thing that can be broken.
@@ -54,7 +59,7 @@ pub(super) fn open(
         .with_skip_arrow_metadata(true)
         .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
         .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
-    let metadata = ArrowReaderMetadata::load(&file, options.clone()).map_err(footer)?;
+    let metadata = guarded(|| ArrowReaderMetadata::load(&file, options.clone())).map_err(footer)?;
     let rows = rows(metadata.metadata().row_groups())
         .ok_or_else(|| corrupt(name, "is corrupt", "its footer has an impossible number of rows"))?;
     if rows == 0 {
@@ -75,21 +80,28 @@ pub(super) fn open(
         Chosen::Rows(_) => PageIndexPolicy::Optional,
         Chosen::Head(_) => PageIndexPolicy::Skip,
     };
-    let metadata = schema::texts_as_bytes(metadata.parquet_schema().root_schema())
-        .map(|schema| Arc::new(SchemaDescriptor::new(Arc::new(schema))))
-        .and_then(|schema| {
-            let options = options.with_parquet_schema(schema).with_offset_index_policy(pages);
-            ArrowReaderMetadata::load(&file, options)
-        })
-        .and_then(|metadata| {
-            let views = Arc::new(schema::bytes_as_views(metadata.schema()));
-            ArrowReaderMetadata::try_new(
-                metadata.metadata().clone(),
-                ArrowReaderOptions::new().with_schema(views),
-            )
-        })
-        .map_err(footer)?;
+    let options = options.with_offset_index_policy(pages);
+    let metadata = guarded(|| for_reading(&file, metadata.parquet_schema(), options)).map_err(footer)?;
     Ok(Opened { parquet: Parquet { file, metadata, mask, chosen }, columns: known.columns, rows })
+}
+
+/// The footer again, with the types that the file is read as.
+fn for_reading(
+    file: &File,
+    schema: &SchemaDescriptor,
+    options: ArrowReaderOptions,
+) -> Result<ArrowReaderMetadata, ParquetError> {
+    let bytes = SchemaDescriptor::new(Arc::new(schema::texts_as_bytes(schema.root_schema())?));
+    let metadata = ArrowReaderMetadata::load(file, options.with_parquet_schema(Arc::new(bytes)))?;
+    let views = Arc::new(schema::bytes_as_views(metadata.schema()));
+    ArrowReaderMetadata::try_new(metadata.metadata().clone(), ArrowReaderOptions::new().with_schema(views))
+}
+
+/// Runs the decoder of the `parquet` crate, which panics on some files that are broken in the right places.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    // What a panic leaves behind in the decoder is dropped with it: nothing is read on after an error.
+    let panicked = |panic: Box<dyn Any + Send>| ParquetError::General(panic_text(panic.as_ref()).to_owned());
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| Err(panicked(panic)))
 }
 
 /// The sum of the row groups, which is what can be read, whatever the footer says of the file.
@@ -121,6 +133,15 @@ fn choose(path: &str, rows: u64, sample: Sample, is_stopped: &dyn Fn() -> bool) 
     }
 }
 
+/// A row group, of which some rows are chosen. Rows are counted in the file.
+struct Group {
+    index: usize,
+    start: u64,
+    chosen: Vec<Range<u64>>,
+    /// What is decoded: the chosen rows, and perhaps others between them.
+    decoded: Vec<Range<u64>>,
+}
+
 impl Parquet {
     pub(super) fn count(&self) -> u64 {
         self.chosen.count()
@@ -132,84 +153,101 @@ impl Parquet {
         let mut start = 0;
         for (index, group) in groups.iter().enumerate() {
             let end = start + group.num_rows().unsigned_abs();
-            let runs = self.chosen.within(start..end);
-            if !runs.is_empty() {
-                let problem = || format!("row group {} of {} cannot be read", index + 1, groups.len());
-                let reader = self.decode(index, &runs, start);
-                let reader = reader.map_err(|error| failed(&wanted.name, &problem(), error))?;
-                let mut rows = runs.into_iter().flatten();
-                for decoded in reader {
-                    let decoded = decoded.map_err(|error| failed_arrow(&wanted.name, &problem(), error))?;
-                    push(&decoded, &mut rows, wanted, batch)?;
-                }
-                if rows.next().is_some() {
-                    return Err(
-                        corrupt(&wanted.name, &problem(), "it has fewer rows than the footer says").into()
-                    );
-                }
+            let chosen = self.chosen.within(start..end);
+            if let Some(last) = chosen.last() {
+                // The decoder never returns from skipping inside a list whose levels are cut short (parquet
+                // 59.3); reading them it notices. So in lists no row before the last one is skipped.
+                let decoded = if self.has_lists() {
+                    Chosen::<()>::Head(last.end).within(start..end)
+                } else {
+                    chosen.clone()
+                };
+                self.read_group(&Group { index, start, chosen, decoded }, wanted, batch)?;
             }
             start = end;
         }
         Ok(())
     }
 
+    fn has_lists(&self) -> bool {
+        let mut leaves = self.metadata.parquet_schema().columns().iter().enumerate();
+        leaves.any(|(leaf, column)| column.max_rep_level() > 0 && self.mask.leaf_included(leaf))
+    }
+
+    fn read_group(&self, group: &Group, wanted: &Wanted, batch: &mut Batch) -> Result<(), Stop> {
+        let groups = self.metadata.metadata().num_row_groups();
+        let problem = format!("row group {} of {groups} cannot be read", group.index + 1);
+        let undecoded = |error| failed(&wanted.name, &problem, error);
+        let mut reader = guarded(|| self.decode(group)).map_err(undecoded)?;
+        let mut rows = group.decoded.iter().cloned().flatten();
+        let mut chosen = group.chosen.iter().cloned().flatten().peekable();
+        while let Some(decoded) =
+            guarded(|| reader.next().transpose().map_err(unwrapped)).map_err(undecoded)?
+        {
+            let roots = wanted.picker.roots().iter();
+            let columns: Vec<_> = roots.map(|root| decoded.column_by_name(root)).collect();
+            for (index, row) in (0..decoded.num_rows()).zip(&mut rows) {
+                if chosen.next_if_eq(&row).is_some() {
+                    batch.push(read_row(&columns, index, row, wanted))?;
+                }
+            }
+        }
+        match chosen.next() {
+            None => Ok(()),
+            Some(_) => Err(corrupt(&wanted.name, &problem, "it has fewer rows than the footer says").into()),
+        }
+    }
+
     fn decode(
         &self,
-        index: usize,
-        runs: &[Range<u64>],
-        start: u64,
+        group: &Group,
     ) -> Result<impl Iterator<Item = Result<RecordBatch, ArrowError>> + use<>, ParquetError> {
-        let group = self.metadata.metadata().row_group(index);
-        let reader =
-            ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.try_clone()?, self.metadata.clone())
-                .with_row_groups(vec![index])
-                .with_projection(self.mask.clone())
-                .with_batch_size(self.rows_at_once(group));
-        if runs.first().is_some_and(|run| run.end - run.start == group.num_rows().unsigned_abs()) {
+        let Group { index, start, decoded, .. } = group;
+        let rows = self.metadata.metadata().row_group(*index).num_rows();
+        let file = self.file.try_clone()?;
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+            .with_row_groups(vec![*index])
+            .with_projection(self.mask.clone())
+            .with_batch_size(self.rows_at_once(group));
+        if decoded.first().is_some_and(|run| run.end - run.start == rows.unsigned_abs()) {
             return reader.build();
         }
-        let mut ranges = Vec::with_capacity(runs.len());
-        for run in runs {
+        let mut ranges = Vec::with_capacity(decoded.len());
+        for run in decoded {
             ranges.push(usize::try_from(run.start - start)?..usize::try_from(run.end - start)?);
         }
-        let end = usize::try_from(group.num_rows())?;
-        let selection = RowSelection::from_consecutive_ranges(ranges.into_iter(), end);
+        let selection = RowSelection::from_consecutive_ranges(ranges.into_iter(), usize::try_from(rows)?);
         reader.with_row_selection(selection).build()
     }
 
-    /// How many rows to decode at a time, so that they are about as many bytes as a batch.
-    fn rows_at_once(&self, group: &RowGroupMetaData) -> usize {
-        const MOST: u64 = 256;
+    /// How many rows to decode at a time.
+    ///
+    /// Decoded texts are views that keep their whole page in memory, so what counts is not only the size of
+    /// the rows but how far apart they are.
+    fn rows_at_once(&self, group: &Group) -> usize {
+        const MOST: u128 = 256;
         const BYTES: u64 = 4 << 20;
-        let leaves = group.columns().iter().enumerate().filter(|(leaf, _)| self.mask.leaf_included(*leaf));
+        let columns = self.metadata.metadata().row_group(group.index).columns();
+        let leaves = columns.iter().enumerate().filter(|(leaf, _)| self.mask.leaf_included(*leaf));
         let bytes = leaves.map(|(_, column)| column.uncompressed_size().max(0).unsigned_abs());
-        let bytes = bytes.fold(0, u64::saturating_add);
-        let each = (bytes / group.num_rows().unsigned_abs().max(1)).max(1);
-        usize::try_from((BYTES / each).clamp(1, MOST)).unwrap_or(1)
+        let bytes = bytes.fold(1, u64::saturating_add);
+        let decoded: u64 = group.decoded.iter().map(|run| run.end - run.start).sum();
+        let rows = u128::from(BYTES) * u128::from(decoded) / u128::from(bytes);
+        usize::try_from(rows.clamp(1, MOST)).unwrap_or(1)
     }
 }
 
-/// Adds the decoded rows, which are the next ones of `rows`.
-fn push(
-    decoded: &RecordBatch,
-    rows: &mut impl Iterator<Item = u64>,
-    wanted: &Wanted,
-    batch: &mut Batch,
-) -> Result<(), Stop> {
-    let roots = wanted.picker.roots();
-    let columns: Vec<_> = roots.iter().map(|root| decoded.column_by_name(root)).collect();
-    for (index, row) in (0..decoded.num_rows()).zip(rows) {
-        let cells = columns.iter().zip(roots).map(|(column, root)| {
-            let cell = column.map(|column| cell(column, index));
-            cell.transpose().map_err(|detail| format!("column {root}: {detail}"))
-        });
-        let cells: Result<Vec<Option<Value>>, String> = cells.collect();
-        batch.push(match cells {
-            Ok(mut cells) => Ok(wanted.record(row, &mut cells)),
-            Err(detail) => Err(wanted.unreadable(row, &detail)),
-        })?;
+/// One row of decoded columns, which are the roots of the picker.
+fn read_row(columns: &[Option<&ArrayRef>], index: usize, row: u64, wanted: &Wanted) -> Row {
+    let roots = columns.iter().zip(wanted.picker.roots());
+    let cells = roots.map(|(column, root)| {
+        let cell = column.map(|column| cell(column, index));
+        cell.transpose().map_err(|detail| format!("column {root}: {detail}"))
+    });
+    match cells.collect::<Result<Vec<_>, _>>() {
+        Ok(mut cells) => Ok(wanted.record(row, &mut cells)),
+        Err(detail) => Err(wanted.unreadable(row, &detail)),
     }
-    Ok(())
 }
 
 fn corrupt(name: &str, problem: &str, detail: &str) -> Error {
@@ -227,13 +265,14 @@ fn failed(name: &str, problem: &str, error: ParquetError) -> Error {
     }
 }
 
-fn failed_arrow(name: &str, problem: &str, error: ArrowError) -> Error {
+/// The decoder's own error, which it hands out in an envelope.
+fn unwrapped(error: ArrowError) -> ParquetError {
     match error {
-        ArrowError::ExternalError(error) => match error.downcast::<ParquetError>() {
-            Ok(error) => failed(name, problem, *error),
-            Err(error) => corrupt(name, problem, &error.to_string()),
-        },
-        error => corrupt(name, problem, &error.to_string()),
+        ArrowError::ParquetError(detail) => ParquetError::General(detail),
+        ArrowError::ExternalError(error) => {
+            error.downcast::<ParquetError>().map_or_else(ParquetError::External, |error| *error)
+        }
+        other => ParquetError::from(other),
     }
 }
 

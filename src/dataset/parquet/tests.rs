@@ -1,3 +1,5 @@
+//! Tests of reading parquet, through the door of the room.
+
 use crate::dataset::sample::Draw;
 use crate::dataset::tests::{Folder, read, records, run};
 use crate::dataset::{Column, Error, Request, Sample, Unreadable, open, open_blocking};
@@ -104,6 +106,15 @@ fn every_row_comes_with_its_values_whatever_the_compression() {
     }
 }
 
+#[test]
+fn rows_without_a_wanted_column_are_still_rows() {
+    let folder = Folder::with("rows.parquet", sample_file(Compression::SNAPPY));
+    let sample = Sample::Random { rows: 9, seed: 1 };
+    let records = records(Request { sample, ..folder.request("rows.parquet", &[]) });
+    assert_eq!(records.len(), 9);
+    assert!(records.iter().all(|record| record.fields.is_empty()));
+}
+
 /// The rows of a sample of 1,000, by the draw alone.
 fn drawn(rows: u64, seed: u64) -> Vec<usize> {
     let mut draw = Draw::new(rows, seed, "rows.parquet");
@@ -178,6 +189,12 @@ fn a_page_that_cannot_be_decoded_ends_the_stream_and_names_its_row_group() {
     assert!(!error.is_usage());
     let message = folder.message(&error);
     assert!(message.starts_with("`rows.parquet` row group 2 of 4 cannot be read: "), "{message}");
+}
+
+#[test]
+fn a_decoder_that_panics_is_a_decoder_that_fails() {
+    let panicked = super::guarded::<()>(|| panic!("offset {} out of bounds", 7)).unwrap_err();
+    assert_eq!(panicked.to_string(), "Parquet error: offset 7 out of bounds");
 }
 
 #[test]
