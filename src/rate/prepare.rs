@@ -66,7 +66,7 @@ fn prepare_row(plan: &Plan, row: Row) -> Prepared {
                 let column = plan.columns.get(field).map_or("", String::as_str);
                 let missing = record.fields[field].is_null();
                 let how = if missing { "is missing or null" } else { "is empty" };
-                Ready::Unasked(Failure::new(Reason::Empty, format!("column `{column}` {how}")))
+                Ready::Unasked(Failure::new(Reason::Empty, format!("field {column} {how}")))
             }
             None => Ready::Pieces(pieces(plan, target, &texts)),
         })
