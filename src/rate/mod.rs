@@ -298,10 +298,10 @@ impl Driver {
         }
     }
 
-    /// Starts asking as far as the workers go: a few more than fit in flight, so that none waits for a commit.
+    /// Starts asking as far as the workers go: more than fit in flight, since those that wait for a commit have left it.
     fn dispatch(&mut self) {
         let Rater::Endpoint(asker) = &self.plan.rater else { return };
-        let at_once = asker.meter.workers() + asker.meter.workers() / 2 + 1;
+        let at_once = 2 * asker.meter.workers() + 8;
         while self.end.is_none() && self.asking.len() < at_once {
             let Some((target, question)) = self.queue.pop_front() else { return };
             if self.plan.question_limit.is_some_and(|limit| self.asked >= limit) {

@@ -16,8 +16,8 @@ const BATCH: usize = 256;
 static FIND: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT input, scores, rationales, model_reported, finish_reason, tokens_in, tokens_cached, tokens_out, cost, \
-         latency_ms, attempts, answered_at FROM answers \
-         WHERE lens = ? AND model = ? AND version = ? AND sample = ? AND input IN (?{})",
+         latency_ms, attempts, answered_at FROM answers WHERE slot = \
+         (SELECT id FROM slots WHERE lens = ? AND model = ? AND version = ? AND sample = ?) AND input IN (?{})",
         ",?".repeat(BATCH - 1)
     )
 });

@@ -6,6 +6,18 @@ use super::{Error, Slot, Store, now};
 use crate::rating::question::Digest;
 use crate::rating::run::Meaning;
 
+/// The condition of [`Prune`], with the column that holds the time.
+macro_rules! pruned {
+    ($time:literal) => {
+        concat!(
+            "slot IN (SELECT id FROM slots WHERE (?1 IS NULL OR lens = ?1) AND (?2 IS NULL OR model = ?2) ",
+            "AND (?3 IS NULL OR version = ?3)) AND (?4 IS NULL OR ",
+            $time,
+            " < ?4)"
+        )
+    };
+}
+
 /// The answers of one lens, model and version.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
@@ -56,7 +68,7 @@ impl Store {
     pub async fn stats(&self) -> Result<Stats, Error> {
         let rows = sqlx::query(
             "SELECT lens, model, version, count(*), count(DISTINCT text), total(cost), max(answered_at) \
-             FROM answers GROUP BY lens, model, version ORDER BY lens, model, version",
+             FROM answers JOIN slots ON slots.id = slot GROUP BY lens, model, version ORDER BY lens, model, version",
         )
         .fetch_all(&self.read)
         .await?;
@@ -89,43 +101,35 @@ impl Store {
 
     /// Counts the answers that [`Store::prune`] would remove.
     pub async fn count(&self, prune: &Prune) -> Result<u64, Error> {
-        let count: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM answers WHERE (?1 IS NULL OR lens = ?1) AND (?2 IS NULL OR model = ?2) \
-             AND (?3 IS NULL OR version = ?3) AND (?4 IS NULL OR answered_at < ?4)",
-        )
-        .bind(&prune.lens)
-        .bind(&prune.model)
-        .bind(prune.version)
-        .bind(prune.before)
-        .fetch_one(&self.read)
-        .await?;
+        let count: i64 =
+            sqlx::query_scalar(concat!("SELECT count(*) FROM answers WHERE ", pruned!("answered_at")))
+                .bind(&prune.lens)
+                .bind(&prune.model)
+                .bind(prune.version)
+                .bind(prune.before)
+                .fetch_one(&self.read)
+                .await?;
         Ok(count.try_into().unwrap_or(0))
     }
 
     /// Removes answers and the failed attempts of the same description, and gives the space back to the disk.
     /// Returns how many answers went.
     pub async fn prune(&self, prune: &Prune) -> Result<u64, Error> {
-        let removed = sqlx::query(
-            "DELETE FROM answers WHERE (?1 IS NULL OR lens = ?1) AND (?2 IS NULL OR model = ?2) \
-             AND (?3 IS NULL OR version = ?3) AND (?4 IS NULL OR answered_at < ?4)",
-        )
-        .bind(&prune.lens)
-        .bind(&prune.model)
-        .bind(prune.version)
-        .bind(prune.before)
-        .execute(&self.read)
-        .await?
-        .rows_affected();
-        sqlx::query(
-            "DELETE FROM attempts WHERE (?1 IS NULL OR lens = ?1) AND (?2 IS NULL OR model = ?2) \
-             AND (?3 IS NULL OR version = ?3) AND (?4 IS NULL OR attempted_at < ?4)",
-        )
-        .bind(&prune.lens)
-        .bind(&prune.model)
-        .bind(prune.version)
-        .bind(prune.before)
-        .execute(&self.read)
-        .await?;
+        let statements = [
+            concat!("DELETE FROM attempts WHERE ", pruned!("attempted_at")),
+            concat!("DELETE FROM answers WHERE ", pruned!("answered_at")),
+        ];
+        let mut removed = 0;
+        for statement in statements {
+            removed = sqlx::query(statement)
+                .bind(&prune.lens)
+                .bind(&prune.model)
+                .bind(prune.version)
+                .bind(prune.before)
+                .execute(&self.read)
+                .await?
+                .rows_affected();
+        }
         sqlx::query("DELETE FROM texts WHERE id NOT IN (SELECT text FROM answers)")
             .execute(&self.read)
             .await?;
@@ -136,11 +140,13 @@ impl Store {
     /// How many other texts of the lens have answers in this slot.
     pub async fn other_texts(&self, slot: &Slot, lens_digest: Digest) -> Result<u64, Error> {
         let count: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM texts WHERE lens = ? AND model = ? AND version = ? AND digest <> ?",
+            "SELECT count(*) FROM texts JOIN slots ON slots.id = slot \
+             WHERE lens = ? AND model = ? AND version = ? AND sample = ? AND digest <> ?",
         )
         .bind(&slot.lens)
         .bind(&slot.model)
         .bind(slot.version)
+        .bind(slot.sample)
         .bind(&lens_digest.0[..])
         .fetch_one(&self.read)
         .await?;

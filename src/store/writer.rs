@@ -1,9 +1,9 @@
 //! The one task that writes: it takes what has gathered, commits it as a group, and then acknowledges.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::json;
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Error, Slot, Store, integer, now};
@@ -13,6 +13,22 @@ use crate::rating::question::Digest;
 
 /// Writes in one transaction. More gains nothing, and those first in line would wait longer.
 const GROUP: usize = 256;
+
+/// Rows of one INSERT. Each statement is a hop to SQLite's thread, so several rows go in one; a few sizes, so that
+/// each is prepared once.
+const SIZES: [usize; 4] = [32, 8, 2, 1];
+
+static INSERTS: LazyLock<[String; 4]> = LazyLock::new(|| {
+    SIZES.map(|rows| {
+        let values = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        // Another process may have answered the same question meanwhile: the first answer stays.
+        format!(
+            "INSERT INTO answers (slot, input, text, scores, rationales, model_reported, finish_reason, tokens_in, \
+             tokens_cached, tokens_out, cost, latency_ms, attempts, answered_at) VALUES {} ON CONFLICT DO NOTHING",
+            vec![values; rows].join(", ")
+        )
+    })
+});
 
 /// An answer to keep.
 #[derive(Debug, Clone)]
@@ -62,12 +78,12 @@ impl Store {
 
 pub(super) async fn run(mut connection: SqliteConnection, mut inbox: mpsc::Receiver<Write>) {
     let mut group = Vec::with_capacity(GROUP);
-    let mut texts = Texts::default();
+    let mut ids = Ids::default();
     while inbox.recv_many(&mut group, GROUP).await > 0 {
-        let result = commit(&mut connection, &mut texts, &group).await;
+        let result = commit(&mut connection, &mut ids, &group).await;
         if result.is_err() {
-            // A text that was added by the transaction that failed is not there.
-            texts = Texts::default();
+            // What the transaction that failed had added is not there.
+            ids = Ids::default();
         }
         for write in group.drain(..) {
             if let Write::Answer(_, acknowledge) = write {
@@ -85,100 +101,75 @@ pub(super) async fn run(mut connection: SqliteConnection, mut inbox: mpsc::Recei
     let _ = connection.close().await;
 }
 
-/// The ids of the lens texts met so far: a handful a run.
-#[derive(Default)]
-struct Texts(Vec<(Arc<Slot>, Digest, i64)>);
-
-impl Texts {
-    async fn id(&mut self, connection: &mut SqliteConnection, new: &NewAnswer) -> Result<i64, sqlx::Error> {
-        let known = self.0.iter().find(|(slot, digest, _)| *digest == new.lens_digest && *slot == new.slot);
-        if let Some((.., id)) = known {
-            return Ok(*id);
-        }
-        sqlx::query(
-            "INSERT INTO texts (lens, model, version, digest) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        )
-        .bind(&new.slot.lens)
-        .bind(&new.slot.model)
-        .bind(new.slot.version)
-        .bind(&new.lens_digest.0[..])
-        .execute(&mut *connection)
-        .await?;
-        let id = sqlx::query_scalar(
-            "SELECT id FROM texts WHERE lens = ? AND model = ? AND version = ? AND digest = ?",
-        )
-        .bind(&new.slot.lens)
-        .bind(&new.slot.model)
-        .bind(new.slot.version)
-        .bind(&new.lens_digest.0[..])
-        .fetch_one(connection)
-        .await?;
-        self.0.push((Arc::clone(&new.slot), new.lens_digest, id));
-        Ok(id)
-    }
-}
-
 async fn commit(
     connection: &mut SqliteConnection,
-    texts: &mut Texts,
+    ids: &mut Ids,
     group: &[Write],
 ) -> Result<(), sqlx::Error> {
     // IMMEDIATE: a transaction that begins as a reader cannot wait for another process's lock.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let mut answers = Vec::with_capacity(group.len());
     for write in group {
         match write {
             Write::Answer(new, _) => {
-                let text = texts.id(&mut transaction, new).await?;
-                insert_answer(&mut transaction, new, text).await?;
+                let slot = ids.slot(&mut transaction, &new.slot).await?;
+                let text = ids.text(&mut transaction, slot, new.lens_digest).await?;
+                answers.push((slot, text, new));
             }
-            Write::Attempt(attempt) => insert_attempt(&mut transaction, attempt).await?,
+            Write::Attempt(attempt) => {
+                let slot = ids.slot(&mut transaction, &attempt.slot).await?;
+                insert_attempt(&mut transaction, slot, attempt).await?;
+            }
+        }
+    }
+    let mut rest = &answers[..];
+    for (size, statement) in SIZES.iter().zip(INSERTS.iter()) {
+        while let Some((rows, after)) = rest.split_at_checked(*size) {
+            insert_answers(&mut transaction, statement, rows).await?;
+            rest = after;
         }
     }
     transaction.commit().await
 }
 
-async fn insert_answer(
+async fn insert_answers(
     connection: &mut SqliteConnection,
-    new: &NewAnswer,
-    text: i64,
+    statement: &'static str,
+    rows: &[(i64, i64, &NewAnswer)],
 ) -> Result<(), sqlx::Error> {
-    let provenance = &new.answer.provenance;
-    // Another process may have answered the same question meanwhile: the first answer stays.
-    sqlx::query(
-        "INSERT INTO answers (lens, model, version, sample, input, scores, rationales, text, model_reported, \
-         finish_reason, tokens_in, tokens_cached, tokens_out, cost, latency_ms, attempts, answered_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-    )
-    .bind(&new.slot.lens)
-    .bind(&new.slot.model)
-    .bind(new.slot.version)
-    .bind(new.slot.sample)
-    .bind(&new.input.0[..])
-    .bind(json!(new.answer.scores).to_string())
-    .bind(json!(new.answer.rationales).to_string())
-    .bind(text)
-    .bind(&provenance.model_reported)
-    .bind(&provenance.finish_reason)
-    .bind(integer(provenance.usage.input))
-    .bind(integer(provenance.usage.cached_input))
-    .bind(integer(provenance.usage.output))
-    .bind(provenance.usage.cost)
-    .bind(provenance.latency_ms)
-    .bind(provenance.attempts)
-    .bind(provenance.answered_at)
-    .execute(connection)
-    .await?;
+    let mut query = sqlx::query(AssertSqlSafe(statement));
+    for (slot, text, new) in rows {
+        let provenance = &new.answer.provenance;
+        query = query
+            .bind(slot)
+            .bind(&new.input.0[..])
+            .bind(text)
+            .bind(json!(new.answer.scores).to_string())
+            .bind(json!(new.answer.rationales).to_string())
+            .bind(&provenance.model_reported)
+            .bind(&provenance.finish_reason)
+            .bind(integer(provenance.usage.input))
+            .bind(integer(provenance.usage.cached_input))
+            .bind(integer(provenance.usage.output))
+            .bind(provenance.usage.cost)
+            .bind(provenance.latency_ms)
+            .bind(provenance.attempts)
+            .bind(provenance.answered_at);
+    }
+    query.execute(connection).await?;
     Ok(())
 }
 
-async fn insert_attempt(connection: &mut SqliteConnection, attempt: &Attempt) -> Result<(), sqlx::Error> {
+async fn insert_attempt(
+    connection: &mut SqliteConnection,
+    slot: i64,
+    attempt: &Attempt,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO attempts (lens, model, version, input, reason, tokens_in, tokens_out, cost, attempted_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO attempts (slot, input, reason, tokens_in, tokens_out, cost, attempted_at) \
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
     )
-    .bind(&attempt.slot.lens)
-    .bind(&attempt.slot.model)
-    .bind(attempt.slot.version)
+    .bind(slot)
     .bind(&attempt.input.0[..])
     .bind(attempt.reason.as_str())
     .bind(integer(attempt.usage.input))
@@ -188,4 +179,66 @@ async fn insert_attempt(connection: &mut SqliteConnection, attempt: &Attempt) ->
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// The ids of the slots and lens texts met so far: a handful a run.
+#[derive(Default)]
+struct Ids {
+    slots: Vec<(Arc<Slot>, i64)>,
+    texts: Vec<(i64, Digest, i64)>,
+}
+
+impl Ids {
+    async fn slot(
+        &mut self,
+        connection: &mut SqliteConnection,
+        slot: &Arc<Slot>,
+    ) -> Result<i64, sqlx::Error> {
+        if let Some((_, id)) = self.slots.iter().find(|(known, _)| Arc::ptr_eq(known, slot)) {
+            return Ok(*id);
+        }
+        sqlx::query(
+            "INSERT INTO slots (lens, model, version, sample) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(&slot.lens)
+        .bind(&slot.model)
+        .bind(slot.version)
+        .bind(slot.sample)
+        .execute(&mut *connection)
+        .await?;
+        let id = sqlx::query_scalar(
+            "SELECT id FROM slots WHERE lens = ? AND model = ? AND version = ? AND sample = ?",
+        )
+        .bind(&slot.lens)
+        .bind(&slot.model)
+        .bind(slot.version)
+        .bind(slot.sample)
+        .fetch_one(connection)
+        .await?;
+        self.slots.push((Arc::clone(slot), id));
+        Ok(id)
+    }
+
+    async fn text(
+        &mut self,
+        connection: &mut SqliteConnection,
+        slot: i64,
+        digest: Digest,
+    ) -> Result<i64, sqlx::Error> {
+        if let Some((.., id)) = self.texts.iter().find(|(at, known, _)| (*at, *known) == (slot, digest)) {
+            return Ok(*id);
+        }
+        sqlx::query("INSERT INTO texts (slot, digest) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(slot)
+            .bind(&digest.0[..])
+            .execute(&mut *connection)
+            .await?;
+        let id = sqlx::query_scalar("SELECT id FROM texts WHERE slot = ? AND digest = ?")
+            .bind(slot)
+            .bind(&digest.0[..])
+            .fetch_one(connection)
+            .await?;
+        self.texts.push((slot, digest, id));
+        Ok(id)
+    }
 }
