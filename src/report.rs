@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::lens::Verdict;
 use crate::rating::ledger::Ledger;
-use crate::rating::summary::{Inference, Summary, VERDICTS};
+use crate::rating::summary::{Inference, Summary};
 use crate::stats::Interval;
 
 /// The JSON document of a command's summaries: `"v": 1`.
@@ -31,7 +32,7 @@ fn summary(summary: &Summary) -> Value {
         })
         .collect();
     let verdicts: Option<Map<String, Value>> = summary.verdicts.map(|counts| {
-        VERDICTS
+        Verdict::ALL
             .iter()
             .zip(counts)
             .map(|(verdict, count)| {
@@ -46,6 +47,7 @@ fn summary(summary: &Summary) -> Value {
         "model": summary.model,
         "version": summary.version,
         "sample": match summary.inference {
+            Inference::Census => json!({"kind": "all"}),
             Inference::Population(rows) => json!({"kind": "uniform", "population": rows}),
             Inference::Head => json!({"kind": "head"}),
             Inference::Unfinished => json!({"kind": "unfinished"}),
@@ -58,6 +60,7 @@ fn summary(summary: &Summary) -> Value {
             "tokens_cached": summary.usage.cached_input,
             "tokens_out": summary.usage.output,
             "cost": summary.usage.cost,
+            "attempts_with_unknown_bill": summary.unsettled,
         },
     })
 }

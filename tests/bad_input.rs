@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::standin::Config;
+use crate::standin::{Action, Config, Rule, Script};
 use crate::world::World;
 
 /// Runs the heuristic over a dataset; returns what is said on stderr.
@@ -189,4 +189,14 @@ fn rationales_cannot_move_the_cursor_and_cells_cannot_be_formulas() {
     world.run(&["summary", "=cmd.jsonl", "text", "--model", "heuristic"]).exits(0);
     let csv = fs::read_to_string(world.path("data/summary.csv")).unwrap();
     assert!(csv.contains("\n'=cmd.jsonl"), "{csv}");
+}
+
+#[test]
+fn a_server_s_words_cannot_move_the_cursor() {
+    let refusal = Action::Refusal("no\u{1b}[2J\u{7} way".into());
+    let (world, _standin) =
+        World::with_endpoint(Config { script: Script(vec![Rule::always(refusal)]), ..Config::default() });
+    world.rows("rows.jsonl", 2);
+    let run = world.run(&["summary", "rows.jsonl", "text"]).exits(3);
+    assert!(run.stderr.contains("way") && !run.stderr.contains('\u{1b}'), "{:?}", run.stderr);
 }

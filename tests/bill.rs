@@ -48,6 +48,23 @@ fn more_than_ten_thousand_questions_want_a_yes() {
 }
 
 #[test]
+fn the_run_counts_and_not_each_dataset() {
+    let (world, standin) = elsewhere(5_100);
+    std::fs::write(
+        world.path("more.jsonl"),
+        std::fs::read_to_string(world.path("rows.jsonl")).unwrap().replace("row ", "line "),
+    )
+    .unwrap();
+    let mut command = world.command(&["summary", "rows.jsonl,more.jsonl", "text"]);
+    command
+        .env_remove("NO_PROXY")
+        .env("OPENAI_BASE_URL", "http://rater.example/v1")
+        .env("HTTP_PROXY", format!("http://127.0.0.1:{}", standin.port()));
+    let refused = Run::of(command.output().unwrap()).exits(2);
+    assert!(refused.stderr.contains("10200 questions"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_server_on_this_machine_sends_no_bill() {
     let (world, standin) = elsewhere(10_050);
     world.run(&["summary", "rows.jsonl", "text", "--workers", "32"]).exits(0);

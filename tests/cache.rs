@@ -36,8 +36,13 @@ fn two_processes_share_one_database() {
     for child in children {
         Run::of(child.wait_with_output().unwrap()).exits(0);
     }
-    let asked = standin.counters().requests;
-    assert!((300..=600).contains(&asked), "{asked} requests");
+    // Whichever is first to a question keeps its answer, and both report what is kept.
+    assert!(standin.counters().requests >= 300);
+    let scores = |name: &str| {
+        let lines = world.lines(&format!("{name}/textbook_quality.jsonl"));
+        lines.iter().map(|line| (line["scores"].clone(), line["rationale"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(scores("a.jsonl"), scores("b.jsonl"));
     let stats = world.run(&["cache", "stats", "--format", "json"]).exits(0).json();
     assert_eq!(stats["ratings"], 300, "both files hold the same texts");
 }

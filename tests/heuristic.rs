@@ -25,7 +25,9 @@ fn the_first_readme_command_shows_both_tables() {
             "heuristic",
         ])
         .exits(0);
-    for words in ["Raw Scores", "Summary", "Poor", "25 in = 25 rated", "95 % intervals for all 64 rows"] {
+    for words in
+        ["Raw Scores", "Summary", "Poor", "25 in = 25 rated", "all of the dataset's 64 rows, from 25"]
+    {
         assert!(run.stdout.contains(words), "{words} is not in:\n{}", run.stdout);
     }
     assert!(run.stderr.contains("does not read the rubric"));
@@ -149,7 +151,7 @@ fn the_file_of_another_run_is_set_aside() {
     assert!(!summary(&["--max", "20"]).contains("another run"), "a larger sample holds the smaller one");
     assert!(summary(&["--max", "20", "--seed", "1"]).contains("was written by another run"));
     let files = fs::read_dir(world.path("data/rows.jsonl")).unwrap().count();
-    assert_eq!(files, 3, "the new file, its note, and the older file");
+    assert_eq!(files, 4, "the new file, the older one, and a note for each");
 }
 
 #[test]

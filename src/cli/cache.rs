@@ -90,12 +90,12 @@ async fn stats(args: StatsArgs) -> anyhow::Result<Exit> {
     let per_rating = per_rating.map_or(String::new(), |bytes| format!(", {bytes:.0} bytes per rating"));
     console.result(&format!(
         "{}: {answers} ratings in {} bytes{per_rating}; {} failed attempts and {} runs in the history",
-        store.path.display(),
+        crate::console::plain(&store.path.display().to_string()),
         stats.bytes,
         stats.attempts,
         stats.runs
     ));
-    std::sync::Arc::new(store).close().await;
+    store.close().await?;
     Ok(Exit::Done)
 }
 
@@ -121,6 +121,6 @@ async fn prune(args: PruneArgs) -> anyhow::Result<Exit> {
     };
     console.json(&json!({"v": 1, "command": "cache prune", "ratings": removed, "removed": args.yes}));
     console.result(&format!("{removed} ratings {did}"));
-    std::sync::Arc::new(store).close().await;
+    store.close().await?;
     Ok(Exit::Done)
 }

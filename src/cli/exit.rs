@@ -1,6 +1,6 @@
 //! Exit codes: one home, one sentence each. The README's table is compared with this one by a test.
 
-use crate::{dataset, export, lens, rate, store};
+use crate::{dataset, endpoint, export, lens, rate, store};
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,8 @@ impl Exit {
 
     /// What an error that ended the program means for its exit code.
     pub fn of(error: &anyhow::Error) -> Self {
-        if error.downcast_ref::<UsageError>().is_some() {
+        let setting = matches!(error.downcast_ref::<endpoint::Error>(), Some(endpoint::Error::Usage(_)));
+        if setting || error.downcast_ref::<UsageError>().is_some() {
             return Self::Usage;
         }
         let dataset = error.downcast_ref::<dataset::Error>().or(match error.downcast_ref::<rate::Error>() {

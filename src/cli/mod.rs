@@ -1,5 +1,6 @@
 //! The desk: flags, settings, exit codes; one file per command.
 
+mod bill;
 mod cache;
 pub mod exit;
 mod lens;

@@ -1,15 +1,17 @@
 //! From settings to raters: opens the lenses, the endpoint and the store, and plans runs over datasets.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
 use super::exit::usage;
-use super::settings::{LensArgs, RaterArgs, StoreArgs};
+use super::settings::{HEURISTIC, LensArgs, RaterArgs, StoreArgs};
 use crate::console::Console;
 use crate::endpoint::{self, Endpoint, Listing};
 use crate::lens::{self, Lens};
 use crate::meter::Meter;
+use crate::model::Price;
 use crate::rate::ask::{Asker, Pulse, TargetForm};
 use crate::rate::retry::Policy;
 use crate::rate::{Plan, Rater};
@@ -20,9 +22,6 @@ use crate::rating::run::Meaning;
 use crate::rating::summary::Summary;
 use crate::store::{Journal, Slot, Store};
 use crate::{chunk, heuristic, model, report};
-
-/// The model's name that stands for the built-in heuristic.
-pub(super) const HEURISTIC: &str = "heuristic";
 
 /// Who rates, ready for runs over datasets.
 #[derive(Debug)]
@@ -99,13 +98,7 @@ impl Raters {
             console.note(heuristic::DISCLAIMER);
             return Ok(Self::Heuristic(kinds));
         }
-        if std::path::Path::new(&args.model).extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) {
-            return Err(usage(format!(
-                "this version does not start llama-server itself: start `llama-server -m {}` and set OPENAI_BASE_URL to its address",
-                args.model
-            )));
-        }
-        let endpoint = Endpoint::new(args.endpoint()?)?;
+        let mut endpoint = Endpoint::new(args.endpoint()?)?;
         let store = Store::open(&store.url()?).await?;
         console.note(&format!("ratings are kept in {}", store.path.display()));
         if store.journal == Journal::Rollback {
@@ -114,6 +107,8 @@ impl Raters {
             );
         }
         let model = resolve(&endpoint, &store, console).await?;
+        endpoint.options.price = args.price(&model)?;
+        endpoint.options.answers.clone_from(&model);
         if let Some(date) = model::find(&model).and_then(|known| known.shutdown.as_deref()) {
             console.warn(&format!(
                 "the vendor's date for switching {model} off is {date} (as of {})",
@@ -142,6 +137,14 @@ impl Raters {
         match self {
             Self::Heuristic(_) => false,
             Self::Endpoint(hosted) => !hosted.endpoint.is_local(),
+        }
+    }
+
+    /// The price of whoever answers, where it is known.
+    pub(super) fn price(&self) -> Option<Price> {
+        match self {
+            Self::Heuristic(_) => None,
+            Self::Endpoint(hosted) => hosted.endpoint.options.price,
         }
     }
 
@@ -188,9 +191,10 @@ impl Raters {
     }
 
     /// Waits until the store is written.
-    pub(super) async fn close(self) {
-        if let Self::Endpoint(hosted) = self {
-            hosted.store.close().await;
+    pub(super) async fn close(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Heuristic(_) => Ok(()),
+            Self::Endpoint(hosted) => Ok(hosted.store.close().await?),
         }
     }
 }
@@ -220,6 +224,7 @@ impl Hosted {
                     question: question::Form::new(&lens.function, &self.sampling),
                     wire: endpoint::Form::new(&lens.function, &self.endpoint.options)?,
                     spent: Mutex::new(Usage::default()),
+                    unsettled: AtomicU64::new(0),
                 })
             })
             .collect::<Result<_, endpoint::Error>>();
@@ -237,33 +242,39 @@ impl Hosted {
 /// Who really answers under the name that was asked for; remembered for runs that cannot reach the endpoint.
 async fn resolve(endpoint: &Endpoint, store: &Store, console: &Console) -> anyhow::Result<String> {
     let (name, url) = (&endpoint.options.model, endpoint.url_digest());
-    let model = match endpoint.models().await? {
+    let shown = endpoint.shown_url();
+    let why = match endpoint.models().await? {
         Listing::One(only) => {
             if only != *name {
-                console.note(&format!(
-                    "{} serves one model: {only}; its ratings are kept under that name",
-                    endpoint.shown_url()
-                ));
+                console
+                    .note(&format!("{shown} serves one model: {only}; its ratings are kept under that name"));
             }
-            only
+            store.remember_model(name, url, &only).await?;
+            return Ok(only);
         }
-        Listing::Other => name.clone(),
-        Listing::Unreachable(why) => match store.remembered_model(name, url).await? {
-            Some(model) => {
-                console.warn(&format!(
-                    "{} cannot be reached ({why}); taking the ratings of {model}, which answered there last",
-                    endpoint.shown_url()
-                ));
-                return Ok(model);
-            }
-            None => anyhow::bail!(
-                "the endpoint {} cannot be reached: {why}; check OPENAI_BASE_URL, and that the server runs",
-                endpoint.shown_url()
-            ),
-        },
+        Listing::Other => {
+            store.remember_model(name, url, name).await?;
+            return Ok(name.clone());
+        }
+        Listing::Unclear(why) | Listing::Unreachable(why)
+            if let Some(model) = store.remembered_model(name, url).await? =>
+        {
+            console.warn(&format!(
+                "{shown} does not say who answers ({why}); taking it for {model}, which answered there last"
+            ));
+            return Ok(model);
+        }
+        Listing::Unclear(why) => {
+            console.warn(&format!(
+                "{shown} does not say who answers ({why}); ratings are kept under the name {name}"
+            ));
+            return Ok(name.clone());
+        }
+        Listing::Unreachable(why) => why,
     };
-    store.remember_model(name, url, &model).await?;
-    Ok(model)
+    anyhow::bail!(
+        "the endpoint {shown} cannot be reached: {why}; check OPENAI_BASE_URL, and that the server runs"
+    )
 }
 
 fn kind(lens: &Lens) -> anyhow::Result<heuristic::Kind> {
@@ -314,5 +325,6 @@ pub(super) fn settle(plan: &Plan, summaries: &mut [Summary]) {
     let Rater::Endpoint(asker) = &plan.rater else { return };
     for (summary, form) in summaries.iter_mut().zip(&asker.forms) {
         summary.usage = form.spent();
+        summary.unsettled = form.unsettled.load(Ordering::Relaxed);
     }
 }

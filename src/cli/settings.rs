@@ -27,7 +27,7 @@ pub struct RaterArgs {
     #[arg(long, env = "CHAT_MODEL", default_value = model::DEFAULT, value_name = "NAME")]
     pub model: String,
     /// Base URL of an OpenAI-compatible endpoint [default: OpenAI's own]
-    #[arg(long, env = "OPENAI_BASE_URL", value_name = "URL")]
+    #[arg(long, env = "OPENAI_BASE_URL", hide_env_values = true, value_name = "URL")]
     pub base_url: Option<String>,
     /// Seconds that one attempt may take
     #[arg(long, env = "OPENAI_TIMEOUT", default_value = "60", value_name = "SECONDS")]
@@ -45,7 +45,7 @@ pub struct RaterArgs {
     #[arg(long, env = "CLASSIFIED_REASONING_EFFORT", value_name = "LEVEL")]
     pub reasoning_effort: Option<String>,
     /// JSON object whose keys are added to every request
-    #[arg(long, env = "CLASSIFIED_EXTRA_BODY", value_name = "JSON")]
+    #[arg(long, env = "CLASSIFIED_EXTRA_BODY", hide_env_values = true, value_name = "JSON")]
     pub extra_body: Option<String>,
     /// How the answer is asked for
     #[arg(long, env = "CLASSIFIED_REPLY", default_value = "tools", value_name = "FORM")]
@@ -161,7 +161,24 @@ impl ChunkArgs {
     }
 }
 
+/// The model's name that stands for the built-in heuristic.
+pub const HEURISTIC: &str = "heuristic";
+
 impl RaterArgs {
+    /// Whether the settings could be used, without asking anyone.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if self.model == HEURISTIC {
+            return Ok(());
+        }
+        if std::path::Path::new(&self.model).extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) {
+            return Err(usage(format!(
+                "this version does not start llama-server itself: start `llama-server -m {}` and set OPENAI_BASE_URL to its address",
+                self.model
+            )));
+        }
+        self.endpoint().map(drop)
+    }
+
     /// How fast may be asked.
     pub fn limits(&self) -> Limits {
         Limits { workers: self.workers.get(), rpm: self.rpm, tpm: self.tpm }
@@ -218,6 +235,7 @@ impl RaterArgs {
             key,
             account,
             model: self.model.clone(),
+            answers: self.model.clone(),
             timeout: Duration::from_secs(self.timeout.get().into()),
             max_generation_tokens: self.max_generation_tokens.get(),
             sampling: self.sampling()?,
@@ -225,15 +243,13 @@ impl RaterArgs {
                 Reply::Tools => ReplyForm::Tools,
                 Reply::JsonSchema => ReplyForm::JsonSchema,
             },
-            price: self.price()?,
+            price: self.price(&self.model)?,
         })
     }
 
-    /// `--price`, else the table's.
-    fn price(&self) -> anyhow::Result<Option<Price>> {
-        let Some(text) = &self.price else {
-            return Ok(model::find(&self.model).and_then(model::Model::price));
-        };
+    /// `--price`, else the table's for whoever answers.
+    pub fn price(&self, model: &str) -> anyhow::Result<Option<Price>> {
+        let Some(text) = &self.price else { return Ok(model::find(model).and_then(model::Model::price)) };
         let parsed = text.split_once(',').and_then(|(input, output)| {
             let number = |text: &str| text.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
             Some((number(input)?, number(output)?))

@@ -44,6 +44,9 @@ pub(super) fn run(args: &SettingsArgs, matches: &ArgMatches, loaded: &Loaded) ->
             ("OPENAI_BASE_URL", None) => HOSTED_URL.to_owned(),
             ("OPENAI_BASE_URL", Some(url)) => endpoint::shown(&url),
             ("DATABASE_URL", None) => args.store.url()?,
+            ("DATABASE_URL", Some(url)) if url.contains("://") => endpoint::shown(&url),
+            // It may hold what a gateway takes for a key.
+            ("CLASSIFIED_EXTRA_BODY", Some(_)) => "(set, not shown)".to_owned(),
             (_, Some(value)) => value,
             (_, None) => "–".to_owned(),
         };

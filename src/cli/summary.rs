@@ -1,5 +1,6 @@
 //! `classified summary`: rate a sample of each dataset through each lens, and say how good it is.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use clap::{Args, ValueEnum};
 use futures::StreamExt;
 use serde_json::json;
 
+use super::bill::{SURPRISE, Unbounded};
 use super::exit::{Exit, usage};
 use super::rater::{self, Cuts, Raters};
 use super::settings::{ChunkArgs, DataArgs, LensArgs, OutputArgs, RaterArgs, StoreArgs};
@@ -16,15 +18,12 @@ use crate::console::{Console, tables};
 use crate::dataset::{self, Dataset};
 use crate::export::jsonl::{Fields, Lines};
 use crate::export::{self, summary_csv};
-use crate::lens::Lens;
 use crate::rate::{self, End, Event, Plan};
 use crate::rating::Fate;
+use crate::rating::question::Digest;
 use crate::rating::run::{Meaning, Take};
 use crate::rating::summary::{Inference, Summary};
 use crate::report;
-
-/// Questions to an endpoint elsewhere that a run without a bound may ask unasked.
-const SURPRISE: u64 = 10_000;
 
 /// Rate datasets through lenses, and tell how good they are, how sure that is and what it cost
 #[derive(Debug, Args)]
@@ -93,15 +92,17 @@ enum HowToSample {
 pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     let console = args.output.console();
     let columns = list(&args.columns);
+    // What the user can mend is told before anything is read, opened or asked.
+    args.rater.check()?;
     let lenses = rater::open_lenses(&list(&args.lenses), &args.lens, &columns)?;
+    let names = datasets_of(&args.dataset);
+    let datasets = open_all(&args, &names, &columns).await?;
     let raters = Raters::open(&args.rater, &args.store, &lenses, &console).await?;
     raters.tell_of_older_texts(&lenses, args.version, &console).await?;
-
-    let mut datasets = Vec::new();
-    for name in datasets_of(&args.dataset) {
-        let dataset = open(&args, &name, &columns).await?;
-        check_bill(&args, &raters, &dataset, &columns, &lenses).await?;
-        datasets.push(dataset);
+    let bounded = args.yes || args.max.is_some();
+    let unbounded = Unbounded { raters: &raters, lenses: &lenses, columns: &columns, cuts: cuts(&args) };
+    if !bounded && unbounded.may_surprise(&datasets) {
+        unbounded.check(open_all(&args, &names, &columns).await?, console).await?;
     }
 
     let mut signals = Signals::listen()?;
@@ -109,51 +110,61 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     let mut ended = Ended { exit: Exit::Done, error: None };
     for dataset in datasets {
         let mut plan = raters.plan(&lenses, &columns, cuts(&args))?;
-        if dataset.rows.is_none() && raters.bills() && args.max.is_none() && !args.yes {
+        if dataset.rows.is_none() && raters.bills() && !bounded {
             plan.question_limit = Some(SURPRISE);
         }
-        let plan = Arc::new(plan);
-        ended = one(&args, &console, &mut signals, Job { plan, dataset }, &mut summaries).await?;
+        let job = Job { plan: Arc::new(plan), dataset };
+        ended = one(&args, &console, &mut signals, job, &mut summaries).await.unwrap_or_else(Ended::by);
         if ended.exit != Exit::Done {
             break;
         }
     }
-    raters.close().await;
+    raters.close().await?;
 
-    if ended.exit == Exit::Done {
-        let failed = summaries.iter().any(|summary| summary.ledger.failed_share() > args.fail_above);
-        if failed {
-            ended.exit = Exit::TooManyFailed;
+    show(console, &summaries);
+    let complete: Vec<Summary> =
+        summaries.iter().filter(|summary| summary.ledger.not_reached() == 0).cloned().collect();
+    if !complete.is_empty() {
+        match summary_csv::write(&args.data.data_dir, &complete) {
+            Ok(path) => {
+                console.note(&format!("summary in {}, ratings in the folders beside it", path.display()));
+            }
+            Err(error) if ended.error.is_none() => ended = Ended::by(error.into()),
+            Err(error) => console.warn(&error.to_string()),
         }
     }
-    show(console, &summaries);
-    if matches!(ended.exit, Exit::Done | Exit::TooManyFailed) {
-        let path = summary_csv::write(&args.data.data_dir, &summaries)?;
-        console.note(&format!(
-            "Summary in {}, ratings with rationales in the folders beside it.",
-            path.display()
+    let worst = summaries.iter().map(|summary| summary.ledger.failed_share()).fold(0.0, f64::max);
+    if ended.exit == Exit::Done && worst > args.fail_above {
+        console.warn(&format!(
+            "{:.1} % of the rows failed, more than --fail-above {:.1} %: exit code 3; they are asked again next time",
+            worst * 100.0,
+            args.fail_above * 100.0
         ));
+        ended.exit = Exit::TooManyFailed;
     }
     console.json(&report::json("summary", &summaries, ended.exit.code()));
-    match ended.error {
-        Some(error) => Err(error.into()),
-        None => Ok(ended.exit),
-    }
-}
-
-fn cuts(args: &SummaryArgs) -> Cuts {
-    Cuts { limits: args.chunks.limits(), version: args.version }
+    ended.error.map_or(Ok(ended.exit), Err)
 }
 
 /// How the rating of a dataset ended.
 struct Ended {
     exit: Exit,
-    error: Option<rate::Error>,
+    error: Option<anyhow::Error>,
+}
+
+impl Ended {
+    fn by(error: anyhow::Error) -> Self {
+        Self { exit: Exit::of(&error), error: Some(error) }
+    }
 }
 
 struct Job {
     plan: Arc<Plan>,
     dataset: Dataset,
+}
+
+fn cuts(args: &SummaryArgs) -> Cuts {
+    Cuts { limits: args.chunks.limits(), version: args.version }
 }
 
 /// Rates one dataset through all lenses.
@@ -165,10 +176,10 @@ async fn one(
     summaries: &mut Vec<Summary>,
 ) -> anyhow::Result<Ended> {
     let rows = dataset.sampled.or(dataset.rows);
-    let inference = match (args.max, args.sample, dataset.rows) {
-        (Some(max), HowToSample::First, Some(all)) if max < all => Inference::Head,
-        (.., Some(all)) => Inference::Population(all),
-        (.., None) => Inference::Head,
+    let inference = match (args.sample, rows, dataset.rows) {
+        (_, Some(drawn), Some(all)) if drawn >= all => Inference::Census,
+        (HowToSample::Random, _, Some(all)) => Inference::Population(all),
+        (HowToSample::First, ..) | (.., None) => Inference::Head,
     };
     let folder = export::folder(&args.data.data_dir, &dataset.name);
     let fields = fields_of(args, &plan.columns)?;
@@ -177,8 +188,8 @@ async fn one(
     let mut runs = Vec::new();
     for (target, each) in plan.targets.iter().enumerate() {
         let meaning = meaning(args, &plan, target, &dataset.name)?;
+        files.push(Lines::create(&folder, meaning.clone(), fields.clone())?);
         runs.push(rater::begin(&plan, &meaning).await?);
-        files.push(Lines::create(&folder, meaning, fields.clone())?);
         own.push(Summary::new(&dataset.name, each, rows.unwrap_or(0), inference));
     }
     console.note(&describe(args, &dataset, &plan));
@@ -186,8 +197,8 @@ async fn one(
     let mut bar = console.bar("rating", rows.map(|rows| rows * plan.targets.len() as u64));
     let mut events = rate::rate(Arc::clone(&plan), dataset, signals.stop());
     let mut told = false;
-    let mut broken = None;
-    let end = loop {
+    let mut ended = Ended { exit: Exit::Done, error: None };
+    loop {
         tokio::select! {
             event = events.next() => match event {
                 Some(Event::Rated(rating)) => {
@@ -197,14 +208,19 @@ async fn one(
                         told = true;
                         console.warn(&format!("{}: {failure} (further failures are in the JSONL)", rating.record.id));
                     }
-                    if broken.is_none() && let Err(error) = files[rating.target].write(&rating, target) {
+                    if ended.error.is_none() && let Err(error) = files[rating.target].write(&rating, target) {
                         // What is in flight is paid for: it is finished and kept before the run ends.
-                        broken = Some(error);
+                        ended = Ended::by(error.into());
                         signals.stop_now();
                     }
                 }
                 Some(Event::Progress(progress)) => bar.show(&progress),
-                Some(Event::End(end)) => break end,
+                Some(Event::End(end)) => {
+                    if ended.error.is_none() {
+                        ended = ended_by(end, signals, *console);
+                    }
+                    break;
+                }
                 None => anyhow::bail!("the rating ended without a word: this is a fault of the program, please report it"),
             },
             signal = signals.next() => match signal {
@@ -212,42 +228,36 @@ async fn one(
                 Signal::Again(exit) => return Ok(Ended { exit, error: None }),
             },
         }
-    };
-    if let Some(error) = broken {
-        return Err(error.into());
     }
     bar.finish();
 
     rater::settle(&plan, &mut own);
     own.iter_mut().for_each(Summary::close);
-    let (exit, error) = match end {
-        End::Finished => (Exit::Done, None),
-        End::Interrupted => (signals.exit(), None),
-        End::QuestionLimit => {
-            console.warn(&format!("stopped after {SURPRISE} questions: run the same command with --yes to go on, or with --max to bound it"));
-            (Exit::Budget, None)
-        }
-        End::Failed(error) => (Exit::CannotGoOn, Some(error)),
-    };
     for ((file, run), summary) in files.into_iter().zip(&runs).zip(&own) {
-        if exit == Exit::Done {
-            let placed = file.finish()?;
-            if let Some(aside) = placed.aside {
-                console.note(&format!(
-                    "{} was written by another run: it is now {}",
-                    placed.path.display(),
-                    aside.display()
-                ));
-            }
-        } else {
-            let part = file.interrupt()?;
-            console
-                .note(&format!("unfinished: {}; the same command continues from the store", part.display()));
+        let placed = if ended.exit == Exit::Done { file.finish() } else { file.interrupt() };
+        match placed {
+            Ok(note) => note.iter().for_each(|note| console.note(note)),
+            Err(error) if ended.error.is_none() => ended = Ended::by(error.into()),
+            Err(error) => console.warn(&error.to_string()),
         }
         rater::finish(&plan, *run, summary).await?;
     }
     summaries.append(&mut own);
-    Ok(Ended { exit, error })
+    Ok(ended)
+}
+
+fn ended_by(end: End, signals: &Signals, console: Console) -> Ended {
+    match end {
+        End::Finished => Ended { exit: Exit::Done, error: None },
+        End::Interrupted => Ended { exit: signals.exit(), error: None },
+        End::QuestionLimit => {
+            console.warn(&format!(
+                "stopped after {SURPRISE} questions: run the same command with --yes to go on, or with --max to bound it"
+            ));
+            Ended { exit: Exit::Budget, error: None }
+        }
+        End::Failed(error) => Ended::by(error.into()),
+    }
 }
 
 /// The tables, where every row went, what it cost, what the figures stand for.
@@ -261,12 +271,18 @@ fn show(console: Console, summaries: &[Summary]) {
         let name = format!("{} · {} · {}", summary.dataset, summary.lens, summary.model);
         let _ = write!(text, "\n{}\n  {}", crate::console::plain(&name), summary.ledger);
         let usage = &summary.usage;
-        if usage.input + usage.output > 0 {
-            let cost =
-                usage.cost.map_or("cost unknown (no price for this model: --price)".to_owned(), |cost| {
-                    format!("${cost:.4}")
-                });
+        if usage.input + usage.output > 0 || usage.cost.is_none() || summary.unsettled > 0 {
+            let cost = match usage.cost {
+                Some(cost) => format!("${cost:.4}"),
+                None => {
+                    "cost unknown: no price for this model (--price), or no usage in its replies".to_owned()
+                }
+            };
             let _ = write!(text, "\n  {} tokens in, {} out: {cost}", usage.input, usage.output);
+        }
+        if summary.unsettled > 0 {
+            let _ =
+                write!(text, "; {} attempts ended without a reply and may be billed too", summary.unsettled);
         }
         // Once per dataset: it is the same for all its lenses.
         if summaries.get(nth + 1).is_none_or(|next| next.dataset != summary.dataset) {
@@ -291,50 +307,25 @@ fn describe(args: &SummaryArgs, dataset: &Dataset, plan: &Plan) -> String {
     }
 }
 
-async fn open(args: &SummaryArgs, name: &str, columns: &[String]) -> anyhow::Result<Dataset> {
-    let request = dataset::Request {
-        name: name.to_owned(),
-        columns: columns.to_vec(),
-        keep: args.keep.as_deref().map(list).unwrap_or_default(),
-        id: args.id.clone(),
-        split: args.split.clone(),
-        sample: match (args.max, args.sample) {
-            (None, _) => dataset::Sample::All,
-            (Some(rows), HowToSample::Random) => dataset::Sample::Random { rows, seed: args.seed },
-            (Some(rows), HowToSample::First) => dataset::Sample::First { rows },
-        },
-    };
-    Ok(dataset::open(request).await?)
-}
-
-/// No surprise bill: a run without a bound says first how much it would ask of somebody else's endpoint.
-async fn check_bill(
-    args: &SummaryArgs,
-    raters: &Raters,
-    dataset: &Dataset,
-    columns: &[String],
-    lenses: &[Arc<Lens>],
-) -> anyhow::Result<()> {
-    let Some(rows) = dataset.rows else { return Ok(()) };
-    let most = rows * lenses.len() as u64 * args.chunks.chunks_per_doc.get() as u64;
-    if args.yes || args.max.is_some() || !raters.bills() || most <= SURPRISE {
-        return Ok(());
+/// Opens the datasets: each is read once, to count its rows.
+async fn open_all(args: &SummaryArgs, names: &[String], columns: &[String]) -> anyhow::Result<Vec<Dataset>> {
+    let mut datasets = Vec::new();
+    for name in names {
+        let request = dataset::Request {
+            name: name.clone(),
+            columns: columns.to_vec(),
+            keep: args.keep.as_deref().map(list).unwrap_or_default(),
+            id: args.id.clone(),
+            split: args.split.clone(),
+            sample: match (args.max, args.sample) {
+                (None, _) => dataset::Sample::All,
+                (Some(rows), HowToSample::Random) => dataset::Sample::Random { rows, seed: args.seed },
+                (Some(rows), HowToSample::First) => dataset::Sample::First { rows },
+            },
+        };
+        datasets.push(dataset::open(request).await?);
     }
-    let plan = Arc::new(raters.plan(lenses, columns, cuts(args))?);
-    let forecast = rate::forecast(plan, open(args, &dataset.name, columns).await?, SURPRISE).await?;
-    if forecast.questions <= SURPRISE {
-        return Ok(());
-    }
-    let scale = rows as f64 / forecast.rows.max(1) as f64;
-    let about = if forecast.rows == rows { "" } else { "about " };
-    let questions = (forecast.questions as f64 * scale).round();
-    let tokens = (forecast.tokens as f64 * scale).round();
-    Err(usage(format!(
-        "{}: this would ask {about}{questions} questions with {about}{tokens} tokens of {}; \
-         say --yes to do it, or bound it with --max N (a random sample of 1,000 rows tells much)",
-        dataset.name,
-        raters.model()
-    )))
+    Ok(datasets)
 }
 
 /// What the run means, for its digest.
@@ -345,7 +336,8 @@ fn meaning(args: &SummaryArgs, plan: &Plan, target: usize, dataset: &str) -> any
         "temperature": sampling.temperature,
         "model_seed": sampling.model_seed,
         "reasoning_effort": sampling.reasoning_effort,
-        "extra_body": sampling.extra_body,
+        // By its digest: it may hold what a gateway takes for a key.
+        "extra_body": Digest::of(&sampling.extra_body.into()).to_string(),
     });
     let lines = json!({"id": args.id, "fields": args.fields, "keep": args.keep});
     let object = |value: serde_json::Value| value.as_object().cloned().unwrap_or_default();
@@ -392,9 +384,12 @@ fn fields_of(args: &SummaryArgs, columns: &[String]) -> anyhow::Result<Fields> {
     Ok(Fields { rated })
 }
 
-/// The datasets of the argument; a path that exists wins over its commas.
+/// The datasets of the argument, each once; a path that exists wins over its commas.
 fn datasets_of(text: &str) -> Vec<String> {
-    if Path::new(text).exists() { vec![text.to_owned()] } else { list(text) }
+    let mut names = if Path::new(text).exists() { vec![text.to_owned()] } else { list(text) };
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
 }
 
 fn list(text: &str) -> Vec<String> {

@@ -50,11 +50,6 @@ impl Console {
         }
     }
 
-    /// Prints text that was asked for by its own command, as it is.
-    pub fn text(&self, text: &str) {
-        print(text);
-    }
-
     /// Says something on stderr that is good to know.
     pub fn note(&self, text: &str) {
         if self.verbosity == Verbosity::Normal {

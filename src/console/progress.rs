@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_line_says_rate_time_left_and_what_came_of_it() {
         let usage = Usage { input: 1200, cached_input: 0, output: 34, cost: Some(0.5) };
-        let progress = Progress { done: 50, cached: 10, failed: 1, in_flight: 8, usage };
+        let progress = Progress { done: 50, cached: 10, failed: 1, usage };
         let line = details(&progress, Some(150), Duration::from_secs(10));
         insta::assert_snapshot!(line, @"5.0/s, ETA 20 seconds, 10 cached, 1 failed, 1,234 tokens, $0.5000");
     }

@@ -5,7 +5,8 @@ use tabled::settings::object::{Columns, Rows};
 use tabled::settings::{Alignment, Style};
 
 use super::plain;
-use crate::rating::summary::{Inference, Summary, VERDICTS};
+use crate::lens::Verdict;
+use crate::rating::summary::{Inference, Summary};
 use crate::stats::Interval;
 
 /// Raw Scores and Summary of several lenses, and of several datasets with a column more.
@@ -54,7 +55,7 @@ fn raw_scores(summaries: &[Summary], several: bool) -> String {
 fn verdicts(summaries: &[Summary], several: bool) -> String {
     let mut builder = Builder::default();
     let dataset = |text: &str| several.then(|| plain(text));
-    let header = VERDICTS.map(|verdict| verdict.to_string());
+    let header = Verdict::ALL.map(|verdict| verdict.to_string());
     builder.push_record(
         dataset("Dataset")
             .into_iter()
@@ -95,14 +96,23 @@ fn render(builder: Builder, left: usize) -> String {
 
 /// What the intervals stand for, in a sentence.
 pub fn inference(summary: &Summary) -> String {
-    let rated = summary.ledger.answered();
+    let ledger = &summary.ledger;
+    let rated = ledger.answered();
     match summary.inference {
-        Inference::Population(rows) if rated >= rows => {
-            format!("All {rows} rows are rated: the figures are exact for this rater.")
+        Inference::Census if rated == ledger.rows => {
+            format!("All {rated} rows are rated: the figures are exact for this rater.")
         }
-        Inference::Population(rows) => format!(
-            "± and ranges: 95 % intervals for all {rows} rows, from {rated} rated ones (uniform sample, without replacement)."
-        ),
+        Inference::Census => {
+            format!("Of {} rows {rated} are rated: the figures are those of these rows.", ledger.rows)
+        }
+        Inference::Population(rows) => {
+            let left_out = ledger.rows - rated;
+            let ratable = if left_out == 0 { String::new() } else { " that can be rated".to_owned() };
+            format!(
+                "± and ranges: 95 % intervals for all of the dataset's {rows} rows{ratable}, from {rated} of a uniform sample of {}.",
+                ledger.rows
+            )
+        }
         Inference::Unfinished => {
             "The run stopped before every row was reached: the figures are those of the first rows, and say nothing of the rest.".to_owned()
         }

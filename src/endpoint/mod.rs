@@ -47,6 +47,8 @@ pub struct Options {
     pub account: Vec<(&'static str, String)>,
     /// The model's name as it is sent.
     pub model: String,
+    /// Who answers under that name, as far as it is known: parameters and price go by it.
+    pub answers: String,
     /// How long an attempt may take.
     pub timeout: Duration,
     /// Room for the visible answer, in tokens.
@@ -86,7 +88,7 @@ pub enum Trouble {
 
 /// An error status, as much of it as decides what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("HTTP {status}: {}", error.message)]
+#[error("HTTP {status}: {error}")]
 pub struct Refusal {
     /// The status code.
     pub status: u16,
@@ -116,6 +118,8 @@ pub enum Listing {
     One(String),
     /// It lists several, or has no such list: the name asked for counts.
     Other,
+    /// It answers, but not so that one can tell: the reason.
+    Unclear(String),
     /// It cannot be reached: the reason.
     Unreachable(String),
 }
@@ -179,15 +183,14 @@ impl Endpoint {
             };
             return Err(Error::Refused(self.bad_key(&refusal)));
         }
-        if reply.status.is_server_error() {
-            return Ok(Listing::Unreachable(format!("HTTP {}", reply.status)));
-        }
         let list: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-        let names: Vec<&str> =
-            list["data"].as_array().into_iter().flatten().filter_map(|model| model["id"].as_str()).collect();
-        Ok(match names[..] {
-            [only] if reply.status.is_success() && !only.is_empty() => Listing::One(only.to_owned()),
-            _ => Listing::Other,
+        let names: Option<Vec<&str>> = list["data"]
+            .as_array()
+            .map(|models| models.iter().filter_map(|model| model["id"].as_str()).collect());
+        Ok(match (names.as_deref(), reply.status.as_u16()) {
+            (Some([only]), 200) if !only.is_empty() => Listing::One((*only).to_owned()),
+            (Some(_), 200) | (_, 404 | 405 | 501) => Listing::Other,
+            (_, status) => Listing::Unclear(format!("HTTP {status} to GET /models")),
         })
     }
 
@@ -198,6 +201,14 @@ impl Endpoint {
             None => ("wants a key", "set OPENAI_API_KEY"),
         };
         format!("the endpoint {} {what} (HTTP {}); {mend}", self.shown_url(), refusal.status)
+    }
+
+    /// A server may quote the request's headers in its error: the key goes no further.
+    fn without_key(&self, mut trouble: Trouble) -> Trouble {
+        if let (Trouble::Refused(refusal), Some(key)) = (&mut trouble, &self.options.key) {
+            refusal.error.message = refusal.error.message.replace(key.expose_secret(), "(the key)");
+        }
+        trouble
     }
 
     /// The base URL without user, password and query.
@@ -212,7 +223,7 @@ impl Endpoint {
             Ok(completion) => completion,
             Err(OpenAIError::Boxed(trouble)) => {
                 return Err(match trouble.downcast::<Trouble>() {
-                    Ok(trouble) => *trouble,
+                    Ok(trouble) => self.without_key(*trouble),
                     Err(other) => Trouble::Garbled(other.to_string()),
                 });
             }

@@ -131,15 +131,16 @@ fn from_call(arguments: Value) -> Said {
 /// JSON in the content: bare, in a code fence, after `<think>…</think>`.
 fn from_content(content: &str) -> Said {
     let answer = content.rsplit("</think>").next().unwrap_or(content).trim();
-    let json = match answer.split_once("```") {
-        Some((_, fenced)) => {
-            let body = fenced.split("```").next().unwrap_or(fenced);
-            // The fence's language stands before the first line break or brace.
-            body.find('{').map_or(body, |start| &body[start..]).trim()
-        }
-        None => answer,
-    };
-    if json.starts_with('{') { parse(json) } else { Said::Nothing(content.trim().to_owned()) }
+    if answer.starts_with('{') {
+        return parse(answer);
+    }
+    // The answer's own strings may hold fences: the block ends at the last one.
+    let fenced =
+        answer.split_once("```").map(|(_, after)| after.rsplit_once("```").map_or(after, |(block, _)| block));
+    match fenced.and_then(|block| Some(block[block.find('{')?..].trim())) {
+        Some(json) => parse(json),
+        None => Said::Nothing(content.trim().to_owned()),
+    }
 }
 
 fn parse(text: &str) -> Said {
@@ -183,6 +184,16 @@ pub struct ServerError {
     pub kind: String,
     /// The parameter that it names.
     pub param: Option<String>,
+}
+
+impl std::fmt::Display for ServerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.param {
+            Some(param) => write!(f, " (parameter {param})"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl ServerError {
@@ -241,11 +252,20 @@ mod tests {
             json!({"content": format!("```json\n{text}\n```")}),
             json!({"content": format!("Here it is:\n```\n{text}\n``` as asked")}),
             json!({"content": format!("<think>maybe {{\"overall\": 1}}</think>\n{text}")}),
+            json!({"content": format!("```\n{text}")}),
             json!({"content": [{"type": "text", "text": text}]}),
             json!({"content": format!(r#"{{"name": "rate", "arguments": {text}}}"#)}),
         ] {
             assert_eq!(message(&form), arguments, "{form}");
         }
+    }
+
+    #[test]
+    fn an_answer_may_speak_of_code_fences() {
+        let arguments = json!({"rationale": "uses ```python\nx``` well", "overall": 2});
+        let fenced = format!("```json\n{arguments}\n```");
+        assert_eq!(message(&json!({"content": arguments.to_string()})), Said::Arguments(arguments.clone()));
+        assert_eq!(message(&json!({"content": fenced})), Said::Arguments(arguments));
     }
 
     #[test]

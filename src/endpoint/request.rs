@@ -86,7 +86,7 @@ impl Form {
     pub fn new(function: &Function, options: &Options) -> Result<Self, Error> {
         let sampling = &options.sampling;
         let set_by_user = |key: &str| sampling.extra_body.contains_key(key);
-        let known = model::find(&options.model);
+        let known = model::find(&options.answers);
         let tools = known.map_or(Tools::Yes, |model| model.tools);
         let reply = match options.reply {
             ReplyForm::Tools if tools == Tools::ResponsesOnly => ReplyForm::JsonSchema,
@@ -137,10 +137,10 @@ impl Form {
         let (max_tokens, max_completion_tokens) = match self.room {
             Room::MaxTokens { answer } => (Some(answer.saturating_mul(times)), None),
             Room::MaxCompletionTokens { answer, thinking } => {
-                (None, Some(answer.saturating_mul(times).saturating_add(thinking)))
+                (None, Some(answer.saturating_add(thinking).saturating_mul(times)))
             }
         };
-        let room_is_ours = own("max_tokens") && own("max_completion_tokens");
+        let room_is_ours = self.room_is_ours();
         Body {
             model: &self.model,
             messages,
@@ -157,12 +157,17 @@ impl Form {
         }
     }
 
+    /// Whether the room for the answer is ours to change, and not set by an extra body.
+    pub fn room_is_ours(&self) -> bool {
+        !self.extra.contains_key("max_tokens") && !self.extra.contains_key("max_completion_tokens")
+    }
+
     /// Tokens that an answer may take: what a limit of tokens per minute has to reserve.
     pub fn room(&self, times: u32) -> u32 {
         match self.room {
             Room::MaxTokens { answer } => answer.saturating_mul(times),
             Room::MaxCompletionTokens { answer, thinking } => {
-                answer.saturating_mul(times).saturating_add(thinking)
+                answer.saturating_add(thinking).saturating_mul(times)
             }
         }
     }

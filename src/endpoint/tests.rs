@@ -41,6 +41,7 @@ fn options(model: &str) -> Options {
         key: None,
         account: Vec::new(),
         model: model.into(),
+        answers: model.into(),
         timeout: Duration::from_secs(1),
         max_generation_tokens: 256,
         sampling: Sampling::default(),

@@ -30,15 +30,6 @@ pub struct Lines {
     fields: Fields,
 }
 
-/// What happened when a file took its place.
-#[derive(Debug)]
-pub struct Placed {
-    /// The file.
-    pub path: PathBuf,
-    /// Where the older file of another run went.
-    pub aside: Option<PathBuf>,
-}
-
 impl Lines {
     /// Begins the file of a run in `folder`. The file of an earlier run stays until this one is complete.
     pub fn create(folder: &Path, meaning: Meaning, fields: Fields) -> Result<Self, Error> {
@@ -46,7 +37,7 @@ impl Lines {
         let path = folder.join(format!("{}.jsonl", meaning.lens));
         let part = folder.join(format!("{}.jsonl.part", meaning.lens));
         let mut file = open_locked(&part, &path)?;
-        if !part.exists() {
+        while !is_still(&file, &part) {
             // The run that held the lock has just given the file its name: it is not ours to write.
             file = open_locked(&part, &path)?;
         }
@@ -79,22 +70,29 @@ impl Lines {
         file.write_all(b"\n")
     }
 
-    /// Writes out what there is, and leaves it as `.part`: the run is not complete. Returns the file's name.
-    pub fn interrupt(mut self) -> Result<PathBuf, Error> {
+    /// Writes out what there is, and leaves it as `.part`: the run is not complete. Returns what to tell the user.
+    pub fn interrupt(mut self) -> Result<Option<String>, Error> {
         self.file.flush().map_err(Error::write(&self.part))?;
-        Ok(self.part)
+        Ok(Some(format!("unfinished: {}; the same command goes on from there", self.part.display())))
     }
 
-    /// Completes the file and gives it its name. An older file that another run wrote is renamed first.
-    pub fn finish(mut self) -> Result<Placed, Error> {
+    /// Completes the file and gives it its name. An older file that another run wrote is renamed first. Returns what
+    /// to tell the user.
+    pub fn finish(mut self) -> Result<Option<String>, Error> {
         self.file.flush().map_err(Error::write(&self.part))?;
         self.file.get_ref().sync_data().map_err(Error::write(&self.part))?;
         let note = self.path.with_extension("run.json");
         let aside = if self.path.exists() { self.set_aside(&note)? } else { None };
+        // Without a note a file counts as a stranger's: killed here, no run takes the new file for the old one.
+        if note.exists() {
+            fs::remove_file(&note).map_err(Error::write(&note))?;
+        }
         fs::rename(&self.part, &self.path).map_err(Error::write(&self.path))?;
         let meaning = json!({"v": 1, "run": self.meaning.digest().to_string(), "meaning": self.meaning});
         fs::write(&note, format!("{meaning:#}\n")).map_err(Error::write(&note))?;
-        Ok(Placed { path: self.path, aside })
+        Ok(aside.map(|aside| {
+            format!("{} was written by another run: it is now {}", self.path.display(), aside.display())
+        }))
     }
 
     /// Renames the older file unless its rows are all in the new one.
@@ -116,6 +114,10 @@ impl Lines {
             aside = self.path.with_extension(format!("{run}-{nth}.jsonl"));
         }
         fs::rename(&self.path, &aside).map_err(Error::write(&aside))?;
+        if note.exists() {
+            let moved = aside.with_extension("run.json");
+            fs::rename(note, &moved).map_err(Error::write(&moved))?;
+        }
         Ok(Some(aside))
     }
 }
@@ -129,6 +131,19 @@ fn open_locked(part: &Path, path: &Path) -> Result<File, Error> {
         Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::Busy(path.to_owned())),
     }
+}
+
+/// Whether the open file is still the one of this name.
+#[cfg(unix)]
+fn is_still(file: &File, part: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().is_ok_and(|open| fs::metadata(part).is_ok_and(|named| open.ino() == named.ino()))
+}
+
+/// Whether there is a file of this name; a system without inodes does not rename what is open.
+#[cfg(not(unix))]
+fn is_still(_: &File, part: &Path) -> bool {
+    part.exists()
 }
 
 /// What the lines of one record share.
@@ -220,6 +235,9 @@ impl Serialize for Copied<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let rated =
             self.fields.rated.iter().filter_map(|(at, name)| Some((name, self.record.fields.get(*at)?)));
-        serializer.collect_map(rated.chain(self.record.kept.iter().map(|(name, value)| (name, value))))
+        let twice = |name: &String| self.fields.rated.iter().any(|(_, rated)| rated == name);
+        let kept =
+            self.record.kept.iter().filter(|(name, _)| !twice(name)).map(|(name, value)| (name, value));
+        serializer.collect_map(rated.chain(kept))
     }
 }

@@ -205,19 +205,6 @@ impl Lens {
     pub fn parse(&self, arguments: &Value) -> Result<Scored, Invalid> {
         self.schema.read(arguments, self.scale)
     }
-
-    /// The verdict on one row from all its scores, in the order of `scores`; none if the lens has no cuts (or
-    /// another number of scores).
-    pub fn verdict(&self, scores: &[f64]) -> Option<Verdict> {
-        let overall = *scores.get(self.overall)?;
-        let cuts = self.cuts.filter(|_| scores.len() == self.scores.len())?;
-        Some(cuts.verdict(scores, overall))
-    }
-
-    /// The verdict where only the overall score is known, as with the heuristic.
-    pub fn verdict_of_overall(&self, overall: f64) -> Option<Verdict> {
-        self.cuts.map(|cuts| cuts.verdict(&[overall], overall))
-    }
 }
 
 impl Origin {

@@ -200,21 +200,20 @@ fn a_scale_of_ones_own_has_a_verdict_only_with_its_own_cuts() {
     let function = FUNCTION.replace("[1, 2, 3]", "[0, 5, 10]");
     let lens = opened(&[("functions.json", &function)]).unwrap();
     assert_eq!((lens.scale, lens.cuts), (Scale { low: 0.0, high: 10.0 }, None));
-    assert_eq!(lens.verdict(&[10.0]), None);
     let config = r#"{"input_fields": ["resource"], "type": "pretrain", "scale": [0, 10], "cuts":
         {"good": {"all": 5, "overall": 8}, "medium": {"all": 3, "overall": 5}, "poor_below": 2}}"#;
     let lens = opened(&[("functions.json", &function), (CONFIG, config)]).unwrap();
-    let verdicts = [10.0, 6.0, 4.0, 1.0].map(|score| lens.verdict(&[score]).unwrap());
+    let verdicts = [10.0, 6.0, 4.0, 1.0].map(|score| lens.cuts.unwrap().verdict(&[score], score));
     assert_eq!(verdicts, [Verdict::Good, Verdict::Medium, Verdict::Low, Verdict::Poor]);
 }
 
 #[test]
 fn a_verdict_looks_at_all_scores_and_the_heuristics_at_the_overall_alone() {
     let lens = open("textbook_depth", &[]).unwrap();
-    assert_eq!(lens.verdict(&[3.0, 1.0, 3.0]), Some(Verdict::Low));
-    assert_eq!(lens.verdict(&[3.0]), None);
-    assert_eq!(lens.verdict_of_overall(3.0), Some(Verdict::Good));
-    assert_eq!(lens.verdict_of_overall(1.4), Some(Verdict::Poor));
+    let cuts = lens.cuts.unwrap();
+    assert_eq!(cuts.verdict(&[3.0, 1.0, 3.0], 3.0), Verdict::Low);
+    assert_eq!(cuts.verdict(&[3.0], 3.0), Verdict::Good);
+    assert_eq!(cuts.verdict(&[1.4], 1.4), Verdict::Poor);
 }
 
 #[test]

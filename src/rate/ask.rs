@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::retry::{Next, Policy, judge};
 use crate::chunk;
 use crate::endpoint::{self, Endpoint, Message, Refusal, Reply, Said, Trouble};
+use crate::http;
 use crate::lens::Lens;
 use crate::meter::Meter;
 use crate::rating::answer::{Answer, Provenance, Usage};
@@ -52,6 +53,8 @@ pub struct TargetForm {
     pub wire: endpoint::Form,
     /// What the target's questions have used in this run, answered or not.
     pub spent: Mutex<Usage>,
+    /// Attempts that ended without a reply, which the server may have billed all the same.
+    pub unsettled: AtomicU64,
 }
 
 impl TargetForm {
@@ -66,8 +69,8 @@ impl TargetForm {
 pub struct Pulse {
     answered: AtomicU64,
     hopeless: AtomicU32,
-    /// Requests sent.
-    pub attempts: AtomicU64,
+    /// Answers that the store had: this endpoint, or one like it, has worked.
+    pub found: AtomicU64,
 }
 
 /// Why there is no answer.
@@ -131,9 +134,8 @@ impl Asker {
                             rationales: scored.rationales,
                             provenance,
                         });
-                        self.keep(form, question, &answer).await?;
                         self.pulse.answered.fetch_add(1, Ordering::Relaxed);
-                        return Ok(answer);
+                        return Ok(self.keep(form, question, answer).await?);
                     }
                     Err(invalid) => (Reason::Invalid, arguments.to_string(), invalid.to_string()),
                 },
@@ -142,13 +144,17 @@ impl Asker {
                     let wrong = "the reply holds no function call and no JSON object".to_owned();
                     (Reason::NoAnswer, text, wrong)
                 }
-                Said::Truncated if course.room == 1 => {
+                Said::Truncated if course.room == 1 && form.wire.room_is_ours() => {
                     self.note(&course, Reason::Truncated, usage).await;
                     course.room = 2;
                     continue;
                 }
                 Said::Truncated => {
-                    let detail = "cut by its length, also with twice the room: raise MAX_GENERATION_TOKENS";
+                    let detail = if course.room == 1 {
+                        "cut by its length, which --extra-body sets"
+                    } else {
+                        "cut by its length, also with twice the room: raise MAX_GENERATION_TOKENS"
+                    };
                     return Err(self.fail(&course, Failure::new(Reason::Truncated, detail), usage).await);
                 }
                 Said::Refusal(words) => {
@@ -187,7 +193,6 @@ impl Asker {
                 permit = self.meter.permit(tokens) => permit,
             };
             course.attempts += 1;
-            self.pulse.attempts.fetch_add(1, Ordering::Relaxed);
             let began = Instant::now();
             let result = self.endpoint.attempt(&form.wire, &messages, course.room).await;
             let trouble = match result {
@@ -201,19 +206,34 @@ impl Asker {
                 Err(trouble) => trouble,
             };
             drop(permit);
+            if matches!(
+                trouble,
+                Trouble::Garbled(_) | Trouble::Transport(http::Error::Timeout(_) | http::Error::Broken(_))
+            ) {
+                form.unsettled.fetch_add(1, Ordering::Relaxed);
+            }
             let (reason, after, everyone) = match judge(&trouble) {
                 Next::Retry { reason, after, everyone } => (reason, after, everyone),
                 Next::Fail(reason) => {
                     let failure = Failure::new(reason, trouble.to_string());
                     return Err(self.fail(course, failure, Usage::default()).await);
                 }
-                Next::Stop => return Err(Unanswered::Stop(super::Error::Endpoint(self.why(&trouble)))),
+                // Gateways refuse single prompts with the words for a bad key.
+                Next::Suspect(reason) if self.pulse.answered.load(Ordering::Relaxed) > 0 => {
+                    let failure = Failure::new(reason, trouble.to_string());
+                    return Err(self.fail(course, failure, Usage::default()).await);
+                }
+                Next::Stop | Next::Suspect(_) => {
+                    return Err(Unanswered::Stop(super::Error::Endpoint(self.why(&trouble))));
+                }
             };
             let Some(pause) = pauses.next() else {
                 let detail = format!("{trouble} ({} attempts)", self.policy.attempts);
                 return Err(self.fail(course, Failure::new(reason, detail), Usage::default()).await);
             };
-            let wait = after.unwrap_or(pause);
+            self.note(course, reason, Usage::default()).await;
+            // Our own pause has the jitter that keeps workers from coming back together.
+            let wait = after.map_or(pause, |after| after.max(pause));
             if everyone {
                 self.meter.pause(wait);
                 continue;
@@ -229,13 +249,13 @@ impl Asker {
         &self,
         form: &TargetForm,
         question: &Question,
-        answer: &Arc<Answer>,
-    ) -> Result<(), store::Error> {
+        answer: Arc<Answer>,
+    ) -> Result<Arc<Answer>, store::Error> {
         let new = NewAnswer {
             slot: Arc::clone(&form.slot),
             input: question.digest,
             lens_digest: form.lens_digest,
-            answer: Arc::clone(answer),
+            answer,
         };
         self.store.put(new).await
     }
@@ -250,14 +270,12 @@ impl Asker {
     /// The row's failure, or the end of the run where no endpoint has ever answered.
     async fn fail(&self, course: &Course<'_>, failure: Failure, usage: Usage) -> Unanswered {
         self.note(course, failure.reason, usage).await;
-        let wants_endpoint = matches!(
-            failure.reason,
-            Reason::Rejected
-                | Reason::RateLimited
-                | Reason::ServerError
-                | Reason::Timeout
-                | Reason::Connection
-        );
+        let wants_endpoint = match failure.reason {
+            // Rows that are left over from an earlier run may well be those that every endpoint rejects.
+            Reason::Rejected => self.pulse.found.load(Ordering::Relaxed) == 0,
+            Reason::RateLimited | Reason::ServerError | Reason::Timeout | Reason::Connection => true,
+            _ => false,
+        };
         if wants_endpoint
             && self.pulse.answered.load(Ordering::Relaxed) == 0
             && self.pulse.hopeless.fetch_add(1, Ordering::Relaxed) + 1 >= HOPELESS

@@ -31,6 +31,9 @@ use window::{Place, Window};
 /// Rows that the dataset hands over at once, at most.
 const BATCH: usize = 256;
 
+/// Failed questions that a run remembers, so that their twins are not asked.
+const REMEMBERED: usize = 10_000;
+
 /// How often progress is told of.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -84,8 +87,6 @@ pub struct Progress {
     pub cached: u64,
     /// Those that failed.
     pub failed: u64,
-    /// Questions asked and not yet answered.
-    pub in_flight: u64,
     /// What was used so far.
     pub usage: Usage,
 }
@@ -203,6 +204,8 @@ struct Driver {
     events: mpsc::Sender<Vec<Event>>,
     window: Window,
     waiting: Waiting,
+    /// Questions that failed for what they ask: a twin that comes later would pay for the same failure.
+    failed: HashMap<Subject, Failure>,
     /// Questions that the store does not know.
     queue: VecDeque<(usize, Question)>,
     asking: JoinSet<Asked>,
@@ -220,6 +223,7 @@ impl Driver {
             events,
             window: Window::default(),
             waiting: HashMap::new(),
+            failed: HashMap::new(),
             queue: VecDeque::new(),
             asking: JoinSet::new(),
             asked: 0,
@@ -265,14 +269,23 @@ impl Driver {
     /// Takes rows in; returns the look-ups of the questions that nobody waits for yet.
     fn begin(&mut self, rows: Vec<Prepared>) -> Vec<impl Future<Output = Found> + use<>> {
         let mut new: Vec<Vec<Question>> = self.plan.targets.iter().map(|_| Vec::new()).collect();
+        let mut failed = Vec::new();
         for row in rows {
             self.window.begin(row, |place, question| {
-                let waiting = self.waiting.entry((place.target, question.digest)).or_default();
+                let subject = (place.target, question.digest);
+                if let Some(failure) = self.failed.get(&subject) {
+                    failed.push((place, failure.clone()));
+                    return;
+                }
+                let waiting = self.waiting.entry(subject).or_default();
                 waiting.push(place);
                 if waiting.len() == 1 {
                     new[place.target].push(question);
                 }
             });
+        }
+        for (place, failure) in failed {
+            self.window.answer(place, Err(failure), Source::Twin);
         }
         let plan = &self.plan;
         new.into_iter()
@@ -298,10 +311,10 @@ impl Driver {
         }
     }
 
-    /// Starts asking as far as the workers go: more than fit in flight, since those that wait for a commit have left it.
+    /// Starts asking as far as the workers go: more than fit in flight, so that none waits for a commit.
     fn dispatch(&mut self) {
         let Rater::Endpoint(asker) = &self.plan.rater else { return };
-        let at_once = 2 * asker.meter.workers() + 8;
+        let at_once = asker.meter.workers() + asker.meter.workers() / 2 + 1;
         while self.end.is_none() && self.asking.len() < at_once {
             let Some((target, question)) = self.queue.pop_front() else { return };
             if self.plan.question_limit.is_some_and(|limit| self.asked >= limit) {
@@ -320,6 +333,9 @@ impl Driver {
         match done {
             Ok((subject, Ok(answer))) => self.answer(subject, &Ok(answer), Source::Asked),
             Ok((subject, Err(Unanswered::Failed(failure)))) => {
+                if failure.reason.is_of_the_question() && self.failed.len() < REMEMBERED {
+                    self.failed.insert(subject, failure.clone());
+                }
                 self.answer(subject, &Err(failure), Source::Asked);
             }
             Ok((_, Err(Unanswered::NotReached))) => {}
@@ -363,7 +379,6 @@ impl Driver {
         let mut events: Vec<Event> = ratings.into_iter().map(Event::Rated).collect();
         if ticks {
             self.ticked = Instant::now();
-            self.progress.in_flight = self.asking.len() as u64;
             if let Rater::Endpoint(asker) = &self.plan.rater {
                 self.progress.usage = Usage::default();
                 for form in &asker.forms {
@@ -389,18 +404,13 @@ struct Found {
 async fn look_up(plan: Arc<Plan>, target: usize, questions: Vec<Question>) -> Found {
     let digests: Vec<Digest> = questions.iter().map(|question| question.digest).collect();
     let known = match &plan.rater {
-        Rater::Endpoint(asker) => asker.store.find(&asker.forms[target].slot, &digests).await,
+        Rater::Endpoint(asker) => {
+            let known = asker.store.find(&asker.forms[target].slot, &digests).await;
+            let found = known.as_ref().map_or(0, HashMap::len);
+            asker.pulse.found.fetch_add(found as u64, Ordering::Relaxed);
+            known
+        }
         Rater::Heuristic(_) => Ok(HashMap::new()),
     };
     Found { target, questions, known }
-}
-
-impl Plan {
-    /// Requests sent so far.
-    pub fn attempts(&self) -> u64 {
-        match &self.rater {
-            Rater::Endpoint(asker) => asker.pulse.attempts.load(Ordering::Relaxed),
-            Rater::Heuristic(_) => 0,
-        }
-    }
 }

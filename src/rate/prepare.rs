@@ -58,7 +58,7 @@ fn prepare_row(plan: &Plan, row: Row) -> Prepared {
         }
     };
     let texts: Vec<_> = record.fields.iter().map(record::text).collect();
-    let mut bytes = texts.iter().map(|text| text.len()).sum();
+    let mut bytes = record.size();
     let empty = texts.iter().position(|text| text.trim().is_empty());
     let targets: Vec<Ready> = (0..plan.targets.len())
         .map(|target| match empty {

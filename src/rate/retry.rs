@@ -56,6 +56,8 @@ pub enum Next {
     Fail(Reason),
     /// No request will do better: the run stops.
     Stop,
+    /// The run stops if nothing has been answered yet; otherwise this row fails.
+    Suspect(Reason),
 }
 
 /// Decides what follows from trouble.
@@ -81,7 +83,8 @@ fn judge_refusal(refusal: &Refusal) -> Next {
         // An exhausted quota is a 429 that no waiting mends.
         402 | 429 if refusal.status == 402 || says(&["insufficient_quota", "billing"]) => Next::Stop,
         429 => retry(Reason::RateLimited, true),
-        401 | 403 | 404 | 405 => Next::Stop,
+        401 | 404 | 405 => Next::Stop,
+        403 => Next::Suspect(Reason::Rejected),
         status if (300..400).contains(&status) => Next::Stop,
         413 => Next::Fail(Reason::TooLong),
         400 | 422 | 500 if says(&["context_length", "context_size", "exceed_context"]) => {
@@ -123,6 +126,7 @@ mod tests {
                 Next::Retry { reason, .. } => format!("everyone waits, retry, else {reason}"),
                 Next::Fail(reason) => format!("fail: {reason}"),
                 Next::Stop => "stop the run".to_owned(),
+                Next::Suspect(reason) => format!("stop the run if nothing was answered, else fail: {reason}"),
             };
             writeln!(table, "{status} {next}").unwrap();
         }
@@ -131,7 +135,7 @@ mod tests {
         400 fail: rejected
         401 stop the run
         402 stop the run
-        403 stop the run
+        403 stop the run if nothing was answered, else fail: rejected
         404 stop the run
         405 stop the run
         408 retry, else timeout

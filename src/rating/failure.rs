@@ -38,6 +38,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether the same question would fail in the same way, and not for the state of the endpoint.
+    pub fn is_of_the_question(self) -> bool {
+        !matches!(self, Self::RateLimited | Self::ServerError | Self::Timeout | Self::Connection)
+    }
+
     /// The word used in outputs.
     pub fn as_str(self) -> &'static str {
         match self {

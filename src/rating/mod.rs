@@ -38,16 +38,6 @@ impl Target {
         let cuts = self.lens.cuts.as_ref()?;
         Some(cuts.verdict(scores, *scores.get(self.overall)?))
     }
-
-    /// `score` rounded half up within the lens's scale.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a score is clamped into its scale, a few units wide"
-    )]
-    pub fn int_score(&self, score: f64) -> i64 {
-        let scale = &self.lens.scale;
-        (score + 0.5).floor().clamp(scale.low.ceil(), scale.high.floor()) as i64
-    }
 }
 
 /// Where the answer to a chunk's question came from.

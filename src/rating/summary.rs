@@ -7,13 +7,13 @@ use super::answer::Usage;
 use super::ledger::Ledger;
 use super::{Fate, Rating, Target};
 
-/// The four verdicts in the order of every table.
-pub const VERDICTS: [Verdict; 4] = [Verdict::Poor, Verdict::Low, Verdict::Medium, Verdict::Good];
-
 /// What the sample says about the whole dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inference {
-    /// A uniform sample without replacement of this many rows: intervals hold for all of them.
+    /// Every row was taken: the rated ones are not a sample of anything.
+    Census,
+    /// A uniform sample without replacement of a dataset of this many rows: intervals hold for those of them that can
+    /// be rated.
     Population(u64),
     /// The head of the dataset: it says nothing of the rest, so there are no intervals.
     Head,
@@ -38,10 +38,12 @@ pub struct Summary {
     pub scores: Vec<(String, Mean)>,
     /// Index of the overall score.
     pub overall: usize,
-    /// Rated rows by verdict, in the order of [`VERDICTS`]; `None` where the lens has no cuts.
+    /// Rated rows by verdict, in the order of [`Verdict::ALL`]; `None` where the lens has no cuts.
     pub verdicts: Option<[u64; 4]>,
     /// Tokens and money of everything asked in this run, failures included.
     pub usage: Usage,
+    /// Attempts that ended without a reply, which the server may have billed all the same.
+    pub unsettled: u64,
     /// What may be said of the rows that were not sampled.
     pub inference: Inference,
 }
@@ -59,6 +61,7 @@ impl Summary {
             overall: target.overall,
             verdicts: target.lens.cuts.is_some().then_some([0; 4]),
             usage: Usage::default(),
+            unsettled: 0,
             inference,
         }
     }
@@ -72,7 +75,7 @@ impl Summary {
             mean.push(*score);
         }
         if let (Some(counts), Some(verdict)) = (&mut self.verdicts, target.verdict(&scores)) {
-            for (count, _) in counts.iter_mut().zip(VERDICTS).filter(|(_, each)| *each == verdict) {
+            for (count, _) in counts.iter_mut().zip(Verdict::ALL).filter(|(_, each)| *each == verdict) {
                 *count += 1;
             }
         }
@@ -86,22 +89,24 @@ impl Summary {
         }
     }
 
+    /// The rows of the dataset that the intervals are for. Rows that are empty or failed are as frequent in the dataset
+    /// as in the sample, so the sampling fraction, and with it the correction for a finite dataset, stays the same.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count of rows")]
+    fn ratable(&self) -> Option<u64> {
+        let Inference::Population(rows) = self.inference else { return None };
+        let (rated, drawn) = (self.ledger.answered(), self.ledger.rows.max(1));
+        Some((rows as f64 * rated as f64 / drawn as f64).round() as u64)
+    }
+
     /// The 95 % interval of a score's mean over the whole dataset.
     pub fn mean_interval(&self, mean: &Mean) -> Option<Interval> {
-        match self.inference {
-            Inference::Population(rows) => mean.interval(Some(rows)),
-            Inference::Head | Inference::Unfinished => None,
-        }
+        mean.interval(Some(self.ratable()?))
     }
 
     /// A verdict's share of the rated rows, and its 95 % interval over the whole dataset.
     pub fn share(&self, count: u64) -> (Option<f64>, Option<Interval>) {
         let rated = self.ledger.answered();
         let share = (rated > 0).then(|| count as f64 / rated as f64);
-        let interval = match self.inference {
-            Inference::Population(rows) => proportion(count, rated, Some(rows)),
-            Inference::Head | Inference::Unfinished => None,
-        };
-        (share, interval)
+        (share, self.ratable().and_then(|rows| proportion(count, rated, Some(rows))))
     }
 }

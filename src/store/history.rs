@@ -33,8 +33,6 @@ pub struct Group {
     pub texts: u64,
     /// US dollars, of the answers whose price was known.
     pub cost: f64,
-    /// When the last of them came, in milliseconds since 1970.
-    pub last: i64,
 }
 
 /// What the store holds.
@@ -67,7 +65,7 @@ impl Store {
     /// What the store holds.
     pub async fn stats(&self) -> Result<Stats, Error> {
         let rows = sqlx::query(
-            "SELECT lens, model, version, count(*), count(DISTINCT text), total(cost), max(answered_at) \
+            "SELECT lens, model, version, count(*), count(DISTINCT text), total(cost) \
              FROM answers JOIN slots ON slots.id = slot GROUP BY lens, model, version ORDER BY lens, model, version",
         )
         .fetch_all(&self.read)
@@ -81,7 +79,6 @@ impl Store {
                 answers: row.try_get::<i64, _>(3)?.try_into().unwrap_or(0),
                 texts: row.try_get::<i64, _>(4)?.try_into().unwrap_or(0),
                 cost: row.try_get(5)?,
-                last: row.try_get(6)?,
             });
         }
         let attempts: i64 = sqlx::query_scalar("SELECT count(*) FROM attempts").fetch_one(&self.read).await?;

@@ -9,14 +9,12 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 pub use answers::Slot;
 pub use history::{Group, Prune, Stats};
@@ -98,7 +96,6 @@ pub enum Journal {
 pub struct Store {
     read: SqlitePool,
     writes: mpsc::Sender<writer::Write>,
-    writing: JoinHandle<()>,
     /// The database file.
     pub path: PathBuf,
     /// How it survives a crash.
@@ -127,21 +124,22 @@ impl Store {
         };
         let (mut connection, journal) = connect(&options).await.map_err(opened)?;
         migrate(&mut connection, &path).await?;
-        let read = SqlitePoolOptions::new().max_connections(4).connect_with(options).await.map_err(opened)?;
+        let read = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options.clone())
+            .await
+            .map_err(opened)?;
 
         let (writes, inbox) = mpsc::channel(4096);
-        let writing = tokio::spawn(writer::run(connection, inbox));
-        Ok(Self { read, writes, writing, path, journal })
+        tokio::spawn(writer::run(connection, options, inbox));
+        Ok(Self { read, writes, path, journal })
     }
 
     /// Waits until everything handed over is written, and closes the file.
-    pub async fn close(self: Arc<Self>) {
-        // The last owner closes; another one still writing keeps the writer alive.
-        let Ok(store) = Arc::try_unwrap(self).map_err(drop) else { return };
-        drop(store.writes);
-        // The writer's own errors were answered to whoever wrote.
-        let _ = store.writing.await;
-        store.read.close().await;
+    pub async fn close(&self) -> Result<(), Error> {
+        self.flush().await?;
+        self.read.close().await;
+        Ok(())
     }
 }
 

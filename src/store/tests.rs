@@ -1,5 +1,7 @@
 //! The store's story on a real file.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::rating::answer::{Answer, Provenance, Usage};
 use crate::rating::failure::Reason;
@@ -47,7 +49,7 @@ async fn what_was_put_is_found_again_after_reopening() {
     for n in 0..600 {
         store.put(new(n, f64::from(n))).await.unwrap();
     }
-    store.close().await;
+    store.close().await.unwrap();
 
     let store = open(&folder).await;
     let inputs: Vec<Digest> = (0..700).map(digest).collect();
@@ -63,7 +65,11 @@ async fn the_first_answer_to_a_question_stays() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder).await;
     store.put(new(1, 1.0)).await.unwrap();
-    store.put(new(1, 3.0)).await.unwrap();
+    assert_eq!(
+        store.put(new(1, 3.0)).await.unwrap().scores[0].to_bits(),
+        1.0_f64.to_bits(),
+        "what is stored is reported"
+    );
     assert_eq!(
         store.find(&slot(), &[digest(1)]).await.unwrap()[&digest(1)].scores[0].to_bits(),
         1.0_f64.to_bits()
@@ -103,6 +109,16 @@ async fn another_text_of_a_lens_is_noticed_until_it_is_pruned() {
     assert_eq!(store.count(&all).await.unwrap(), 1);
     assert_eq!(store.prune(&all).await.unwrap(), 1);
     assert_eq!(store.other_texts(&slot(), digest(5)).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn pruning_while_a_run_writes_loses_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (running, pruning) = (open(&folder).await, open(&folder).await);
+    running.put(new(1, 1.0)).await.unwrap();
+    pruning.prune(&Prune::default()).await.unwrap();
+    running.put(new(2, 2.0)).await.unwrap();
+    assert_eq!(running.find(&slot(), &[digest(1), digest(2)]).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! The one task that writes: it takes what has gathered, commits it as a group, and then acknowledges.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use serde_json::json;
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
@@ -56,17 +58,45 @@ pub struct Attempt {
     pub usage: Usage,
 }
 
+/// What became of a group of answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Committed {
+    /// Each is stored as it was given.
+    AsGiven,
+    /// Some of the questions had been answered already.
+    SomeWereThere,
+}
+
+type Acknowledge = oneshot::Sender<Result<Committed, Error>>;
+
 pub(super) enum Write {
-    Answer(NewAnswer, oneshot::Sender<Result<(), Error>>),
+    Answer(NewAnswer, Acknowledge),
     Attempt(Attempt),
+    /// Acknowledged when everything before it is written.
+    Flush(Acknowledge),
 }
 
 impl Store {
-    /// Keeps an answer; returns when it is committed.
-    pub async fn put(&self, answer: NewAnswer) -> Result<(), Error> {
+    /// Keeps an answer; returns when it is committed. Where another process was first with an answer to the same
+    /// question, that one is kept and returned: a later run must find what this one reports.
+    pub async fn put(&self, new: NewAnswer) -> Result<Arc<Answer>, Error> {
         let (acknowledge, acknowledged) = oneshot::channel();
-        self.writes.send(Write::Answer(answer, acknowledge)).await.map_err(|_| Error::WriterGone)?;
-        acknowledged.await.map_err(|_| Error::WriterGone)?
+        let (slot, input, answer) = (Arc::clone(&new.slot), new.input, Arc::clone(&new.answer));
+        self.writes.send(Write::Answer(new, acknowledge)).await.map_err(|_| Error::WriterGone)?;
+        match acknowledged.await.map_err(|_| Error::WriterGone)?? {
+            Committed::AsGiven => Ok(answer),
+            Committed::SomeWereThere => {
+                let stored = self.find(&slot, &[input]).await?.remove(&input);
+                Ok(stored.unwrap_or(answer))
+            }
+        }
+    }
+
+    /// Waits until everything handed over is written.
+    pub async fn flush(&self) -> Result<(), Error> {
+        let (acknowledge, acknowledged) = oneshot::channel();
+        self.writes.send(Write::Flush(acknowledge)).await.map_err(|_| Error::WriterGone)?;
+        acknowledged.await.map_err(|_| Error::WriterGone)?.map(drop)
     }
 
     /// Keeps a failed attempt as history, without waiting for it: nothing depends on it.
@@ -76,36 +106,69 @@ impl Store {
     }
 }
 
-pub(super) async fn run(mut connection: SqliteConnection, mut inbox: mpsc::Receiver<Write>) {
+/// How often a group is tried again on a fresh connection before it is given up: answers are paid for.
+const TRIES: u32 = 3;
+
+pub(super) async fn run(
+    connection: SqliteConnection,
+    options: SqliteConnectOptions,
+    mut inbox: mpsc::Receiver<Write>,
+) {
     let mut group = Vec::with_capacity(GROUP);
-    let mut ids = Ids::default();
+    let mut writer = Some((connection, Ids::default()));
     while inbox.recv_many(&mut group, GROUP).await > 0 {
-        let result = commit(&mut connection, &mut ids, &group).await;
-        if result.is_err() {
-            // What the transaction that failed had added is not there.
-            ids = Ids::default();
+        let mut result = commit(&mut writer, &options, &group).await;
+        for _ in 1..TRIES {
+            if result.is_ok() {
+                break;
+            }
+            // After a full disk or a failed rollback a connection stays broken, and another process may have removed
+            // the rows whose ids it remembers.
+            writer = None;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            result = commit(&mut writer, &options, &group).await;
         }
         for write in group.drain(..) {
-            if let Write::Answer(_, acknowledge) = write {
-                // Whoever asked may have been cancelled; the answer is kept all the same.
-                let _ = acknowledge.send(match &result {
-                    Ok(()) => Ok(()),
-                    Err(error) => {
-                        Err(Error::Statement { reason: error.to_string(), advice: super::advice(error) })
-                    }
-                });
-            }
+            // Whoever asked may have been cancelled; the answer is kept all the same.
+            let _ = match write {
+                Write::Answer(_, acknowledge) | Write::Flush(acknowledge) => {
+                    acknowledge.send(match &result {
+                        Ok(committed) => Ok(*committed),
+                        Err(error) => {
+                            Err(Error::Statement { reason: error.to_string(), advice: super::advice(error) })
+                        }
+                    })
+                }
+                Write::Attempt(_) => Ok(()),
+            };
         }
     }
-    // Closing checkpoints the log; if it cannot, the next process that opens the file does.
-    let _ = connection.close().await;
+    if let Some((connection, _)) = writer {
+        // Closing checkpoints the log; if it cannot, the next process that opens the file does.
+        let _ = connection.close().await;
+    }
 }
 
+/// Writes a group in one transaction, on the connection at hand or a new one.
 async fn commit(
+    writer: &mut Option<(SqliteConnection, Ids)>,
+    options: &SqliteConnectOptions,
+    group: &[Write],
+) -> Result<Committed, sqlx::Error> {
+    if writer.is_none() {
+        *writer = Some((SqliteConnection::connect_with(options).await?, Ids::default()));
+    }
+    match writer {
+        Some((connection, ids)) => write_group(connection, ids, group).await,
+        None => Ok(Committed::AsGiven),
+    }
+}
+
+async fn write_group(
     connection: &mut SqliteConnection,
     ids: &mut Ids,
     group: &[Write],
-) -> Result<(), sqlx::Error> {
+) -> Result<Committed, sqlx::Error> {
     // IMMEDIATE: a transaction that begins as a reader cannot wait for another process's lock.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let mut answers = Vec::with_capacity(group.len());
@@ -120,23 +183,26 @@ async fn commit(
                 let slot = ids.slot(&mut transaction, &attempt.slot).await?;
                 insert_attempt(&mut transaction, slot, attempt).await?;
             }
+            Write::Flush(_) => {}
         }
     }
+    let mut stored = 0;
     let mut rest = &answers[..];
     for (size, statement) in SIZES.iter().zip(INSERTS.iter()) {
         while let Some((rows, after)) = rest.split_at_checked(*size) {
-            insert_answers(&mut transaction, statement, rows).await?;
+            stored += insert_answers(&mut transaction, statement, rows).await?;
             rest = after;
         }
     }
-    transaction.commit().await
+    transaction.commit().await?;
+    Ok(if stored == answers.len() as u64 { Committed::AsGiven } else { Committed::SomeWereThere })
 }
 
 async fn insert_answers(
     connection: &mut SqliteConnection,
     statement: &'static str,
     rows: &[(i64, i64, &NewAnswer)],
-) -> Result<(), sqlx::Error> {
+) -> Result<u64, sqlx::Error> {
     let mut query = sqlx::query(AssertSqlSafe(statement));
     for (slot, text, new) in rows {
         let provenance = &new.answer.provenance;
@@ -156,8 +222,7 @@ async fn insert_answers(
             .bind(provenance.attempts)
             .bind(provenance.answered_at);
     }
-    query.execute(connection).await?;
-    Ok(())
+    Ok(query.execute(connection).await?.rows_affected())
 }
 
 async fn insert_attempt(
