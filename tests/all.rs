@@ -14,6 +14,7 @@ mod floors;
 mod heuristic;
 mod interrupted;
 mod lens;
+mod limit;
 mod settings;
 mod standin;
 mod world;

@@ -319,7 +319,7 @@ fn another_version_rates_again() {
 
 #[test]
 fn a_key_is_sent_and_never_shown() {
-    let (world, standin) =
+    let (world, _standin) =
         World::with_endpoint(Config { api_key: Some("sk-very-secret".into()), ..Config::default() });
     world.rows("rows.jsonl", 2);
     let with_key = |key: &str| {

@@ -1,0 +1,100 @@
+//! The bound on questions of a run whose number is not known before reading: it stops cleanly, and goes on later.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use classified::endpoint::{self, Endpoint, Options, ReplyForm};
+use classified::meter::{Limits, Meter};
+use classified::rate::ask::{Asker, Pulse, TargetForm};
+use classified::rate::{End, Event, Plan, Rater, rate};
+use classified::rating::Target;
+use classified::rating::answer::Usage;
+use classified::rating::question::{Digest, Form, Sampling};
+use classified::store::{Slot, Store};
+use classified::{chunk, dataset, lens};
+use futures::StreamExt as _;
+
+use crate::standin::{Config, Standin};
+use crate::world::World;
+
+async fn plan(world: &World, standin: &Standin, question_limit: Option<u64>) -> Plan {
+    let lens = Arc::new(lens::open("textbook_quality", &[]).unwrap());
+    let options = Options {
+        base_url: standin.url(),
+        hosted: false,
+        key: None,
+        account: Vec::new(),
+        model: "m".into(),
+        answers: "m".into(),
+        timeout: Duration::from_secs(10),
+        max_generation_tokens: 256,
+        sampling: Sampling::default(),
+        reply: ReplyForm::Tools,
+        price: None,
+    };
+    let form = TargetForm {
+        lens: Arc::clone(&lens),
+        slot: Arc::new(Slot { lens: lens.name.clone(), model: "m".into(), version: 1, sample: 0 }),
+        lens_digest: Digest([0; 32]),
+        question: Form::new(&lens.function, &Sampling::default()),
+        wire: endpoint::Form::new(&lens.function, &options).unwrap(),
+        spent: Mutex::new(Usage::default()),
+        unsettled: AtomicU64::new(0),
+    };
+    let asker = Asker {
+        endpoint: Arc::new(Endpoint::new(options).unwrap()),
+        store: Arc::new(Store::open(&world.path("ratings.db").display().to_string()).await.unwrap()),
+        meter: Arc::new(Meter::new(Limits { workers: 4, rpm: None, tpm: None })),
+        policy: Default::default(),
+        forms: vec![form],
+        pulse: Pulse::default(),
+    };
+    let target =
+        Target { scores: lens.scores.clone(), overall: lens.overall, lens, model: "m".into(), version: 1 };
+    Plan {
+        targets: vec![target],
+        columns: vec!["text".into()],
+        rater: Rater::Endpoint(Arc::new(asker)),
+        limits: chunk::Limits::default(),
+        question_limit,
+    }
+}
+
+async fn run(world: &World, plan: Plan) -> (usize, End) {
+    let request = dataset::Request {
+        name: world.path("rows.jsonl").display().to_string(),
+        columns: vec!["text".into()],
+        keep: Vec::new(),
+        id: None,
+        split: None,
+        sample: dataset::Sample::All,
+    };
+    let stop = tokio::sync::watch::Sender::new(false);
+    let mut events = rate(Arc::new(plan), dataset::open(request).await.unwrap(), stop.subscribe());
+    let mut rated = 0;
+    while let Some(event) = events.next().await {
+        match event {
+            Event::Rated(rating) => {
+                assert!(rating.failure().is_none());
+                rated += 1;
+            }
+            Event::Progress(_) => {}
+            Event::End(end) => return (rated, end),
+        }
+    }
+    panic!("the run has no end");
+}
+
+#[tokio::test]
+async fn a_run_stops_at_its_bound_and_the_next_one_goes_on() {
+    let (world, standin) = World::with_endpoint(Config::default());
+    world.rows("rows.jsonl", 40);
+    let (rated, end) = run(&world, plan(&world, &standin, Some(30)).await).await;
+    assert!(matches!(end, End::QuestionLimit), "{end:?}");
+    assert_eq!((rated, standin.counters().requests), (30, 30));
+    // What the store knows does not count: the rest is within the bound.
+    let (rated, end) = run(&world, plan(&world, &standin, Some(30)).await).await;
+    assert!(matches!(end, End::Finished), "{end:?}");
+    assert_eq!((rated, standin.counters().requests), (40, 40));
+}
