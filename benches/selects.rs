@@ -17,32 +17,25 @@ const BATCH: usize = 256;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let path = std::env::args().nth(1).context("usage: selects ratings.db")?;
-    let options = SqliteConnectOptions::new().filename(&path).pragma("cache_size", "-65536");
+    let options = SqliteConnectOptions::new().filename(&path).pragma("cache_size", "-4096");
     let mut connection = SqliteConnection::connect_with(&options).await?;
-    let first = sqlx::query("SELECT lens, model, version, sample FROM answers LIMIT 1")
+    let first = sqlx::query("SELECT lens, model, version, sample FROM slots LIMIT 1")
         .fetch_optional(&mut connection)
         .await?
         .context("the store has no answers")?;
     let (lens, model): (String, String) = (first.try_get(0)?, first.try_get(1)?);
     let (version, sample): (i64, i64) = (first.try_get(2)?, first.try_get(3)?);
     // In the order in which they were asked, as a cached run looks them up, not in the order of the index.
-    let inputs: Vec<Vec<u8>> = sqlx::query_scalar(
-        "SELECT input FROM answers WHERE lens = ? AND model = ? AND version = ? AND sample = ? ORDER BY answered_at",
-    )
-    .bind(&lens)
-    .bind(&model)
-    .bind(version)
-    .bind(sample)
-    .fetch_all(&mut connection)
-    .await?;
+    let inputs: Vec<Vec<u8>> =
+        sqlx::query_scalar("SELECT input FROM answers ORDER BY rowid").fetch_all(&mut connection).await?;
     // Reading the keys has warmed this connection's cache: the look-ups begin with a cold one, as the program does.
     connection.close().await?;
     let mut connection = SqliteConnection::connect_with(&options).await?;
 
     let find = format!(
         "SELECT input, scores, rationales, model_reported, finish_reason, tokens_in, tokens_cached, tokens_out, cost, \
-         latency_ms, attempts, answered_at FROM answers \
-         WHERE lens = ? AND model = ? AND version = ? AND sample = ? AND input IN (?{})",
+         latency_ms, attempts, answered_at FROM answers WHERE slot = \
+         (SELECT id FROM slots WHERE lens = ? AND model = ? AND version = ? AND sample = ?) AND input IN (?{})",
         ",?".repeat(BATCH - 1)
     );
     let start = Instant::now();

@@ -37,8 +37,8 @@ async fn plan(world: &World, standin: &Standin, question_limit: Option<u64>) -> 
         lens: Arc::clone(&lens),
         slot: Arc::new(Slot { lens: lens.name.clone(), model: "m".into(), version: 1, sample: 0 }),
         lens_digest: Digest([0; 32]),
-        question: Form::new(&lens.function, &Sampling::default()),
-        wire: endpoint::Form::new(&lens.function, &options).unwrap(),
+        question: Form::new(&lens.function, lens.system(), &Sampling::default()),
+        wire: endpoint::Form::new(&lens.function, lens.system(), &options).unwrap(),
         spent: Mutex::new(Usage::default()),
         unsettled: AtomicU64::new(0),
     };
@@ -46,7 +46,7 @@ async fn plan(world: &World, standin: &Standin, question_limit: Option<u64>) -> 
         endpoint: Arc::new(Endpoint::new(options).unwrap()),
         store: Arc::new(Store::open(&world.path("ratings.db").display().to_string()).await.unwrap()),
         meter: Arc::new(Meter::new(Limits { workers: 4, rpm: None, tpm: None })),
-        policy: Default::default(),
+        policy: classified::rate::retry::Policy::default(),
         forms: vec![form],
         pulse: Pulse::default(),
     };

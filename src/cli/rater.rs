@@ -221,8 +221,8 @@ impl Hosted {
                     lens: Arc::clone(lens),
                     slot: Arc::new(self.slot(lens, version)),
                     lens_digest: lens_digest(lens),
-                    question: question::Form::new(&lens.function, &self.sampling),
-                    wire: endpoint::Form::new(&lens.function, &self.endpoint.options)?,
+                    question: question::Form::new(&lens.function, lens.system(), &self.sampling),
+                    wire: endpoint::Form::new(&lens.function, lens.system(), &self.endpoint.options)?,
                     spent: Mutex::new(Usage::default()),
                     unsettled: AtomicU64::new(0),
                 })

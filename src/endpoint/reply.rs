@@ -11,9 +11,9 @@ use serde_json::Value;
 pub(super) struct Completion {
     #[serde(default, deserialize_with = "lenient")]
     pub(super) model: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default)]
     pub(super) choices: Option<Vec<Choice>>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default)]
     pub(super) usage: Option<Usage>,
     #[serde(default)]
     pub(super) error: Option<Value>,
@@ -21,7 +21,7 @@ pub(super) struct Completion {
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Choice {
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default)]
     message: Option<Message>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) finish_reason: Option<String>,
@@ -33,9 +33,9 @@ struct Message {
     content: Option<Value>,
     #[serde(default, deserialize_with = "lenient")]
     refusal: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default)]
     tool_calls: Option<Vec<ToolCall>>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default)]
     function_call: Option<FunctionCall>,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Usage {
     pub(super) prompt_tokens: Option<u64>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) completion_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default)]
     prompt_tokens_details: Option<PromptDetails>,
 }
 
@@ -72,7 +72,7 @@ impl Usage {
     }
 }
 
-/// A value of another type than expected is as good as none: the reply may still hold an answer.
+/// A leaf of another type than expected is as good as none: the reply may still hold an answer.
 fn lenient<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {

@@ -3,9 +3,9 @@
 use async_openai::types::chat::{
     ChatCompletionTool, ChatCompletionTools, FunctionObject, ResponseFormat, ResponseFormatJsonSchema,
 };
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Error, Options, ReplyForm};
 use crate::lens::Function;
@@ -23,6 +23,8 @@ pub const OWN_KEYS: [&str; 6] = ["model", "messages", "tools", "tool_choice", "r
 #[derive(Debug)]
 pub struct Form {
     model: String,
+    /// The system message, serialised.
+    system: Box<RawValue>,
     answer: AnswerForm,
     room: Room,
     temperature: Option<f64>,
@@ -45,20 +47,38 @@ enum Room {
     MaxCompletionTokens { answer: u32, thinking: u32 },
 }
 
-/// One message.
-#[derive(Debug, Clone, Serialize)]
+/// A message after the system message.
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Message<'a> {
-    /// `system`, `user` or `assistant`.
+    /// `user` or `assistant`.
     pub role: &'static str,
     /// Its text.
     pub content: &'a str,
 }
 
+/// The messages of a request: the lens's, then those of the question.
+#[derive(Debug)]
+struct Turns<'a> {
+    system: &'a RawValue,
+    rest: &'a [Message<'a>],
+}
+
+impl Serialize for Turns<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut turns = serializer.serialize_seq(Some(self.rest.len() + 1))?;
+        turns.serialize_element(self.system)?;
+        for message in self.rest {
+            turns.serialize_element(message)?;
+        }
+        turns.end()
+    }
+}
+
 /// The request's body.
-#[derive(Debug, Serialize)]
+#[derive(Debug, serde::Serialize)]
 pub(super) struct Body<'a> {
     model: &'a str,
-    messages: &'a [Message<'a>],
+    messages: Turns<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tools: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,8 +102,9 @@ pub(super) struct Body<'a> {
 }
 
 impl Form {
-    /// How `function` is asked of the model that `options` name: the model table decides what the user did not.
-    pub fn new(function: &Function, options: &Options) -> Result<Self, Error> {
+    /// How `function` is asked, after the message `system`, of the model that `options` name: the model table decides
+    /// what the user did not.
+    pub fn new(function: &Function, system: &str, options: &Options) -> Result<Self, Error> {
         let sampling = &options.sampling;
         let set_by_user = |key: &str| sampling.extra_body.contains_key(key);
         let known = model::find(&options.answers);
@@ -118,6 +139,7 @@ impl Form {
             sampling.temperature.or((!thinks).then_some(0.0)).filter(|_| !set_by_user("temperature"));
         Ok(Self {
             model: options.model.clone(),
+            system: raw(&json!({"role": "system", "content": system}))?,
             answer: AnswerForm::new(function, reply)?,
             room,
             temperature,
@@ -143,7 +165,7 @@ impl Form {
         let room_is_ours = self.room_is_ours();
         Body {
             model: &self.model,
-            messages,
+            messages: Turns { system: &self.system, rest: messages },
             tools,
             tool_choice: tools.map(|_| "required"),
             parallel_tool_calls: tools.filter(|_| own("parallel_tool_calls")).map(|_| false),
@@ -172,17 +194,15 @@ impl Form {
         }
     }
 
-    /// Bytes of a request that are the same for every row and count as prompt: the function or schema.
-    pub fn fixed(&self) -> &str {
-        match &self.answer {
-            AnswerForm::Tools(raw) | AnswerForm::Schema(raw) => raw.get(),
-        }
+    /// What is the same for every row and counts as prompt: the system message, and the function or schema.
+    pub fn fixed(&self) -> [&str; 2] {
+        let (AnswerForm::Tools(form) | AnswerForm::Schema(form)) = &self.answer;
+        [self.system.get(), form.get()]
     }
 }
 
 impl AnswerForm {
     fn new(function: &Function, reply: ReplyForm) -> Result<Self, Error> {
-        let unserialisable = |error| Error::Usage(format!("the function cannot be sent: {error}"));
         match reply {
             ReplyForm::Tools => {
                 let tool = ChatCompletionTools::Function(ChatCompletionTool {
@@ -193,7 +213,7 @@ impl AnswerForm {
                         strict: None,
                     },
                 });
-                serde_json::value::to_raw_value(&[tool]).map(Self::Tools).map_err(unserialisable)
+                raw(&[tool]).map(Self::Tools)
             }
             ReplyForm::JsonSchema => {
                 let format = ResponseFormat::JsonSchema {
@@ -204,8 +224,13 @@ impl AnswerForm {
                         strict: None,
                     },
                 };
-                serde_json::value::to_raw_value(&format).map(Self::Schema).map_err(unserialisable)
+                raw(&format).map(Self::Schema)
             }
         }
     }
+}
+
+fn raw(value: &impl Serialize) -> Result<Box<RawValue>, Error> {
+    serde_json::value::to_raw_value(value)
+        .map_err(|error| Error::Usage(format!("the lens cannot be sent: {error}")))
 }

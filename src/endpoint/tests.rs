@@ -53,7 +53,7 @@ fn options(model: &str) -> Options {
 fn body(options: &Options) -> Value {
     let function =
         Function { name: "rate".into(), description: "Rates.".into(), parameters: json!({"type": "object"}) };
-    let form = Form::new(&function, options).unwrap();
+    let form = Form::new(&function, "You rate.", options).unwrap();
     serde_json::to_value(form.body(&[Message { role: "user", content: "x" }], 1)).unwrap()
 }
 

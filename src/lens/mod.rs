@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -198,6 +199,11 @@ impl Lens {
             line: fault.line,
             problem: fault.problem,
         })
+    }
+
+    /// The system message: the same for every row.
+    pub fn system(&self) -> &Arc<str> {
+        &self.templates.system
     }
 
     /// Reads the arguments with which the rater called the function: validated against its schema, and a score

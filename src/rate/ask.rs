@@ -312,13 +312,10 @@ impl Asker {
     }
 }
 
-/// The messages of a turn: the question, and after a reply that was no answer the reply and what was wrong with it.
+/// The messages of a turn after the system message: the question, and after a reply that was no answer the reply and what was wrong with it.
 /// The reply goes back as plain text, which every server takes, whatever form the call had.
 fn turns<'a>(question: &'a Question, repair: Option<(&'a str, &'a str)>) -> Vec<Message<'a>> {
-    let mut messages = vec![
-        Message { role: "system", content: &question.messages.system },
-        Message { role: "user", content: &question.messages.prompt },
-    ];
+    let mut messages = vec![Message { role: "user", content: &question.prompt }];
     if let Some((said, prompt)) = repair {
         // An empty assistant message is refused by some servers.
         let said = if said.trim().is_empty() { "(no answer)" } else { said };
@@ -338,6 +335,6 @@ fn repair_prompt(wrong: &str) -> String {
 /// Tokens that an attempt may use: the prompt by our tokenizer, and all the room for the answer.
 fn need(messages: &[Message<'_>], form: &TargetForm, room: u32) -> u32 {
     let prompt: usize = messages.iter().map(|message| chunk::count(message.content) + 4).sum();
-    let fixed = chunk::count(form.wire.fixed());
+    let fixed: usize = form.wire.fixed().into_iter().map(chunk::count).sum();
     u32::try_from(prompt + fixed).unwrap_or(u32::MAX).saturating_add(form.wire.room(room))
 }

@@ -161,10 +161,10 @@ pub async fn forecast(plan: Arc<Plan>, dataset: Dataset, enough: u64) -> Result<
         for (form, questions) in asker.forms.iter().zip(questions) {
             let digests: Vec<Digest> = questions.keys().copied().collect();
             let known = asker.store.find(&form.slot, &digests).await?;
+            let system = chunk::count(form.lens.system());
             for question in questions.values().filter(|question| !known.contains_key(&question.digest)) {
                 forecast.questions += 1;
-                forecast.tokens += (chunk::count(&question.messages.system)
-                    + chunk::count(&question.messages.prompt)) as u64;
+                forecast.tokens += (system + chunk::count(&question.prompt)) as u64;
             }
         }
         if forecast.questions > enough {

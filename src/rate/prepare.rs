@@ -75,7 +75,7 @@ fn prepare_row(plan: &Plan, row: Row) -> Prepared {
         if let Ready::Pieces(pieces) = target {
             for piece in pieces {
                 if let Step::Ask(question) = &piece.step {
-                    bytes += question.messages.prompt.len();
+                    bytes += question.prompt.len();
                 }
             }
         }
@@ -97,7 +97,7 @@ fn pieces(plan: &Plan, target: usize, texts: &[std::borrow::Cow<'_, str>]) -> Ve
             let step = match &plan.rater {
                 Rater::Heuristic(kinds) => Step::Done(measure(kinds[target], lens, &seen)),
                 Rater::Endpoint(asker) => match lens.render(&seen) {
-                    Ok(messages) => Step::Ask(asker.forms[target].question.question(messages)),
+                    Ok(messages) => Step::Ask(asker.forms[target].question.question(messages.prompt)),
                     Err(error) => Step::Done(Err(Failure::new(Reason::Template, error.to_string()))),
                 },
             };

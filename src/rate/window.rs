@@ -145,16 +145,12 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lens::Messages;
     use crate::rating::question::{Digest, Question};
 
     fn row(id: &str, questions: usize) -> Prepared {
         let piece = || super::super::prepare::ReadyPiece {
             bytes: Vec::new(),
-            step: Step::Ask(Question {
-                messages: Messages { system: "".into(), prompt: String::new() },
-                digest: Digest([0; 32]),
-            }),
+            step: Step::Ask(Question { prompt: String::new(), digest: Digest([0; 32]) }),
         };
         Prepared {
             record: Arc::new(Record { id: id.to_owned(), row: 0, fields: Vec::new(), kept: Vec::new() }),

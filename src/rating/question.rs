@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::lens::{Function, Messages};
+use crate::lens::Function;
 
 /// SHA-256 of a question's canonical JSON.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,8 +47,8 @@ pub struct Sampling {
 /// One question.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// The rendered lens.
-    pub messages: Messages,
+    /// The rendered prompt; the system message is the lens's.
+    pub prompt: String,
     /// The digest of all that was meant.
     pub digest: Digest,
 }
@@ -60,13 +60,14 @@ pub struct Question {
 /// `hashlib.sha256(json.dumps(q, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())`.
 #[derive(Debug)]
 pub struct Form {
-    before: String,
+    /// The digest's state after all that comes before the prompt.
+    before: Sha256,
     after: String,
 }
 
 impl Form {
-    /// The form of all questions that a lens's function asks with this sampling.
-    pub fn new(function: &Function, sampling: &Sampling) -> Self {
+    /// The form of all questions that a lens asks with this sampling: its function and its system message.
+    pub fn new(function: &Function, system: &str, sampling: &Sampling) -> Self {
         let or_default = |value: Option<Value>| value.unwrap_or_else(|| Value::from("default"));
         let function = json!({
             "name": function.name,
@@ -78,14 +79,17 @@ impl Form {
         } else {
             Value::Object(sampling.extra_body.clone())
         };
+        let mut before = Sha256::new();
+        before.update(format!(
+            r#"{{"extra_body":{},"function":{},"messages":[{{"content":{},"role":"system"}},{{"content":"#,
+            canonical(&extra),
+            canonical(&function),
+            Value::from(system),
+        ));
         Self {
-            before: format!(
-                r#"{{"extra_body":{},"function":{},"messages":"#,
-                canonical(&extra),
-                canonical(&function)
-            ),
+            before,
             after: format!(
-                r#","model_seed":{},"reasoning_effort":{},"temperature":{}}}"#,
+                r#","role":"user"}}],"model_seed":{},"reasoning_effort":{},"temperature":{}}}"#,
                 or_default(sampling.model_seed.map(Value::from)),
                 or_default(sampling.reasoning_effort.clone().map(Value::from)),
                 or_default(sampling.temperature.map(Value::from)),
@@ -93,19 +97,14 @@ impl Form {
         }
     }
 
-    /// The question that asks `messages`.
-    pub fn question(&self, messages: Messages) -> Question {
-        let mut hasher = Sha256::new();
-        hasher.update(&self.before);
-        let mut turns = Vec::with_capacity(messages.system.len() + messages.prompt.len() + 64);
-        turns.extend_from_slice(br#"[{"content":"#);
-        write_string(&mut turns, &messages.system);
-        turns.extend_from_slice(br#","role":"system"},{"content":"#);
-        write_string(&mut turns, &messages.prompt);
-        turns.extend_from_slice(br#","role":"user"}]"#);
-        hasher.update(&turns);
+    /// The question that asks with `prompt`.
+    pub fn question(&self, prompt: String) -> Question {
+        let mut hasher = self.before.clone();
+        let mut content = Vec::with_capacity(prompt.len() + prompt.len() / 8 + 16);
+        write_string(&mut content, &prompt);
+        hasher.update(&content);
         hasher.update(&self.after);
-        Question { messages, digest: Digest(hasher.finalize().into()) }
+        Question { prompt, digest: Digest(hasher.finalize().into()) }
     }
 }
 
@@ -134,14 +133,17 @@ mod tests {
         }
     }
 
-    fn messages() -> Messages {
-        Messages { system: "You rate.".into(), prompt: "Rate \"this\":\n\u{1F600} é".into() }
+    const SYSTEM: &str = "You rate.";
+    const PROMPT: &str = "Rate \"this\":\n\u{1F600} é";
+
+    fn digest(function: &Function, sampling: &Sampling) -> Digest {
+        Form::new(function, SYSTEM, sampling).question(PROMPT.to_owned()).digest
     }
 
     // Pinned: other people's stores depend on it. A change here is a breaking change.
     #[test]
     fn key_digests_are_pinned() {
-        let plain = Form::new(&function(), &Sampling::default()).question(messages()).digest;
+        let plain = digest(&function(), &Sampling::default());
         insta::assert_snapshot!(plain, @"3ca2ad237f0f7133f42c7a59842dacbbc61682b3effd44dd0dfc57ef6e55abff");
         let sampling = Sampling {
             temperature: Some(0.2),
@@ -149,7 +151,7 @@ mod tests {
             reasoning_effort: Some("none".into()),
             extra_body: Map::from_iter([("top_k".to_owned(), json!(1))]),
         };
-        let set = Form::new(&function(), &sampling).question(messages()).digest;
+        let set = digest(&function(), &sampling);
         insta::assert_snapshot!(set, @"4254295e112bbe38922a913ae9edf0e62749729710d8811b8b3861cc312d84c8");
     }
 
@@ -158,16 +160,13 @@ mod tests {
         let function = function();
         let document = json!({
             "messages": [
-                {"role": "system", "content": messages().system},
-                {"role": "user", "content": messages().prompt},
+                {"role": "system", "content": SYSTEM},
+                {"role": "user", "content": PROMPT},
             ],
             "function": {"parameters": function.parameters, "name": function.name, "description": function.description},
             "temperature": "default", "model_seed": "default", "reasoning_effort": "default", "extra_body": "default",
         });
-        assert_eq!(
-            Form::new(&function, &Sampling::default()).question(messages()).digest,
-            Digest::of(&document)
-        );
+        assert_eq!(digest(&function, &Sampling::default()), Digest::of(&document));
     }
 
     #[test]
@@ -175,9 +174,6 @@ mod tests {
         let mut other = function();
         other.parameters =
             json!({"required": ["overall"], "properties": {"overall": {"type": "number"}}, "type": "object"});
-        assert_eq!(
-            Form::new(&function(), &Sampling::default()).question(messages()).digest,
-            Form::new(&other, &Sampling::default()).question(messages()).digest,
-        );
+        assert_eq!(digest(&function(), &Sampling::default()), digest(&other, &Sampling::default()),);
     }
 }
