@@ -11,6 +11,7 @@ use classified::rate::{End, Event, Plan, Rater, rate};
 use classified::rating::Target;
 use classified::rating::answer::Usage;
 use classified::rating::question::{Digest, Form, Sampling};
+use classified::rating::run::Sample;
 use classified::store::{Slot, Store};
 use classified::{chunk, dataset, lens};
 use futures::StreamExt as _;
@@ -68,7 +69,7 @@ async fn run(world: &World, plan: Plan) -> (usize, End) {
         keep: Vec::new(),
         id: None,
         split: None,
-        sample: dataset::Sample::All,
+        sample: Sample::All,
     };
     let stop = tokio::sync::watch::Sender::new(false);
     let mut events = rate(Arc::new(plan), dataset::open(request).await.unwrap(), stop.subscribe());

@@ -182,8 +182,11 @@ fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
             "{name}: {}",
             if errors == 0 { "good".to_owned() } else { format!("{errors} to mend") }
         );
-        for line in broken.iter().cloned().chain(problems.iter().map(ToString::to_string)) {
-            let _ = writeln!(text, "  {line}");
+        if let Some(error) = &broken {
+            let _ = writeln!(text, "  error: {error}");
+        }
+        for problem in &problems {
+            let _ = writeln!(text, "  {}: {problem}", word(problem.severity));
         }
         let document: Vec<_> = problems.iter().map(document).collect();
         documents.push(json!({"name": name, "good": errors == 0, "broken": broken, "problems": document}));
@@ -193,9 +196,15 @@ fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     Ok(if good { Exit::Done } else { Exit::CannotGoOn })
 }
 
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Advice => "advice",
+    }
+}
+
 fn document(problem: &Problem) -> serde_json::Value {
-    let severity = if problem.severity == Severity::Error { "error" } else { "advice" };
-    json!({"severity": severity, "file": problem.file, "line": problem.line, "text": problem.text})
+    json!({"severity": word(problem.severity), "file": problem.file, "line": problem.line, "text": problem.text})
 }
 
 fn render(args: &RenderArgs) -> anyhow::Result<Exit> {

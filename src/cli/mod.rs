@@ -10,6 +10,7 @@ mod show_settings;
 mod signals;
 mod summary;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::console::{Console, Format, Verbosity};
@@ -54,15 +55,27 @@ fn plain_console() -> Console {
     Console { format: Format::Table, verbosity: Verbosity::Normal }
 }
 
+/// Prints what clap has to say instead of a command's result.
+fn parted(error: &clap::Error) -> Exit {
+    // clap knows what goes where; a closed pipe is the reader's choice.
+    let _ = error.print();
+    if matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
+        plain_console().note("a value may also come from the environment or from local.env");
+    }
+    if error.use_stderr() { Exit::Usage } else { Exit::Done }
+}
+
 fn start() -> anyhow::Result<Exit> {
+    // Help and version do not need the settings: a bad local.env must not hide them.
+    if let Err(error) = Cli::command().try_get_matches()
+        && !error.use_stderr()
+    {
+        return Ok(parted(&error));
+    }
     let loaded = settings::load_file()?;
     let matches = match Cli::command().try_get_matches() {
         Ok(matches) => matches,
-        Err(error) => {
-            // Help and version are not errors; clap knows which goes where. A closed pipe is the reader's choice.
-            let _ = error.print();
-            return Ok(if error.use_stderr() { Exit::Usage } else { Exit::Done });
-        }
+        Err(error) => return Ok(parted(&error)),
     };
     let cli = Cli::from_arg_matches(&matches)?;
     let runtime = tokio::runtime::Runtime::new()?;

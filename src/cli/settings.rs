@@ -170,6 +170,9 @@ impl RaterArgs {
         if self.model == HEURISTIC {
             return Ok(());
         }
+        if self.model.trim().is_empty() {
+            return Err(usage("the model's name is empty: set CHAT_MODEL or --model, or leave them out"));
+        }
         if std::path::Path::new(&self.model).extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) {
             return Err(usage(format!(
                 "this version does not start llama-server itself: start `llama-server -m {}` and set OPENAI_BASE_URL to its address",
@@ -293,16 +296,24 @@ pub fn load_file() -> anyhow::Result<Loaded> {
     };
     let mut names = Vec::new();
     for entry in entries {
-        // The error would quote the line, which may hold a key.
-        let (name, _) = entry.map_err(|_| {
-            usage(format!("{FILE} has a line that is not NAME=VALUE; put values with spaces or # in quotes"))
-        })?;
+        let (name, _) = entry.map_err(|error| bad_line(&error))?;
         if variable(&name).is_none() {
             names.push(name);
         }
     }
     dotenvy::from_path(FILE).map_err(|_| usage(format!("{FILE} cannot be read")))?;
     Ok(Loaded(names))
+}
+
+/// What is wrong with the file, without quoting the line: it may hold a key.
+fn bad_line(error: &dotenvy::Error) -> anyhow::Error {
+    let text = std::fs::read_to_string(FILE).unwrap_or_default();
+    let line = match error {
+        dotenvy::Error::LineParse(bad, _) => text.lines().position(|line| line.trim() == bad.trim()),
+        _ => None,
+    };
+    let place = line.map_or(FILE.to_owned(), |line| format!("{FILE}, line {}", line + 1));
+    usage(format!("{place}: expected NAME=VALUE; put values with spaces or # in quotes"))
 }
 
 /// Where a setting's value comes from.

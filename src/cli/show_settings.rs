@@ -42,6 +42,8 @@ pub(super) fn run(args: &SettingsArgs, matches: &ArgMatches, loaded: &Loaded) ->
         });
         let value = match (name, value) {
             ("OPENAI_BASE_URL", None) => HOSTED_URL.to_owned(),
+            ("OPENAI_BASE_URL", Some(url)) if url.trim().is_empty() => HOSTED_URL.to_owned(),
+            ("DATABASE_URL", Some(url)) if url.is_empty() => args.store.url()?,
             ("OPENAI_BASE_URL", Some(url)) => endpoint::shown(&url),
             ("DATABASE_URL", None) => args.store.url()?,
             ("DATABASE_URL", Some(url)) if url.contains("://") => endpoint::shown(&url),

@@ -21,12 +21,25 @@ use crate::export::{self, summary_csv};
 use crate::rate::{self, End, Event, Plan};
 use crate::rating::Fate;
 use crate::rating::question::Digest;
-use crate::rating::run::{Meaning, Take};
+use crate::rating::run::{Meaning, Sample};
 use crate::rating::summary::{Inference, Summary};
 use crate::report;
 
+const AFTER_HELP: &str = "\
+Examples:
+  classified summary data/textbooks.parquet markdown textbook_quality --max 25 --model heuristic
+  classified summary rows.jsonl instruction,output instruction_following --max 1000
+
+The key is taken from OPENAI_API_KEY (or OPENAI_KEY), in the environment or in local.env; a server of your own,
+named by --base-url, needs none. `classified settings` shows every setting and where its value comes from.
+
+Exit codes: 0 done, 1 cannot go on, 2 usage, 3 more rows failed than --fail-above, 4 stopped at a bound,
+75 another run writes the same file, 130 interrupted, 143 terminated. After 1, 3, 4, 130 and 143 the same command
+goes on from what is kept.";
+
 /// Rate datasets through lenses, and tell how good they are, how sure that is and what it cost
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct SummaryArgs {
     /// Datasets: paths of parquet or JSONL files, separated by commas
     dataset: String,
@@ -163,6 +176,14 @@ struct Job {
     dataset: Dataset,
 }
 
+fn sample(args: &SummaryArgs) -> Sample {
+    match (args.max, args.sample) {
+        (None, _) => Sample::All,
+        (Some(rows), HowToSample::Random) => Sample::Random { rows, seed: args.seed },
+        (Some(rows), HowToSample::First) => Sample::First { rows },
+    }
+}
+
 fn cuts(args: &SummaryArgs) -> Cuts {
     Cuts { limits: args.chunks.limits(), version: args.version }
 }
@@ -225,7 +246,11 @@ async fn one(
             },
             signal = signals.next() => match signal {
                 Signal::First => console.note("stopping: what is in flight is finished; once more to stop at once"),
-                Signal::Again(exit) => return Ok(Ended { exit, error: None }),
+                Signal::Again(exit) => {
+                    bar.finish();
+                    console.note("stopped at once: what was in flight is not kept, though it may be billed");
+                    return Ok(Ended { exit, error: None });
+                }
             },
         }
     }
@@ -317,11 +342,7 @@ async fn open_all(args: &SummaryArgs, names: &[String], columns: &[String]) -> a
             keep: args.keep.as_deref().map(list).unwrap_or_default(),
             id: args.id.clone(),
             split: args.split.clone(),
-            sample: match (args.max, args.sample) {
-                (None, _) => dataset::Sample::All,
-                (Some(rows), HowToSample::Random) => dataset::Sample::Random { rows, seed: args.seed },
-                (Some(rows), HowToSample::First) => dataset::Sample::First { rows },
-            },
+            sample: sample(args),
         };
         datasets.push(dataset::open(request).await?);
     }
@@ -349,11 +370,7 @@ fn meaning(args: &SummaryArgs, plan: &Plan, target: usize, dataset: &str) -> any
             .map_or_else(|| dataset.to_owned(), |name| name.to_string_lossy().into_owned()),
         split: args.split.clone(),
         columns: plan.columns.clone(),
-        take: match (args.max, args.sample) {
-            (None, _) => Take::All,
-            (Some(rows), HowToSample::Random) => Take::Random { rows, seed: args.seed },
-            (Some(rows), HowToSample::First) => Take::First { rows },
-        },
+        sample: sample(args),
         lens: each.lens.name.clone(),
         lens_digest: rater::lens_digest(&each.lens).to_string(),
         model: each.model.clone(),

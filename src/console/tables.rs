@@ -1,8 +1,8 @@
 //! The two tables of a summary, as the original tool had them, with how sure each figure is.
 
 use tabled::builder::Builder;
-use tabled::settings::object::{Columns, Rows};
-use tabled::settings::{Alignment, Style};
+use tabled::settings::object::{Columns, Rows, Segment};
+use tabled::settings::{Alignment, Style, Width};
 
 use super::plain;
 use crate::lens::Verdict;
@@ -130,5 +130,7 @@ pub fn list(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Str
     for row in rows {
         builder.push_record(row.iter().map(|cell| plain(cell)));
     }
-    builder.build().with(Style::sharp()).to_string()
+    let mut table = builder.build();
+    table.with(Style::sharp()).modify(Segment::all(), Width::wrap(36).keep_words(true));
+    table.to_string()
 }

@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use wanted::Wanted;
 
+use crate::rating::run::Sample;
 pub use error::Error;
-pub use sample::Sample;
 
 mod batch;
 mod error;

@@ -4,34 +4,6 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Which rows of a dataset are wanted.
-///
-/// A random sample is the rows of smallest `hash(seed, file, row)`, in row order: uniform, without
-/// replacement, and nested (the sample of 1,000 is in the sample of 2,000 with the same seed). The hash is
-/// XXH3-64 of the file's path within the dataset, a zero byte, and the 0-based row as 8 bytes, least
-/// significant first; equal hashes go by row. In Python:
-///
-/// ```python
-/// xxhash.xxh3_64_intdigest(b"train.parquet" + b"\0" + row.to_bytes(8, "little"), seed=42)
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sample {
-    /// Every row.
-    All,
-    /// This many rows, or all if there are fewer, drawn by the seed.
-    Random {
-        /// How many rows.
-        rows: u64,
-        /// What the draw depends on, besides file and row.
-        seed: u64,
-    },
-    /// This many rows from the start, or all if there are fewer.
-    First {
-        /// How many rows.
-        rows: u64,
-    },
-}
-
 /// The rows to read of one file; `P` is what finds a row again (nothing, or a place in the file).
 #[derive(Debug, PartialEq)]
 pub(super) enum Chosen<P> {
@@ -124,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_sample_of_a_name_and_a_seed_never_changes() {
-        // Computed with Python's xxhash as the documentation of `Sample` says.
+        // Computed with Python's xxhash as the documentation of `rating::run::Sample` says.
         assert_eq!(draw(10, 42, 1_000), [12, 14, 77, 157, 162, 178, 325, 773, 913, 989]);
         let mut other = Draw::new(10, 7, "train.parquet");
         (0..1_000).for_each(|row| other.offer(row, || ()));

@@ -101,7 +101,11 @@ fn folder(name: &str) -> Error {
         Ok(names) => names,
         Err(error) => return Error::io(name, error),
     };
-    let is_data = |name: &&str| by_extension(name).is_some() || extension(name).as_deref() == Some("json");
+    // Folders of our own results are named after the dataset, its extension included.
+    let is_data = |file: &&str| {
+        let is_read = by_extension(file).is_some() || extension(file).as_deref() == Some("json");
+        is_read && Path::new(name).join(file).is_file()
+    };
     let files = listed(names.iter().map(String::as_str).filter(is_data), LISTED);
     let files = match files.as_str() {
         "" => "name a file, of which it has none directly inside that is read".into(),

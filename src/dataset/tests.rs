@@ -1,6 +1,7 @@
 //! Tests of the whole room, and the means for the tests of each format.
 
-use super::{Dataset, Error, Request, Row, Sample, open};
+use super::{Dataset, Error, Request, Row, open};
+use crate::rating::run::Sample;
 use crate::record::Record;
 use futures::StreamExt as _;
 use serde_json::json;

@@ -85,7 +85,7 @@ pub(super) fn columns(request: &Request) -> impl Iterator<Item = &String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::Sample;
+    use crate::rating::run::Sample;
     use serde_json::json;
 
     fn wanted(id: Option<&str>) -> Wanted {

@@ -53,10 +53,12 @@ impl Price {
     /// US dollars of a request with `input` prompt tokens, `cached` of them from the server's cache.
     pub fn cost(&self, input: u64, cached: u64, output: u64) -> f64 {
         let cached = cached.min(input);
-        ((input - cached) as f64 * self.input
+        let cost = ((input - cached) as f64 * self.input
             + cached as f64 * self.cached_input
             + output as f64 * self.output)
-            / 1e6
+            / 1e6;
+        // Prices have few digits, sums of binary fractions many.
+        (cost * 1e10).round() / 1e10
     }
 }
 

@@ -281,7 +281,7 @@ impl Asker {
             && self.pulse.hopeless.fetch_add(1, Ordering::Relaxed) + 1 >= HOPELESS
         {
             return Unanswered::Stop(super::Error::Endpoint(format!(
-                "the endpoint {} has not answered one question: {}",
+                "the endpoint {} has not answered one question: {}; check OPENAI_BASE_URL, --model and the server's log",
                 self.endpoint.shown_url(),
                 failure.detail
             )));

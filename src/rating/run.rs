@@ -5,22 +5,31 @@ use serde_json::{Map, Value};
 
 use super::question::Digest;
 
-/// Which rows a run takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Which rows of a dataset are wanted.
+///
+/// A random sample is the rows of smallest `hash(seed, file, row)`, in row order: uniform, without
+/// replacement, and nested (the sample of 1,000 is in the sample of 2,000 with the same seed). The hash is
+/// XXH3-64 of the file's path within the dataset, a zero byte, and the 0-based row as 8 bytes, least
+/// significant first; equal hashes go by row. In Python:
+///
+/// ```python
+/// xxhash.xxh3_64_intdigest(b"train.parquet" + b"\0" + row.to_bytes(8, "little"), seed=42)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Take {
+pub enum Sample {
     /// Every row.
     All,
-    /// The rows with the smallest hashes: a uniform sample without replacement.
+    /// This many rows, or all if there are fewer, drawn by the seed.
     Random {
-        /// How many.
+        /// How many rows.
         rows: u64,
-        /// `--seed`.
+        /// What the draw depends on, besides file and row.
         seed: u64,
     },
-    /// The head.
+    /// This many rows from the start, or all if there are fewer.
     First {
-        /// How many.
+        /// How many rows.
         rows: u64,
     },
 }
@@ -37,7 +46,7 @@ pub struct Meaning {
     /// Columns, in the order of the lens's fields.
     pub columns: Vec<String>,
     /// Which rows.
-    pub take: Take,
+    pub sample: Sample,
     /// The lens's name.
     pub lens: String,
     /// Digest of the lens's text.
@@ -62,13 +71,13 @@ impl Meaning {
 
     /// Whether `other`'s rows are all among this run's: the same run, or one that differs in a smaller `--max` alone.
     pub fn covers(&self, other: &Self) -> bool {
-        let alike = Self { take: self.take.clone(), ..other.clone() } == *self;
-        let wider = match (&self.take, &other.take) {
-            (Take::Random { rows, seed }, Take::Random { rows: fewer, seed: same }) => {
+        let alike = Self { sample: self.sample, ..other.clone() } == *self;
+        let wider = match (&self.sample, &other.sample) {
+            (Sample::Random { rows, seed }, Sample::Random { rows: fewer, seed: same }) => {
                 rows >= fewer && seed == same
             }
-            (Take::First { rows }, Take::First { rows: fewer }) => rows >= fewer,
-            (Take::All, _) => true,
+            (Sample::First { rows }, Sample::First { rows: fewer }) => rows >= fewer,
+            (Sample::All, _) => true,
             (mine, theirs) => mine == theirs,
         };
         alike && wider
@@ -79,13 +88,13 @@ impl Meaning {
 mod tests {
     use super::*;
 
-    fn meaning(take: Take) -> Meaning {
+    fn meaning(sample: Sample) -> Meaning {
         Meaning {
             command: "summary".into(),
             dataset: "rows.jsonl".into(),
             split: None,
             columns: vec!["text".into()],
-            take,
+            sample,
             lens: "textbook_quality".into(),
             lens_digest: "00".into(),
             model: "heuristic".into(),
@@ -99,18 +108,18 @@ mod tests {
     #[test]
     fn a_larger_sample_covers_a_smaller_one_of_the_same_run() {
         let (small, large) =
-            (meaning(Take::Random { rows: 10, seed: 42 }), meaning(Take::Random { rows: 20, seed: 42 }));
-        assert!(large.covers(&small) && !small.covers(&large) && meaning(Take::All).covers(&large));
-        assert!(!meaning(Take::Random { rows: 20, seed: 1 }).covers(&small));
+            (meaning(Sample::Random { rows: 10, seed: 42 }), meaning(Sample::Random { rows: 20, seed: 42 }));
+        assert!(large.covers(&small) && !small.covers(&large) && meaning(Sample::All).covers(&large));
+        assert!(!meaning(Sample::Random { rows: 20, seed: 1 }).covers(&small));
         assert!(!Meaning { version: 2, ..large.clone() }.covers(&small));
-        assert!(!meaning(Take::First { rows: 20 }).covers(&small));
+        assert!(!meaning(Sample::First { rows: 20 }).covers(&small));
     }
 
     #[test]
     fn runs_that_differ_have_different_digests() {
         assert_ne!(
-            meaning(Take::All).digest(),
-            Meaning { chunks: [1000, 2, 100], ..meaning(Take::All) }.digest()
+            meaning(Sample::All).digest(),
+            Meaning { chunks: [1000, 2, 100], ..meaning(Sample::All) }.digest()
         );
     }
 }

@@ -100,7 +100,10 @@ impl Summary {
 
     /// The 95 % interval of a score's mean over the whole dataset.
     pub fn mean_interval(&self, mean: &Mean) -> Option<Interval> {
-        mean.interval(Some(self.ratable()?))
+        let rows = self.ratable()?;
+        // A few equal scores show no spread; that does not make their mean exact.
+        let spread = mean.variance().is_some_and(|variance| variance > 0.0) || mean.count() >= rows;
+        mean.interval(Some(rows)).filter(|_| spread)
     }
 
     /// A verdict's share of the rated rows, and its 95 % interval over the whole dataset.

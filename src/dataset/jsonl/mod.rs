@@ -6,9 +6,10 @@
 
 use super::batch::{Batch, Stop};
 use super::error::{Error, plain};
-use super::sample::{Chosen, Draw, Sample};
+use super::sample::{Chosen, Draw};
 use super::wanted::Wanted;
 use super::{Column, Request, Row};
+use crate::rating::run::Sample;
 use crate::record::MAX_TEXT;
 use lines::{Line, Lines, Place, scan, skip_bom};
 use row::Fault;

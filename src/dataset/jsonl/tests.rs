@@ -1,7 +1,8 @@
 //! Tests of reading JSON lines, through the door of the room.
 
 use crate::dataset::tests::{Folder, numbered, read, records, run};
-use crate::dataset::{Error, Request, Sample, Unreadable, open};
+use crate::dataset::{Error, Request, Unreadable, open};
+use crate::rating::run::Sample;
 use crate::record::MAX_TEXT;
 use proptest::prelude::*;
 use serde_json::{Value, json};

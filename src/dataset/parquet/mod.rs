@@ -2,9 +2,10 @@
 
 use super::batch::{Batch, Stop};
 use super::error::{Error, panic_text, plain};
-use super::sample::{Chosen, Draw, Sample};
+use super::sample::{Chosen, Draw};
 use super::wanted::{Wanted, columns};
 use super::{Column, Request, Row};
+use crate::rating::run::Sample;
 use crate::record::cell::cell;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::error::ArrowError;

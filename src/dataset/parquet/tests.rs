@@ -2,7 +2,8 @@
 
 use crate::dataset::sample::Draw;
 use crate::dataset::tests::{Folder, read, records, run};
-use crate::dataset::{Column, Error, Request, Sample, Unreadable, open, open_blocking};
+use crate::dataset::{Column, Error, Request, Unreadable, open, open_blocking};
+use crate::rating::run::Sample;
 use arrow::array::{
     ArrayRef, DictionaryArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
 };
