@@ -210,6 +210,8 @@ struct Driver {
     queue: VecDeque<(usize, Question)>,
     asking: JoinSet<Asked>,
     asked: u64,
+    /// When the run began, in milliseconds since 1970.
+    began: i64,
     progress: Progress,
     ticked: Instant,
     end: Option<End>,
@@ -227,6 +229,7 @@ impl Driver {
             queue: VecDeque::new(),
             asking: JoinSet::new(),
             asked: 0,
+            began: store::now(),
             progress: Progress::default(),
             ticked: Instant::now(),
             end: None,
@@ -303,7 +306,10 @@ impl Driver {
         for question in found.questions {
             match known.get(&question.digest) {
                 Some(answer) => {
-                    self.answer((found.target, question.digest), &Ok(Arc::clone(answer)), Source::Cache);
+                    // A row that asks what an earlier row of this run has asked owes its answer to that row.
+                    let new = answer.provenance.answered_at >= self.began;
+                    let source = if new { Source::Twin } else { Source::Cache };
+                    self.answer((found.target, question.digest), &Ok(Arc::clone(answer)), source);
                 }
                 None if self.end.is_none() => self.queue.push_back((found.target, question)),
                 None => {}
