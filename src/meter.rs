@@ -99,6 +99,11 @@ impl Meter {
         pace.paused_until = pace.paused_until.max(until);
     }
 
+    /// How long a pause that [`Meter::pause`] began still lasts.
+    pub fn paused(&self) -> Option<Duration> {
+        self.pace().paused_until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+
     /// The instant at which the attempt may start; its share of the limits is taken.
     fn reserve(&self, tokens: u32) -> Instant {
         let now = Instant::now();

@@ -54,20 +54,20 @@ impl Mean {
     }
 
     /// The 95 % interval of the mean of the `population` of N rows from which the values were drawn without
-    /// replacement, or of an endless one if N is unknown: mean ± t · s/√n · √((N − n)/(N − 1)), with Student's
+    /// replacement, or of an endless one if N is unknown: mean ± t · s/√n · √((N − n)/N), with Student's
     /// t of n − 1 degrees of freedom. A sample of the whole population (n ≥ N) has no uncertainty and gives
     /// the mean itself; otherwise fewer than two values say nothing, and all values equal give zero width.
     ///
-    /// Sources: "Student", "The Probable Error of a Mean", Biometrika 6 (1908) 1–25; L. Isserlis, "On the
-    /// Value of a Mean as Calculated from a Sample", J. R. Stat. Soc. 81 (1918) 75–81, for the correction.
-    /// W. G. Cochran, "Sampling Techniques", 3rd ed. (1977), chapter 2, has (N − n)/N under the root when s
-    /// has the divisor n − 1. Ours is the same factor as that of [`proportion`], and never narrower.
+    /// Sources: "Student", "The Probable Error of a Mean", Biometrika 6 (1908) 1–25; W. G. Cochran, "Sampling
+    /// Techniques", 3rd ed. (1977), chapter 2, for the correction that goes with a variance of divisor n − 1.
     pub fn interval(&self, population: Option<u64>) -> Option<Interval> {
         let mean = self.mean()?;
         if population.is_some_and(|population| population <= self.count) {
             return Some(Interval { low: mean, high: mean });
         }
-        let error = (self.variance()? / self.count as f64 * unseen(self.count, population)).sqrt();
+        let unseen =
+            population.map_or(1.0, |population| (population - self.count) as f64 / population as f64);
+        let error = (self.variance()? / self.count as f64 * unseen).sqrt();
         let half = student(self.count - 1)? * error;
         Some(Interval { low: mean - half, high: mean + half })
     }
@@ -98,7 +98,8 @@ pub fn proportion(successes: u64, n: u64, population: Option<u64>) -> Option<Int
     Some(Interval { low: (centre - half).clamp(0.0, share), high: (centre + half).clamp(share, 1.0) })
 }
 
-/// The finite-population correction of a variance, (N − n)/(N − 1), for n < N.
+/// The finite-population correction of a variance, (N − n)/(N − 1), for n < N: that of a share, whose variance is
+/// taken from the share itself.
 fn unseen(n: u64, population: Option<u64>) -> f64 {
     population.map_or(1.0, |population| (population - n) as f64 / (population - 1) as f64)
 }
@@ -216,7 +217,7 @@ mod tests {
         close(mean.mean().unwrap(), 2.071_428_571_428_571_6);
         close(mean.variance().unwrap(), 0.452_380_952_380_952_4);
         is(mean.interval(None), 1.449_384_064_035_768_5, 2.693_473_078_821_374_8);
-        is(mean.interval(Some(20)), 1.556_891_896_897_713_2, 2.585_965_245_959_43);
+        is(mean.interval(Some(20)), 1.569_920_256_477_153_5, 2.572_936_886_379_989_7);
     }
 
     #[test]

@@ -59,9 +59,22 @@ pub(super) async fn run(command: CacheCommand) -> anyhow::Result<Exit> {
     }
 }
 
+/// The store of a command that only looks: a name that was mistyped must not become a new database.
+async fn open(args: &StoreArgs) -> anyhow::Result<Store> {
+    let url = args.url()?;
+    let path = store::path_of(&url)?;
+    if !path.exists() {
+        return Err(usage(format!(
+            "there is no database {}: nothing was rated with an endpoint yet, or DATABASE_URL names another",
+            path.display()
+        )));
+    }
+    Ok(Store::open(&url).await?)
+}
+
 async fn stats(args: StatsArgs) -> anyhow::Result<Exit> {
     let console = args.output.console();
-    let store = Store::open(&args.store.url()?).await?;
+    let store = open(&args.store).await?;
     let stats = store.stats().await?;
     let answers: u64 = stats.groups.iter().map(|group| group.answers).sum();
     let per_rating = (answers > 0).then(|| stats.bytes as f64 / answers as f64);
@@ -75,7 +88,7 @@ async fn stats(args: StatsArgs) -> anyhow::Result<Exit> {
         .collect();
     console.json(&json!({"v": 1, "command": "cache stats", "database": store.path, "ratings": answers,
         "bytes": stats.bytes, "bytes_per_rating": per_rating, "failed_attempts": stats.attempts, "runs": stats.runs,
-        "groups": groups}));
+        "groups": groups}))?;
     let rows = stats.groups.iter().map(|group| {
         vec![
             group.lens.clone(),
@@ -86,7 +99,8 @@ async fn stats(args: StatsArgs) -> anyhow::Result<Exit> {
             format!("${:.4}", group.cost),
         ]
     });
-    console.result(&tables::list(&["Lens", "Model", "Version", "Ratings", "Lens texts", "Known cost"], rows));
+    console
+        .result(&tables::list(&["Lens", "Model", "Version", "Ratings", "Lens texts", "Known cost"], rows))?;
     let per_rating = per_rating.map_or(String::new(), |bytes| format!(", {bytes:.0} bytes per rating"));
     console.result(&format!(
         "{}: {answers} ratings in {} bytes{per_rating}; {} failed attempts and {} runs in the history",
@@ -94,7 +108,7 @@ async fn stats(args: StatsArgs) -> anyhow::Result<Exit> {
         stats.bytes,
         stats.attempts,
         stats.runs
-    ));
+    ))?;
     store.close().await?;
     Ok(Exit::Done)
 }
@@ -113,14 +127,14 @@ async fn prune(args: PruneArgs) -> anyhow::Result<Exit> {
     if !bounded && !args.all {
         return Err(usage("say which ratings go: --lens, --model, --version, --older-than DAYS, or --all"));
     }
-    let store = Store::open(&args.store.url()?).await?;
+    let store = open(&args.store).await?;
     let (removed, did) = if args.yes {
         (store.prune(&prune).await?, "removed")
     } else {
         (store.count(&prune).await?, "would be removed; say --yes to do it")
     };
-    console.json(&json!({"v": 1, "command": "cache prune", "ratings": removed, "removed": args.yes}));
-    console.result(&format!("{removed} ratings {did}"));
+    console.json(&json!({"v": 1, "command": "cache prune", "ratings": removed, "removed": args.yes}))?;
+    console.result(&format!("{removed} ratings {did}"))?;
     store.close().await?;
     Ok(Exit::Done)
 }

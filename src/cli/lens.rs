@@ -113,18 +113,20 @@ fn list(args: &ListArgs) -> anyhow::Result<Exit> {
             "scores": each.lens.as_ref().map(|lens| lens.scores.clone()).unwrap_or_default(), "description": about}));
         rows.push(vec![each.name.clone(), fields, scores, origin(&each.origin), about]);
     }
-    console.json(&json!({"v": 1, "command": "lens list", "lenses": documents}));
-    console.result(&tables::list(&["Lens", "Fields", "Scores", "From", "About"], rows));
+    console.json(&json!({"v": 1, "command": "lens list", "lenses": documents}))?;
+    console.result(&tables::list(&["Lens", "Fields", "Scores", "From", "About"], rows))?;
     Ok(Exit::Done)
 }
 
 fn show(args: &ShowArgs) -> anyhow::Result<Exit> {
     let lens = open(&args.name, &args.lens)?;
     let console = args.output.console();
-    console.json(&json!({"v": 1, "command": "lens show", "name": lens.name, "origin": origin(&lens.origin),
+    console.json(
+        &json!({"v": 1, "command": "lens show", "name": lens.name, "origin": origin(&lens.origin),
         "description": lens.description, "version": lens.version, "type": lens.kind, "fields": lens.fields,
         "scores": lens.scores, "overall": lens.scores[lens.overall], "rationales": lens.rationales,
-        "scale": [lens.scale.low, lens.scale.high], "heuristic": lens.heuristic, "files": lens.files}));
+        "scale": [lens.scale.low, lens.scale.high], "heuristic": lens.heuristic, "files": lens.files}),
+    )?;
     let mut text = format!("{} ({})\n", lens.name, origin(&lens.origin));
     if let Some(description) = &lens.description {
         let _ = writeln!(text, "{description}");
@@ -141,18 +143,21 @@ fn show(args: &ShowArgs) -> anyhow::Result<Exit> {
     for (file, source) in &lens.files {
         let _ = write!(text, "\n--- {file}\n{}\n", source.trim_end());
     }
-    console.result(&crate::console::plain(text.trim_end()));
+    console.result(&crate::console::plain(text.trim_end()))?;
     Ok(Exit::Done)
 }
 
 fn new(args: &NewArgs) -> anyhow::Result<Exit> {
     let folder = lens::new_folder(&args.lens.lens_dir, &args.name)?;
     let console = super::plain_console();
+    if lens::open(&args.name, &[]).is_ok() {
+        console.warn(&format!("from now on it is used instead of the built-in lens {}", args.name));
+    }
     console.result(&crate::console::plain(&format!(
         "made {}: change its four files, then run `classified lens check {}`",
         folder.display(),
         args.name
-    )));
+    )))?;
     Ok(Exit::Done)
 }
 
@@ -191,8 +196,8 @@ fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
         let document: Vec<_> = problems.iter().map(document).collect();
         documents.push(json!({"name": name, "good": errors == 0, "broken": broken, "problems": document}));
     }
-    console.json(&json!({"v": 1, "command": "lens check", "lenses": documents}));
-    console.result(&crate::console::plain(text.trim_end()));
+    console.json(&json!({"v": 1, "command": "lens check", "lenses": documents}))?;
+    console.result(&crate::console::plain(text.trim_end()))?;
     Ok(if good { Exit::Done } else { Exit::CannotGoOn })
 }
 
@@ -239,10 +244,10 @@ fn render(args: &RenderArgs) -> anyhow::Result<Exit> {
     let console = args.output.console();
     console.json(
         &json!({"v": 1, "command": "lens render", "system": messages.system, "prompt": messages.prompt}),
-    );
+    )?;
     console.result(&crate::console::plain(&format!(
         "--- system\n{}\n--- prompt\n{}",
         messages.system, messages.prompt
-    )));
+    )))?;
     Ok(Exit::Done)
 }

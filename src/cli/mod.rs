@@ -44,7 +44,8 @@ pub fn main() -> Exit {
     match start() {
         Ok(exit) => exit,
         Err(error) => {
-            plain_console().error(&format!("{error:#}"));
+            // Messages carry their causes already.
+            plain_console().error(&error.to_string());
             Exit::of(&error)
         }
     }

@@ -9,7 +9,7 @@ use super::exit::usage;
 use super::settings::{HEURISTIC, LensArgs, RaterArgs, StoreArgs};
 use crate::console::Console;
 use crate::endpoint::{self, Endpoint, Listing};
-use crate::lens::{self, Lens};
+use crate::lens::{self, Lens, Origin};
 use crate::meter::Meter;
 use crate::model::Price;
 use crate::rate::ask::{Asker, Pulse, TargetForm};
@@ -89,6 +89,15 @@ impl Raters {
         console: &Console,
     ) -> anyhow::Result<Self> {
         for lens in lenses {
+            if let (Origin::Folder(folder), Ok(built_in)) = (&lens.origin, lens::open(&lens.name, &[]))
+                && built_in.files != lens.files
+            {
+                console.note(&format!(
+                    "lens {} is that of {}, not the built-in one",
+                    lens.name,
+                    folder.display()
+                ));
+            }
             for warning in &lens.warnings {
                 console.warn(&format!("lens {}: {warning}", lens.name));
             }

@@ -74,7 +74,7 @@ pub(super) fn run(args: &SettingsArgs, matches: &ArgMatches, loaded: &Loaded) ->
         .iter()
         .map(|row| json!({"name": row[0], "flag": row[1], "value": row[2], "origin": row[3]}))
         .collect();
-    console.json(&json!({"v": 1, "command": "settings", "settings": document}));
-    console.result(&tables::list(&["Setting", "Flag", "Value", "From"], rows));
+    console.json(&json!({"v": 1, "command": "settings", "settings": document}))?;
+    console.result(&tables::list(&["Setting", "Flag", "Value", "From"], rows))?;
     Ok(Exit::Done)
 }

@@ -1,14 +1,22 @@
-//! Ctrl-C and SIGTERM: the first asks the run to finish what is in flight, the second ends it at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks the run to finish what is in flight, the second ends it at once.
+
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::exit::Exit;
+
+/// Signals within so short a time are one wish.
+const ONE_WISH: Duration = Duration::from_secs(1);
 
 /// The signals of this process.
 #[derive(Debug)]
 pub(super) struct Signals {
     stop: watch::Sender<bool>,
     exit: Exit,
+    first: Option<Instant>,
+    #[cfg(unix)]
+    hang_up: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
@@ -21,6 +29,9 @@ impl Signals {
         Ok(Self {
             stop: watch::Sender::new(false),
             exit: Exit::Interrupted,
+            first: None,
+            #[cfg(unix)]
+            hang_up: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?,
             #[cfg(unix)]
             terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
             #[cfg(unix)]
@@ -40,8 +51,19 @@ impl Signals {
 
     /// Waits for a signal and says how the program would end by it. The first one asks the run to stop.
     pub(super) async fn next(&mut self) -> Signal {
-        self.exit = self.one().await;
-        if self.stop.send_replace(true) { Signal::Again(self.exit) } else { Signal::First }
+        loop {
+            self.exit = self.one().await;
+            match self.first {
+                None => {
+                    self.first = Some(Instant::now());
+                    self.stop.send_replace(true);
+                    return Signal::First;
+                }
+                // `timeout` and shells signal the process and its group: one wish, two signals.
+                Some(first) if first.elapsed() < ONE_WISH => {}
+                Some(_) => return Signal::Again(self.exit),
+            }
+        }
     }
 
     /// How the program ends when it was stopped by a signal.
@@ -53,6 +75,7 @@ impl Signals {
     async fn one(&mut self) -> Exit {
         tokio::select! {
             _ = self.terminate.recv() => Exit::Terminated,
+            _ = self.hang_up.recv() => Exit::Terminated,
             _ = self.interrupt.recv() => Exit::Interrupted,
         }
     }

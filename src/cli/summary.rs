@@ -14,7 +14,7 @@ use super::exit::{Exit, usage};
 use super::rater::{self, Cuts, Raters};
 use super::settings::{ChunkArgs, DataArgs, LensArgs, OutputArgs, RaterArgs, StoreArgs};
 use super::signals::{Signal, Signals};
-use crate::console::{Console, tables};
+use crate::console::{self, Console, tables};
 use crate::dataset::{self, Dataset};
 use crate::export::jsonl::{Fields, Lines};
 use crate::export::{self, summary_csv};
@@ -109,6 +109,9 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     args.rater.check()?;
     let lenses = rater::open_lenses(&list(&args.lenses), &args.lens, &columns)?;
     let names = datasets_of(&args.dataset);
+    if names.is_empty() {
+        return Err(usage("the dataset is empty: give the path of a parquet or JSONL file"));
+    }
     let datasets = open_all(&args, &names, &columns).await?;
     let raters = Raters::open(&args.rater, &args.store, &lenses, &console).await?;
     raters.tell_of_older_texts(&lenses, args.version, &console).await?;
@@ -134,7 +137,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     }
     raters.close().await?;
 
-    show(console, &summaries);
+    let mut shown = show(console, &summaries);
     let complete: Vec<Summary> =
         summaries.iter().filter(|summary| summary.ledger.not_reached() == 0).cloned().collect();
     if !complete.is_empty() {
@@ -155,8 +158,11 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         ));
         ended.exit = Exit::TooManyFailed;
     }
-    console.json(&report::json("summary", &summaries, ended.exit.code()));
-    ended.error.map_or(Ok(ended.exit), Err)
+    shown = shown.and(console.json(&report::json("summary", &summaries, ended.exit.code())));
+    match ended.error {
+        Some(error) => Err(error),
+        None => shown.map(|()| ended.exit).map_err(Into::into),
+    }
 }
 
 /// How the rating of a dataset ended.
@@ -286,9 +292,9 @@ fn ended_by(end: End, signals: &Signals, console: Console) -> Ended {
 }
 
 /// The tables, where every row went, what it cost, what the figures stand for.
-fn show(console: Console, summaries: &[Summary]) {
+fn show(console: Console, summaries: &[Summary]) -> Result<(), console::Error> {
     if summaries.is_empty() {
-        return;
+        return Ok(());
     }
     let mut text = tables::summary(summaries);
     text.push('\n');
@@ -314,7 +320,7 @@ fn show(console: Console, summaries: &[Summary]) {
             let _ = write!(text, "\n  {}", tables::inference(summary));
         }
     }
-    console.result(&text);
+    console.result(&text)
 }
 
 fn describe(args: &SummaryArgs, dataset: &Dataset, plan: &Plan) -> String {

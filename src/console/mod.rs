@@ -1,5 +1,4 @@
 //! What a person sees: tables on stdout; progress, warnings and messages on stderr. Only here and in `cli` is printed.
-#![expect(clippy::print_stderr, reason = "this room prints, so that no other has to")]
 
 mod progress;
 pub mod tables;
@@ -37,36 +36,32 @@ pub struct Console {
 
 impl Console {
     /// Prints a table or another result for people. Nothing under `--quiet` or `--format json`.
-    pub fn result(&self, text: &str) {
-        if self.format == Format::Table && self.verbosity == Verbosity::Normal {
-            print(text);
-        }
+    pub fn result(&self, text: &str) -> Result<(), Error> {
+        if self.format == Format::Table && self.verbosity == Verbosity::Normal { print(text) } else { Ok(()) }
     }
 
     /// Prints the JSON document that `--format json` asks for, also under `--quiet`.
-    pub fn json(&self, document: &serde_json::Value) {
-        if self.format == Format::Json {
-            print(&format!("{document:#}"));
-        }
+    pub fn json(&self, document: &serde_json::Value) -> Result<(), Error> {
+        if self.format == Format::Json { print(&format!("{document:#}")) } else { Ok(()) }
     }
 
     /// Says something on stderr that is good to know.
     pub fn note(&self, text: &str) {
         if self.verbosity == Verbosity::Normal {
-            eprintln!("{}", plain(text));
+            say(&plain(text));
         }
     }
 
     /// Warns on stderr.
     pub fn warn(&self, text: &str) {
         if self.verbosity == Verbosity::Normal {
-            eprintln!("warning: {}", plain(text));
+            say(&format!("warning: {}", plain(text)));
         }
     }
 
     /// Says on stderr why the program cannot go on; also under `--quiet`.
     pub fn error(&self, text: &str) {
-        eprintln!("error: {}", plain(text));
+        say(&format!("error: {}", plain(text)));
     }
 
     /// A progress bar over `total` ratings: one that moves on a terminal, a line every few seconds elsewhere, and
@@ -79,10 +74,23 @@ impl Console {
     }
 }
 
-/// A closed pipe (`| head`) is the reader's way to say "enough": not an error.
-fn print(text: &str) {
+/// Results could not be handed over.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the results to stdout: {0}; they are kept, and the same command shows them again")]
+pub struct Error(std::io::Error);
+
+/// Prints to stdout. A closed pipe (`| head`) is the reader's way to say "enough": not an error.
+fn print(text: &str) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Says something on stderr. Nobody may be listening there (a full disk under cron's log): that stops no run.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// `text` without control characters, which could move the cursor, hide text or set the window's title; line breaks

@@ -1,10 +1,10 @@
 //! How far a run is: a bar on a terminal, a plain line every few seconds elsewhere.
-#![expect(clippy::print_stderr, reason = "progress goes to stderr")]
 
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::say;
 use crate::rate::Progress;
 
 /// How often a line is printed where there is no terminal.
@@ -59,12 +59,8 @@ impl Bar {
                 if last.elapsed() >= LINE_EVERY {
                     *last = Instant::now();
                     let total = self.total.map_or(String::new(), |total| format!("/{total}"));
-                    eprintln!(
-                        "{} {}{total} {}",
-                        self.what,
-                        progress.done,
-                        details(progress, self.total, elapsed)
-                    );
+                    let details = details(progress, self.total, elapsed);
+                    say(&format!("{} {}{total} {details}", self.what, progress.done));
                 }
             }
         }
@@ -100,6 +96,9 @@ fn details(progress: &Progress, total: Option<u64>, elapsed: Duration) -> String
             parts.push(format!("${cost:.4}"));
         }
     }
+    if let Some(left) = progress.paused.filter(|left| left.as_secs() > 0) {
+        parts.push(format!("waiting {} s, as the server asks", left.as_secs()));
+    }
     parts.join(", ")
 }
 
@@ -111,8 +110,9 @@ mod tests {
     #[test]
     fn a_line_says_rate_time_left_and_what_came_of_it() {
         let usage = Usage { input: 1200, cached_input: 0, output: 34, cost: Some(0.5) };
-        let progress = Progress { done: 50, cached: 10, failed: 1, usage };
+        let progress =
+            Progress { done: 50, cached: 10, failed: 1, usage, paused: Some(Duration::from_secs(7)) };
         let line = details(&progress, Some(150), Duration::from_secs(10));
-        insta::assert_snapshot!(line, @"5.0/s, ETA 20 seconds, 10 cached, 1 failed, 1,234 tokens, $0.5000");
+        insta::assert_snapshot!(line, @"5.0/s, ETA 20 seconds, 10 cached, 1 failed, 1,234 tokens, $0.5000, waiting 7 s, as the server asks");
     }
 }

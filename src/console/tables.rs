@@ -1,6 +1,7 @@
 //! The two tables of a summary, as the original tool had them, with how sure each figure is.
 
 use tabled::builder::Builder;
+use tabled::settings::formatting::AlignmentStrategy;
 use tabled::settings::object::{Columns, Rows, Segment};
 use tabled::settings::{Alignment, Style, Width};
 
@@ -89,6 +90,7 @@ fn render(builder: Builder, left: usize) -> String {
     let mut table = builder.build();
     table
         .with(Style::sharp())
+        .with(AlignmentStrategy::PerLine)
         .modify(Columns::new(left..), Alignment::right())
         .modify(Rows::first(), Alignment::left());
     table.to_string()

@@ -36,8 +36,9 @@ pub fn folder(data_dir: &Path, dataset: &str) -> PathBuf {
         .chars()
         .map(|c| if matches!(c, '/' | '\\' | ':') || c.is_control() { '_' } else { c })
         .collect();
-    if name.trim_matches('.').is_empty() {
-        name = format!("_{}", name.replace('.', "_"));
+    // A name that begins with a dot would be hidden, or be the folder above.
+    if name.starts_with('.') || name.is_empty() {
+        name.insert(0, '_');
     }
     // File systems take 255 bytes; a digest keeps long names apart.
     if name.len() > 200 {
@@ -61,7 +62,8 @@ mod tests {
     #[test]
     fn slashes_become_underscores() {
         assert_eq!(folder(Path::new("data"), "vikp/textbooks"), Path::new("data/vikp_textbooks"));
-        assert_eq!(folder(Path::new("data"), ".."), Path::new("data/___"));
+        assert_eq!(folder(Path::new("data"), ".."), Path::new("data/_.."));
+        assert_eq!(folder(Path::new("data"), "./x.jsonl"), Path::new("data/_._x.jsonl"));
     }
 
     proptest! {

@@ -4,11 +4,11 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use crate::rating::summary::Summary;
+use crate::rating::summary::{Inference, Summary};
 use crate::stats::Interval;
 
 /// The header. The first seven names are the original tool's.
-const HEADER: [&str; 17] = [
+const HEADER: [&str; 18] = [
     "Dataset",
     "Lens",
     "Poor",
@@ -26,6 +26,7 @@ const HEADER: [&str; 17] = [
     "Empty",
     "NotReached",
     "Cost",
+    "Population",
 ];
 
 /// Columns that say which run of a dataset a row is of.
@@ -105,6 +106,11 @@ fn row(summary: &Summary) -> Vec<String> {
         ledger.empty.to_string(),
         ledger.not_reached().to_string(),
         summary.usage.cost.map_or(String::new(), |cost| format!("{cost:.6}")),
+        // Empty where nothing is inferred beyond the rows that were drawn.
+        match summary.inference {
+            Inference::Population(rows) => rows.to_string(),
+            Inference::Census | Inference::Head | Inference::Unfinished => String::new(),
+        },
     ]
 }
 

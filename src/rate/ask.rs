@@ -186,6 +186,7 @@ impl Asker {
         let messages = turns(question, repair.as_ref().map(|(said, prompt)| (*said, prompt.as_str())));
         let tokens = if self.meter.counts_tokens() { need(&messages, form, course.room) } else { 0 };
         let mut pauses = self.policy.pauses();
+        let mut answered = self.pulse.answered.load(Ordering::Relaxed);
         loop {
             let permit = tokio::select! {
                 biased;
@@ -227,6 +228,12 @@ impl Asker {
                     return Err(Unanswered::Stop(super::Error::Endpoint(self.why(&trouble))));
                 }
             };
+            // A limit that all share says nothing of this row: while others are answered, it waits its turn.
+            let now_answered = self.pulse.answered.load(Ordering::Relaxed);
+            if everyone && now_answered > answered {
+                answered = now_answered;
+                pauses = self.policy.pauses();
+            }
             let Some(pause) = pauses.next() else {
                 let detail = format!("{trouble} ({} attempts)", self.policy.attempts);
                 return Err(self.fail(course, Failure::new(reason, detail), Usage::default()).await);
@@ -299,7 +306,7 @@ impl Asker {
             300..=399 => format!(
                 "the endpoint {url} sends requests elsewhere (HTTP {status}); set OPENAI_BASE_URL to where it is"
             ),
-            401 | 403 => self.endpoint.bad_key(refusal),
+            401 | 403 => format!("{}{says}", self.endpoint.bad_key(refusal)),
             402 | 429 => format!(
                 "the account's quota is used up (HTTP {status}{says}); add to it, then run the same command"
             ),

@@ -8,7 +8,7 @@ mod prepare;
 pub mod retry;
 mod window;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -89,6 +89,8 @@ pub struct Progress {
     pub failed: u64,
     /// What was used so far.
     pub usage: Usage,
+    /// How long the server still wants everyone to wait.
+    pub paused: Option<Duration>,
 }
 
 /// How a run ended.
@@ -206,8 +208,8 @@ struct Driver {
     waiting: Waiting,
     /// Questions that failed for what they ask: a twin that comes later would pay for the same failure.
     failed: HashMap<Subject, Failure>,
-    /// Questions that the store does not know.
-    queue: VecDeque<(usize, Question)>,
+    /// Questions that the store does not know, in the order of the rows that ask them.
+    queue: BTreeMap<Place, Question>,
     asking: JoinSet<Asked>,
     asked: u64,
     /// When the run began, in milliseconds since 1970.
@@ -226,7 +228,7 @@ impl Driver {
             window: Window::default(),
             waiting: HashMap::new(),
             failed: HashMap::new(),
-            queue: VecDeque::new(),
+            queue: BTreeMap::new(),
             asking: JoinSet::new(),
             asked: 0,
             began: store::now(),
@@ -311,8 +313,13 @@ impl Driver {
                     let source = if new { Source::Twin } else { Source::Cache };
                     self.answer((found.target, question.digest), &Ok(Arc::clone(answer)), source);
                 }
-                None if self.end.is_none() => self.queue.push_back((found.target, question)),
-                None => {}
+                None if self.end.is_some() => {}
+                None => {
+                    let waiting = self.waiting.get(&(found.target, question.digest));
+                    if let Some(place) = waiting.and_then(|places| places.first()) {
+                        self.queue.insert(*place, question);
+                    }
+                }
             }
         }
     }
@@ -322,7 +329,7 @@ impl Driver {
         let Rater::Endpoint(asker) = &self.plan.rater else { return };
         let at_once = asker.meter.workers() + asker.meter.workers() / 2 + 1;
         while self.end.is_none() && self.asking.len() < at_once {
-            let Some((target, question)) = self.queue.pop_front() else { return };
+            let Some((Place { target, .. }, question)) = self.queue.pop_first() else { return };
             if self.plan.question_limit.is_some_and(|limit| self.asked >= limit) {
                 return self.stop_because(End::QuestionLimit);
             }
@@ -373,8 +380,8 @@ impl Driver {
         } else {
             self.window.finished(&mut ratings);
         }
+        self.progress.done = self.window.complete();
         for rating in &ratings {
-            self.progress.done += 1;
             match rating.fate() {
                 Fate::Cached | Fate::Duplicate => self.progress.cached += 1,
                 Fate::Failed(_) => self.progress.failed += 1,
@@ -386,6 +393,7 @@ impl Driver {
         if ticks {
             self.ticked = Instant::now();
             if let Rater::Endpoint(asker) = &self.plan.rater {
+                self.progress.paused = asker.meter.paused();
                 self.progress.usage = Usage::default();
                 for form in &asker.forms {
                     self.progress.usage.add(&form.spent());

@@ -18,7 +18,7 @@ const ROWS: usize = 4096;
 const BYTES: usize = 256 << 20;
 
 /// Where an answer belongs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) row: u64,
     pub(super) target: usize,
@@ -31,6 +31,8 @@ pub(super) struct Window {
     first: u64,
     slots: VecDeque<Slot>,
     bytes: usize,
+    /// Ratings that are complete, in the window or gone.
+    complete: u64,
 }
 
 struct Slot {
@@ -50,7 +52,18 @@ struct BegunPiece {
     answer: Option<(Result<Arc<Answer>, Failure>, Source)>,
 }
 
+impl Begun {
+    fn is_complete(&self) -> bool {
+        self.pieces.iter().all(|piece| piece.answer.is_some())
+    }
+}
+
 impl Window {
+    /// Ratings that are complete, those included that wait for earlier rows.
+    pub(super) fn complete(&self) -> u64 {
+        self.complete
+    }
+
     /// Whether a batch of rows may still come in.
     pub(super) fn has_room_for(&self, rows: usize) -> bool {
         self.slots.is_empty() || (self.slots.len() + rows <= ROWS && self.bytes < BYTES)
@@ -85,7 +98,8 @@ impl Window {
                     Begun { unasked: None, pieces: pieces.collect() }
                 }
             })
-            .collect();
+            .collect::<Vec<Begun>>();
+        self.complete += targets.iter().filter(|begun| begun.is_complete()).count() as u64;
         self.bytes += row.bytes;
         self.slots.push_back(Slot { record: row.record, targets, bytes: row.bytes, open });
     }
@@ -97,11 +111,13 @@ impl Window {
         else {
             return;
         };
-        let answer = &mut slot.targets[place.target].pieces[place.piece].answer;
+        let begun = &mut slot.targets[place.target];
+        let answer = &mut begun.pieces[place.piece].answer;
         if answer.is_none() {
             slot.open -= 1;
+            *answer = Some((outcome, source));
+            self.complete += u64::from(begun.is_complete());
         }
-        *answer = Some((outcome, source));
     }
 
     /// The first rows, as far as they are complete.

@@ -200,7 +200,7 @@ async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), E
 }
 
 /// The file that a URL names.
-fn path_of(url: &str) -> Result<PathBuf, Error> {
+pub fn path_of(url: &str) -> Result<PathBuf, Error> {
     let path = match url.split_once(':') {
         Some(("sqlite", rest)) => rest.strip_prefix("//").unwrap_or(rest),
         Some((scheme, rest)) if rest.starts_with("//") && scheme.len() > 1 => {
