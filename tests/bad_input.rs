@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::standin::{Action, Config, Rule, Script};
-use crate::world::World;
+use crate::world::{Run, World};
 
 /// Runs the heuristic over a dataset; returns what is said on stderr.
 #[track_caller]
@@ -199,4 +199,28 @@ fn a_server_s_words_cannot_move_the_cursor() {
     world.rows("rows.jsonl", 2);
     let run = world.run(&["summary", "rows.jsonl", "text"]).exits(3);
     assert!(run.stderr.contains("way") && !run.stderr.contains('\u{1b}'), "{:?}", run.stderr);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_on_a_full_disk_stops_no_run_and_lost_results_are_told() {
+    let world = World::new();
+    world.rows("rows.jsonl", 3);
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let arguments = ["summary", "rows.jsonl", "text", "--model", "heuristic"];
+    let run = Run::of(world.command(&arguments).stderr(full()).output().unwrap()).exits(0);
+    assert!(run.stdout.contains("Raw Scores"));
+    let run = Run::of(world.command(&arguments).stdout(full()).output().unwrap()).exits(1);
+    assert!(run.stderr.contains("cannot write the results to stdout"), "{}", run.stderr);
+}
+
+#[test]
+fn what_is_left_empty_is_not_taken_for_a_name() {
+    let world = World::new();
+    world.rows("rows.jsonl", 3);
+    world.run(&["summary", "", "text", "--model", "heuristic"]).exits(2);
+    world.run(&["summary", "rows.jsonl", "", "--model", "heuristic"]).exits(2);
+    world.run(&["summary", "rows.jsonl", "text", "--model", ""]).exits(2);
+    world.run(&["cache", "stats", "--database-url", "typo.db"]).exits(2);
+    assert!(!world.path("typo.db").exists());
 }

@@ -107,6 +107,15 @@ fn passing_faults_are_retried() {
 }
 
 #[test]
+fn a_limit_that_all_rows_share_costs_none_of_them() {
+    // Five requests may pass at once and ten a second after that: most first attempts are refused, and many later ones.
+    let limit = Action::RateLimit { per_minute: 600, burst: Some(5) };
+    let (world, standin) = world(40, vec![Rule::always(limit)]);
+    assert_eq!(world.run(&[&RATE[..], &["--workers", "16"]].concat()).exits(0).ledger()["rated"], 40);
+    assert!(standin.counters().by_status[&429] > 0);
+}
+
+#[test]
 fn a_reply_that_hangs_is_given_up_and_asked_again() {
     let (world, _standin) = world(1, vec![Rule::once_per_question(Action::Hang)]);
     assert_eq!(world.run(&[&RATE[..], &["--timeout", "1"]].concat()).exits(0).ledger()["rated"], 1);
