@@ -49,7 +49,7 @@ impl Meter {
     pub fn new(limits: Limits) -> Self {
         let now = Instant::now();
         Self {
-            in_flight: Semaphore::new(limits.workers.clamp(1, Semaphore::MAX_PERMITS)),
+            in_flight: Semaphore::new(limits.workers.clamp(1, Semaphore::MAX_PERMITS / 2)),
             limits,
             pace: Mutex::new(Pace { requests: now, tokens: now, paused_until: now }),
         }
@@ -62,7 +62,7 @@ impl Meter {
 
     /// Attempts that may be in flight at once.
     pub fn workers(&self) -> usize {
-        self.limits.workers
+        self.limits.workers.clamp(1, Semaphore::MAX_PERMITS / 2)
     }
 
     /// Waits until an attempt that needs about `tokens` may start.

@@ -239,6 +239,23 @@ fn one_row_s_403_is_that_row_s_failure() {
 }
 
 #[test]
+fn a_key_that_a_server_quotes_goes_no_further() {
+    let quote = json!({"error": {"message": "refused Bearer sk-quoted-secret", "code": 400, "param": "sk-quoted-secret"}});
+    let within = Action::RawBody { bytes: quote.to_string().into(), content_type: "application/json".into() };
+    for action in [
+        within,
+        Action::Status { code: 400, body: Some(quote), headers: std::collections::BTreeMap::default() },
+    ] {
+        let (world, _standin) = world(2, vec![Rule::always(action)]);
+        let output = world.command(&RATE).env("OPENAI_API_KEY", "sk-quoted-secret").output().unwrap();
+        let run = crate::world::Run::of(output).exits(3);
+        assert!(run.stderr.contains("(the key)") && !run.stderr.contains("sk-quoted"), "{}", run.stderr);
+        let lines = std::fs::read_to_string(world.path("data/rows.jsonl/learning_value.jsonl")).unwrap();
+        assert!(lines.contains("(the key)") && !lines.contains("sk-quoted"), "{lines}");
+    }
+}
+
+#[test]
 fn price_and_parameters_go_by_who_answers() {
     let (world, standin) = World::with_endpoint(Config { models: vec!["tiny".into()], ..Config::default() });
     world.rows("rows.jsonl", 2);

@@ -107,6 +107,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     let columns = list(&args.columns);
     // What the user can mend is told before anything is read, opened or asked.
     args.rater.check()?;
+    fields_of(&args, &columns)?;
     let lenses = rater::open_lenses(&list(&args.lenses), &args.lens, &columns)?;
     let names = datasets_of(&args.dataset);
     if names.is_empty() {
@@ -123,7 +124,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
 
     let mut signals = Signals::listen()?;
     let mut summaries = Vec::new();
-    let mut ended = Ended { exit: Exit::Done, error: None };
+    let mut ended = Ended::with(Exit::Done);
     for dataset in datasets {
         let mut plan = raters.plan(&lenses, &columns, cuts(&args))?;
         if dataset.rows.is_none() && raters.bills() && !bounded {
@@ -135,7 +136,12 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
             break;
         }
     }
-    raters.close().await?;
+    // After a second signal nothing is waited for.
+    if !ended.at_once
+        && let Err(error) = raters.close().await
+    {
+        ended.also(error, console);
+    }
 
     let mut shown = show(console, &summaries);
     let complete: Vec<Summary> =
@@ -145,8 +151,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
             Ok(path) => {
                 console.note(&format!("summary in {}, ratings in the folders beside it", path.display()));
             }
-            Err(error) if ended.error.is_none() => ended = Ended::by(error.into()),
-            Err(error) => console.warn(&error.to_string()),
+            Err(error) => ended.also(error.into(), console),
         }
     }
     let worst = summaries.iter().map(|summary| summary.ledger.failed_share()).fold(0.0, f64::max);
@@ -169,11 +174,26 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
 struct Ended {
     exit: Exit,
     error: Option<anyhow::Error>,
+    /// A second signal came: nothing is waited for.
+    at_once: bool,
 }
 
 impl Ended {
+    fn with(exit: Exit) -> Self {
+        Self { exit, error: None, at_once: false }
+    }
+
     fn by(error: anyhow::Error) -> Self {
-        Self { exit: Exit::of(&error), error: Some(error) }
+        Self { exit: Exit::of(&error), error: Some(error), at_once: false }
+    }
+
+    /// Takes in an error that came later: the first one ends the program, a later one is told.
+    fn also(&mut self, error: anyhow::Error, console: Console) {
+        if self.error.is_none() {
+            *self = Self::by(error);
+        } else {
+            console.warn(&error.to_string());
+        }
     }
 }
 
@@ -224,7 +244,7 @@ async fn one(
     let mut bar = console.bar("rating", rows.map(|rows| rows * plan.targets.len() as u64));
     let mut events = rate::rate(Arc::clone(&plan), dataset, signals.stop());
     let mut told = false;
-    let mut ended = Ended { exit: Exit::Done, error: None };
+    let mut ended = Ended::with(Exit::Done);
     loop {
         tokio::select! {
             event = events.next() => match event {
@@ -233,7 +253,7 @@ async fn one(
                     own[rating.target].add(&rating, target);
                     if let (false, Fate::Failed(_), Some(failure)) = (told, rating.fate(), rating.failure()) {
                         told = true;
-                        console.warn(&format!("{}: {failure} (further failures are in the JSONL)", rating.record.id));
+                        bar.aside(|| console.warn(&format!("{}: {failure} (further failures are in the JSONL)", rating.record.id)));
                     }
                     if ended.error.is_none() && let Err(error) = files[rating.target].write(&rating, target) {
                         // What is in flight is paid for: it is finished and kept before the run ends.
@@ -251,11 +271,13 @@ async fn one(
                 None => anyhow::bail!("the rating ended without a word: this is a fault of the program, please report it"),
             },
             signal = signals.next() => match signal {
-                Signal::First => console.note("stopping: what is in flight is finished; once more to stop at once"),
+                Signal::First => bar.aside(|| {
+                    console.note("stopping: what is in flight is finished; once more to stop at once");
+                }),
                 Signal::Again(exit) => {
                     bar.finish();
                     console.note("stopped at once: what was in flight is not kept, though it may be billed");
-                    return Ok(Ended { exit, error: None });
+                    return Ok(Ended { at_once: true, ..Ended::with(exit) });
                 }
             },
         }
@@ -265,13 +287,15 @@ async fn one(
     rater::settle(&plan, &mut own);
     own.iter_mut().for_each(Summary::close);
     for ((file, run), summary) in files.into_iter().zip(&runs).zip(&own) {
-        let placed = if ended.exit == Exit::Done { file.finish() } else { file.interrupt() };
-        match placed {
+        let all_reached = rows.is_some() && summary.ledger.not_reached() == 0;
+        let complete = ended.error.is_none() && (ended.exit == Exit::Done || all_reached);
+        match if complete { file.finish() } else { file.interrupt() } {
             Ok(note) => note.iter().for_each(|note| console.note(note)),
-            Err(error) if ended.error.is_none() => ended = Ended::by(error.into()),
-            Err(error) => console.warn(&error.to_string()),
+            Err(error) => ended.also(error.into(), *console),
         }
-        rater::finish(&plan, *run, summary).await?;
+        if let Err(error) = rater::finish(&plan, *run, summary).await {
+            ended.also(error, *console);
+        }
     }
     summaries.append(&mut own);
     Ok(ended)
@@ -279,13 +303,13 @@ async fn one(
 
 fn ended_by(end: End, signals: &Signals, console: Console) -> Ended {
     match end {
-        End::Finished => Ended { exit: Exit::Done, error: None },
-        End::Interrupted => Ended { exit: signals.exit(), error: None },
+        End::Finished => Ended::with(Exit::Done),
+        End::Interrupted => Ended::with(signals.exit()),
         End::QuestionLimit => {
             console.warn(&format!(
                 "stopped after {SURPRISE} questions: run the same command with --yes to go on, or with --max to bound it"
             ));
-            Ended { exit: Exit::Budget, error: None }
+            Ended::with(Exit::Budget)
         }
         End::Failed(error) => Ended::by(error.into()),
     }

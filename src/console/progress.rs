@@ -66,6 +66,14 @@ impl Bar {
         }
     }
 
+    /// Lets something be said while the bar is out of the way.
+    pub fn aside(&self, say: impl FnOnce()) {
+        match &self.shown {
+            Shown::Bar(bar) => bar.suspend(say),
+            Shown::Nothing | Shown::Lines { .. } => say(),
+        }
+    }
+
     /// Takes the bar away, so that results have the screen.
     pub fn finish(self) {
         if let Shown::Bar(bar) = self.shown {

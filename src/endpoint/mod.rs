@@ -24,6 +24,9 @@ pub use request::{Form, Message, OWN_KEYS};
 /// Where OpenAI answers.
 pub const HOSTED_URL: &str = "https://api.openai.com/v1";
 
+/// Characters of a server's error that are shown.
+const LONGEST_MESSAGE: usize = 300;
+
 /// How the answer is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReplyForm {
@@ -205,8 +208,15 @@ impl Endpoint {
 
     /// A server may quote the request's headers in its error: the key goes no further.
     fn without_key(&self, mut trouble: Trouble) -> Trouble {
-        if let (Trouble::Refused(refusal), Some(key)) = (&mut trouble, &self.options.key) {
-            refusal.error.message = refusal.error.message.replace(key.expose_secret(), "(the key)");
+        let key = self.options.key.as_ref().map_or("", |key| key.expose_secret());
+        if let Trouble::Refused(refusal) = &mut trouble {
+            for words in
+                [Some(&mut refusal.error.message), refusal.error.param.as_mut()].into_iter().flatten()
+            {
+                let shown = if key.is_empty() { words.clone() } else { words.replace(key, "(the key)") };
+                // Cut after the key is out: a cut through it would leave its head.
+                *words = shown.chars().take(LONGEST_MESSAGE).collect();
+            }
         }
         trouble
     }
@@ -243,11 +253,11 @@ impl Endpoint {
                 Some(error) => {
                     let status =
                         error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
-                    Trouble::Refused(Refusal {
+                    self.without_key(Trouble::Refused(Refusal {
                         status,
                         retry_after: None,
                         error: ServerError::of_value(&error),
-                    })
+                    }))
                 }
                 None => Trouble::Garbled("the reply has no choices".to_owned()),
             });

@@ -13,7 +13,7 @@ pub(super) struct Completion {
     pub(super) model: Option<String>,
     #[serde(default)]
     pub(super) choices: Option<Vec<Choice>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub(super) usage: Option<Usage>,
     #[serde(default)]
     pub(super) error: Option<Value>,
@@ -35,13 +35,14 @@ struct Message {
     refusal: Option<String>,
     #[serde(default)]
     tool_calls: Option<Vec<ToolCall>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     function_call: Option<FunctionCall>,
 }
 
 #[derive(Debug, Deserialize)]
 struct ToolCall {
-    function: FunctionCall,
+    #[serde(default)]
+    function: Option<FunctionCall>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,7 +57,7 @@ pub(super) struct Usage {
     pub(super) prompt_tokens: Option<u64>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) completion_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     prompt_tokens_details: Option<PromptDetails>,
 }
 
@@ -107,7 +108,7 @@ impl Choice {
         if let Some(refusal) = message.refusal.filter(|text| !text.is_empty()) {
             return Said::Refusal(refusal);
         }
-        let call = message.tool_calls.and_then(|calls| calls.into_iter().next()).map(|call| call.function);
+        let call = message.tool_calls.and_then(|calls| calls.into_iter().find_map(|call| call.function));
         let said = match call.or(message.function_call) {
             Some(call) => from_call(call.arguments),
             None => from_content(&text_of(message.content)),
@@ -178,7 +179,7 @@ fn text_of(content: Option<Value>) -> String {
 /// `{"detail": …}`, `{"message": …}`, or plain text.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct ServerError {
-    /// What the server says, cut to 300 characters.
+    /// What the server says.
     pub message: String,
     /// Its `code` and `type`, joined by a space: servers put the same words in either.
     pub kind: String,
@@ -212,7 +213,7 @@ impl ServerError {
             })
             .unwrap_or_else(|| String::from_utf8_lossy(&body[..body.len().min(300)]).trim().to_owned());
         Self {
-            message: message.chars().take(300).collect(),
+            message,
             kind: [word("code"), word("type")].into_iter().flatten().collect::<Vec<_>>().join(" "),
             param: word("param"),
         }
@@ -249,6 +250,7 @@ mod tests {
             json!({"function_call": {"name": "rate", "arguments": text}}),
             json!({"content": text}),
             json!({"content": text, "tool_calls": []}),
+            json!({"content": text, "tool_calls": [{"type": "function", "function": null}]}),
             json!({"content": format!("```json\n{text}\n```")}),
             json!({"content": format!("Here it is:\n```\n{text}\n``` as asked")}),
             json!({"content": format!("<think>maybe {{\"overall\": 1}}</think>\n{text}")}),

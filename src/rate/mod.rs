@@ -8,7 +8,7 @@ mod prepare;
 pub mod retry;
 mod window;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -144,10 +144,11 @@ pub struct Forecast {
 }
 
 /// Looks at a dataset without asking anything: how many questions the store cannot answer, until there are more
-/// than `enough`. Identical questions count once a batch.
+/// than `enough`. Identical questions count once.
 pub async fn forecast(plan: Arc<Plan>, dataset: Dataset, enough: u64) -> Result<Forecast, Error> {
     let mut forecast = Forecast::default();
     let Rater::Endpoint(asker) = &plan.rater else { return Ok(forecast) };
+    let mut counted: Vec<HashSet<Digest>> = plan.targets.iter().map(|_| HashSet::new()).collect();
     let mut batches = std::pin::pin!(prepared(Arc::clone(&plan), dataset));
     while let Some(batch) = batches.next().await {
         let batch = batch?;
@@ -160,13 +161,15 @@ pub async fn forecast(plan: Arc<Plan>, dataset: Dataset, enough: u64) -> Result<
                 questions[place.target].insert(question.digest, question);
             });
         }
-        for (form, questions) in asker.forms.iter().zip(questions) {
+        for ((form, questions), counted) in asker.forms.iter().zip(questions).zip(&mut counted) {
             let digests: Vec<Digest> = questions.keys().copied().collect();
             let known = asker.store.find(&form.slot, &digests).await?;
             let system = chunk::count(form.lens.system());
             for question in questions.values().filter(|question| !known.contains_key(&question.digest)) {
-                forecast.questions += 1;
-                forecast.tokens += (system + chunk::count(&question.prompt)) as u64;
+                if counted.insert(question.digest) {
+                    forecast.questions += 1;
+                    forecast.tokens += (system + chunk::count(&question.prompt)) as u64;
+                }
             }
         }
         if forecast.questions > enough {
@@ -203,6 +206,8 @@ type Asked = (Subject, Result<Arc<Answer>, Unanswered>);
 struct Driver {
     plan: Arc<Plan>,
     stop: watch::Receiver<bool>,
+    /// Tells the questions in flight that the run ends, for whatever reason: they send nothing new.
+    halt: watch::Sender<bool>,
     events: mpsc::Sender<Vec<Event>>,
     window: Window,
     waiting: Waiting,
@@ -224,6 +229,7 @@ impl Driver {
         Self {
             plan,
             stop,
+            halt: watch::Sender::new(false),
             events,
             window: Window::default(),
             waiting: HashMap::new(),
@@ -334,9 +340,9 @@ impl Driver {
                 return self.stop_because(End::QuestionLimit);
             }
             self.asked += 1;
-            let (asker, stop) = (Arc::clone(asker), self.stop.clone());
+            let (asker, halt) = (Arc::clone(asker), self.halt.subscribe());
             self.asking.spawn(async move {
-                let result = asker.ask(target, &question, stop).await;
+                let result = asker.ask(target, &question, halt).await;
                 ((target, question.digest), result)
             });
         }
@@ -366,6 +372,10 @@ impl Driver {
 
     fn stop_because(&mut self, end: End) {
         self.queue.clear();
+        // Questions up to the bound may still be asked; after any other end no request is worth its money.
+        if !matches!(end, End::QuestionLimit) {
+            self.halt.send_replace(true);
+        }
         // The first reason is the one to tell; a failure outweighs a wish to stop.
         if self.end.is_none() || matches!((&self.end, &end), (Some(End::Interrupted), End::Failed(_))) {
             self.end = Some(end);

@@ -82,6 +82,8 @@ fn judge_refusal(refusal: &Refusal) -> Next {
     match refusal.status {
         // An exhausted quota is a 429 that no waiting mends.
         402 | 429 if refusal.status == 402 || says(&["insufficient_quota", "billing"]) => Next::Stop,
+        // A prompt above the limit of a whole minute never passes, however long it waits.
+        429 if refusal.error.message.starts_with("Request too large") => Next::Fail(Reason::TooLong),
         429 => retry(Reason::RateLimited, true),
         401 | 404 | 405 => Next::Stop,
         403 => Next::Suspect(Reason::Rejected),

@@ -95,7 +95,7 @@ impl Summary {
     fn ratable(&self) -> Option<u64> {
         let Inference::Population(rows) = self.inference else { return None };
         let (rated, drawn) = (self.ledger.answered(), self.ledger.rows.max(1));
-        Some((rows as f64 * rated as f64 / drawn as f64).round() as u64)
+        Some((rows as f64 * rated as f64 / drawn as f64).ceil() as u64)
     }
 
     /// The 95 % interval of a score's mean over the whole dataset.

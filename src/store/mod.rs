@@ -129,6 +129,8 @@ impl Store {
         migrate(&mut connection, &path).await?;
         let read = SqlitePoolOptions::new()
             .max_connections(4)
+            // How long a look-up may take is SQLite's busy timeout; a stopped process must not fail for the clock.
+            .acquire_timeout(Duration::from_hours(24))
             .connect_with(options.clone())
             .await
             .map_err(opened)?;
