@@ -10,9 +10,9 @@ use crate::world::{Run, World};
 const ROWS: usize = 400;
 const RATE: [&str; 6] = ["summary", "rows.jsonl", "text", "--format", "json", "--workers=4"];
 
-fn world() -> (World, Standin) {
-    let (world, standin) =
-        World::with_endpoint(Config { delay: Duration::from_millis(4), ..Config::default() });
+/// A run takes a hundred times `delay` at least: long enough to be met half-way on a busy machine.
+fn world(delay: Duration) -> (World, Standin) {
+    let (world, standin) = World::with_endpoint(Config { delay, ..Config::default() });
     world.rows("rows.jsonl", ROWS);
     (world, standin)
 }
@@ -33,7 +33,7 @@ fn ratings(world: &World) -> u64 {
 
 #[test]
 fn killing_the_run_at_ten_moments_loses_at_most_what_was_in_flight() {
-    let (world, standin) = world();
+    let (world, standin) = world(Duration::from_millis(4));
     let mut kept = 0;
     // Moments spread unevenly over the run; where in a write or a request each one falls is up to the machine.
     for moment in 1..=10_u64 {
@@ -68,7 +68,7 @@ fn killing_the_run_at_ten_moments_loses_at_most_what_was_in_flight() {
 #[test]
 fn a_signal_finishes_what_is_in_flight_and_shows_what_there_is() {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        let (world, standin) = world();
+        let (world, standin) = world(Duration::from_millis(20));
         let child = world.start(&RATE);
         until(&standin, 50);
         let kill =
@@ -95,7 +95,7 @@ fn a_signal_finishes_what_is_in_flight_and_shows_what_there_is() {
 
 #[test]
 fn two_runs_that_would_write_the_same_file_do_not() {
-    let (world, standin) = world();
+    let (world, standin) = world(Duration::from_millis(20));
     let mut first = world.start(&RATE);
     until(&standin, 20);
     let second = world.run(&RATE).exits(75);
