@@ -19,6 +19,29 @@ use crate::{chunk, console};
 /// The file of settings beside which the program is started.
 pub const FILE: &str = "local.env";
 
+/// Every setting: what a rating command takes, and what `classified settings` shows.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    /// Who answers, and how it is asked.
+    #[command(flatten)]
+    pub rater: RaterArgs,
+    /// How texts are cut.
+    #[command(flatten)]
+    pub chunks: ChunkArgs,
+    /// Where lenses are found.
+    #[command(flatten)]
+    pub lens: LensArgs,
+    /// Where results go.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Where ratings are kept.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// How results are shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
 /// Who answers, and how it is asked.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Rater")]

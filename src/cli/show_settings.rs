@@ -4,9 +4,7 @@ use clap::{ArgMatches, Args};
 use serde_json::json;
 
 use super::exit::Exit;
-use super::settings::{
-    ChunkArgs, DataArgs, LensArgs, Loaded, OutputArgs, RaterArgs, StoreArgs, origin, variable,
-};
+use super::settings::{Loaded, Settings, origin, variable};
 use crate::console::tables;
 use crate::endpoint::{self, HOSTED_URL};
 
@@ -14,25 +12,15 @@ use crate::endpoint::{self, HOSTED_URL};
 #[derive(Debug, Args)]
 pub(super) struct SettingsArgs {
     #[command(flatten)]
-    rater: RaterArgs,
-    #[command(flatten)]
-    chunks: ChunkArgs,
-    #[command(flatten)]
-    lens: LensArgs,
-    #[command(flatten)]
-    data: DataArgs,
-    #[command(flatten)]
-    store: StoreArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    settings: Settings,
 }
 
 /// Shows the settings.
 pub(super) fn run(args: &SettingsArgs, matches: &ArgMatches, loaded: &Loaded) -> anyhow::Result<Exit> {
-    let console = args.output.console();
+    let console = args.settings.output.console();
     let mut rows = Vec::new();
     let given = matches.subcommand().map(|(_, given)| given);
-    for argument in SettingsArgs::augment_args(clap::Command::new("settings")).get_arguments() {
+    for argument in Settings::augment_args(clap::Command::new("settings")).get_arguments() {
         let (Some(name), Some(given)) = (argument.get_env().and_then(|name| name.to_str()), given) else {
             continue;
         };
@@ -43,9 +31,9 @@ pub(super) fn run(args: &SettingsArgs, matches: &ArgMatches, loaded: &Loaded) ->
         let value = match (name, value) {
             ("OPENAI_BASE_URL", None) => HOSTED_URL.to_owned(),
             ("OPENAI_BASE_URL", Some(url)) if url.trim().is_empty() => HOSTED_URL.to_owned(),
-            ("DATABASE_URL", Some(url)) if url.is_empty() => args.store.url()?,
+            ("DATABASE_URL", Some(url)) if url.is_empty() => args.settings.store.url()?,
             ("OPENAI_BASE_URL", Some(url)) => endpoint::shown(&url),
-            ("DATABASE_URL", None) => args.store.url()?,
+            ("DATABASE_URL", None) => args.settings.store.url()?,
             ("DATABASE_URL", Some(url)) if url.contains("://") => endpoint::shown(&url),
             // It may hold what a gateway takes for a key.
             ("CLASSIFIED_EXTRA_BODY", Some(_)) => "(set, not shown)".to_owned(),

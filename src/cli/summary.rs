@@ -12,7 +12,7 @@ use serde_json::json;
 use super::bill::{SURPRISE, Unbounded};
 use super::exit::{Exit, usage};
 use super::rater::{self, Cuts, Raters};
-use super::settings::{ChunkArgs, DataArgs, LensArgs, OutputArgs, RaterArgs, StoreArgs};
+use super::settings::Settings;
 use super::signals::{Signal, Signals};
 use crate::console::{self, Console, tables};
 use crate::dataset::{self, Dataset};
@@ -82,17 +82,7 @@ pub(super) struct SummaryArgs {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    rater: RaterArgs,
-    #[command(flatten)]
-    chunks: ChunkArgs,
-    #[command(flatten)]
-    lens: LensArgs,
-    #[command(flatten)]
-    data: DataArgs,
-    #[command(flatten)]
-    store: StoreArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    settings: Settings,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -103,18 +93,18 @@ enum HowToSample {
 
 /// Rates, exports, and shows what came of it.
 pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
-    let console = args.output.console();
+    let console = args.settings.output.console();
     let columns = list(&args.columns);
     // What the user can mend is told before anything is read, opened or asked.
-    args.rater.check()?;
+    args.settings.rater.check()?;
     fields_of(&args, &columns)?;
-    let lenses = rater::open_lenses(&list(&args.lenses), &args.lens, &columns)?;
+    let lenses = rater::open_lenses(&list(&args.lenses), &args.settings.lens, &columns)?;
     let names = datasets_of(&args.dataset);
     if names.is_empty() {
         return Err(usage("the dataset is empty: give the path of a parquet or JSONL file"));
     }
     let datasets = open_all(&args, &names, &columns).await?;
-    let raters = Raters::open(&args.rater, &args.store, &lenses, &console).await?;
+    let raters = Raters::open(&args.settings.rater, &args.settings.store, &lenses, &console).await?;
     raters.tell_of_older_texts(&lenses, args.version, &console).await?;
     let bounded = args.yes || args.max.is_some();
     let unbounded = Unbounded { raters: &raters, lenses: &lenses, columns: &columns, cuts: cuts(&args) };
@@ -147,7 +137,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     let complete: Vec<Summary> =
         summaries.iter().filter(|summary| summary.ledger.not_reached() == 0).cloned().collect();
     if !complete.is_empty() {
-        match summary_csv::write(&args.data.data_dir, &complete) {
+        match summary_csv::write(&args.settings.data.data_dir, &complete) {
             Ok(path) => {
                 console.note(&format!("summary in {}, ratings in the folders beside it", path.display()));
             }
@@ -211,7 +201,7 @@ fn sample(args: &SummaryArgs) -> Sample {
 }
 
 fn cuts(args: &SummaryArgs) -> Cuts {
-    Cuts { limits: args.chunks.limits(), version: args.version }
+    Cuts { limits: args.settings.chunks.limits(), version: args.version }
 }
 
 /// Rates one dataset through all lenses.
@@ -228,7 +218,7 @@ async fn one(
         (HowToSample::Random, _, Some(all)) => Inference::Population(all),
         (HowToSample::First, ..) | (.., None) => Inference::Head,
     };
-    let folder = export::folder(&args.data.data_dir, &dataset.name);
+    let folder = export::folder(&args.settings.data.data_dir, &dataset.name);
     let fields = fields_of(args, &plan.columns)?;
     let mut files = Vec::new();
     let mut own: Vec<Summary> = Vec::new();
@@ -382,7 +372,7 @@ async fn open_all(args: &SummaryArgs, names: &[String], columns: &[String]) -> a
 /// What the run means, for its digest.
 fn meaning(args: &SummaryArgs, plan: &Plan, target: usize, dataset: &str) -> anyhow::Result<Meaning> {
     let each = &plan.targets[target];
-    let sampling = args.rater.sampling()?;
+    let sampling = args.settings.rater.sampling()?;
     let sampling = json!({
         "temperature": sampling.temperature,
         "model_seed": sampling.model_seed,
