@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::standin::{Config, Standin};
+use crate::standin::{Action, Config, Rule, Script, Standin};
 use crate::world::{Run, World};
 
 const ROWS: usize = 400;
@@ -91,6 +91,24 @@ fn a_signal_finishes_what_is_in_flight_and_shows_what_there_is() {
         assert_eq!(again.ledger()["not_reached"], Value::from(0));
         assert!(!world.path("data/rows.jsonl/textbook_quality.jsonl.part").exists());
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_does_not_wait_for_what_is_in_flight() {
+    let script = Script(vec![Rule::always(Action::Hang)]);
+    let (world, standin) = World::with_endpoint(Config { script, ..Config::default() });
+    world.rows("rows.jsonl", 8);
+    // Without a second signal the run would wait ten minutes for its replies.
+    let mut child = world.start(&[&RATE[..], &["--timeout", "600"]].concat());
+    until(&standin, 4);
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < Duration::from_mins(1), "the run does not end");
+        std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    }
+    let run = Run::of(child.wait_with_output().unwrap()).exits(130);
+    assert!(run.stderr.contains("stopped at once"), "{}", run.stderr);
 }
 
 #[test]

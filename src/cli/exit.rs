@@ -23,7 +23,7 @@ pub enum Exit {
     TryAgain,
     /// Interrupted (Ctrl-C); the same command goes on from there.
     Interrupted,
-    /// Terminated (SIGTERM); the same command goes on from there.
+    /// Terminated (SIGTERM, SIGHUP); the same command goes on from there.
     Terminated,
 }
 

@@ -6,8 +6,8 @@ use tokio::sync::watch;
 
 use super::exit::Exit;
 
-/// Signals within so short a time are one wish.
-const ONE_WISH: Duration = Duration::from_secs(1);
+/// Signals within so short a time are one wish: a person's second Ctrl-C comes later.
+const ONE_WISH: Duration = Duration::from_millis(200);
 
 /// The signals of this process.
 #[derive(Debug)]

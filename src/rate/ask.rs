@@ -319,8 +319,8 @@ impl Asker {
     }
 }
 
-/// The messages of a turn after the system message: the question, and after a reply that was no answer the reply and what was wrong with it.
-/// The reply goes back as plain text, which every server takes, whatever form the call had.
+/// The messages of a turn after the system message: the question, and after a reply that was no answer that reply
+/// and what was wrong with it. The reply goes back as plain text, which every server takes, whatever form the call had.
 fn turns<'a>(question: &'a Question, repair: Option<(&'a str, &'a str)>) -> Vec<Message<'a>> {
     let mut messages = vec![Message { role: "user", content: &question.prompt }];
     if let Some((said, prompt)) = repair {
