@@ -1,5 +1,7 @@
 //! What can be wrong with a dataset, in words for the person who named it.
 
+use super::layout::Fault;
+use crate::hub;
 use std::any::Any;
 use std::fmt::Write as _;
 use std::io;
@@ -17,16 +19,78 @@ pub enum Error {
         /// What to try instead, or nothing.
         hint: String,
     },
-    /// A folder was named, which this version does not read.
-    #[error("`{name}` is a folder: {files}")]
-    Folder {
+    /// A folder of so many files that it cannot be meant.
+    #[error("`{name}` has more than {most} files: name a folder within it")]
+    TooManyFiles {
         /// The folder, as the user wrote it.
         name: String,
-        /// The data files to choose from.
-        files: String,
+        /// How many are looked through.
+        most: usize,
     },
-    /// A pipe, a device or a socket was named.
-    #[error("`{name}` is not a regular file: a dataset is read twice, so copy it into a file first")]
+    /// The Hub does not give what was asked for.
+    #[error(transparent)]
+    Hub(#[from] hub::Error),
+    /// The files, or what the card says of them, are no dataset that is read.
+    #[error("`{name}`: {fault}")]
+    Layout {
+        /// The dataset, as the user wrote it.
+        name: String,
+        /// What is wrong.
+        fault: Box<Fault>,
+    },
+    /// A config or a split of a single file.
+    #[error("no {what} `{asked}` in `{name}`: a single file has none; leave --{what} out")]
+    OneFile {
+        /// The file, as the user wrote it.
+        name: String,
+        /// `config` or `split`.
+        what: &'static str,
+        /// The one that was asked for.
+        asked: String,
+    },
+    /// A revision of something that is on this machine.
+    #[error("`{name}` is on this machine and has no revision `{revision}`: leave --revision out")]
+    NotAtHub {
+        /// The dataset, as the user wrote it.
+        name: String,
+        /// The revision that was asked for.
+        revision: String,
+    },
+    /// A name with a revision in it, and another one beside it.
+    #[error("`{name}` names revision `{other}`, and --revision names `{one}`: leave one of them out")]
+    TwoRevisions {
+        /// The dataset, as the user wrote it.
+        name: String,
+        /// That of the flag.
+        one: String,
+        /// That of the name.
+        other: String,
+    },
+    /// A dataset that is a Python script, and that the Hub has not converted.
+    #[error(
+        "`{name}` is a script, which is not run, and the Hub has not converted it to parquet: ask its owner to, or \
+         load it in Python and save it with to_parquet"
+    )]
+    Script {
+        /// The dataset, as the user wrote it.
+        name: String,
+    },
+    /// A path that a repository does not have.
+    #[error("dataset `{repo}` has no file or folder `{path}`")]
+    NotInRepository {
+        /// The repository.
+        repo: String,
+        /// The path within it.
+        path: String,
+    },
+    /// What a clone without Git LFS has in the data's stead.
+    #[error("`{name}` is a Git LFS pointer, not the data: run `git lfs pull` in its folder")]
+    LfsPointer {
+        /// The file.
+        name: String,
+    },
+    /// A device or a socket was named.
+    #[error("`{name}` is neither a file nor a folder nor a pipe")]
     NotAFile {
         /// The path, as the user wrote it.
         name: String,
@@ -50,14 +114,6 @@ pub enum Error {
         nearest: String,
         /// What columns there are.
         exists: String,
-    },
-    /// A split that the dataset does not have.
-    #[error("no split `{split}` in `{name}`: a single file has only the split `train`")]
-    UnknownSplit {
-        /// The dataset, as the user wrote it.
-        name: String,
-        /// The split that was asked for.
-        split: String,
     },
     /// A dataset of no rows.
     #[error("`{name}` has no rows")]
@@ -102,19 +158,27 @@ pub enum Error {
 }
 
 /// The forms that are read, for messages.
-pub(super) const READ: &str = "parquet (.parquet) and JSON lines (.jsonl, .ndjson, .json)";
+pub(super) const READ: &str =
+    "parquet, JSON lines (.jsonl, .ndjson), JSON, CSV, TSV, text (.txt) and Arrow, each also as .gz, .zst, .bz2 or .xz";
 
 impl Error {
     /// Whether the cure is another command line (exit code 2), rather than another file (exit code 1).
     pub fn is_usage(&self) -> bool {
         match self {
+            Self::Hub(error) => error.is_usage(),
+            Self::Layout { fault, .. } => fault.is_usage(),
             Self::Missing { .. }
-            | Self::Folder { .. }
             | Self::NotAFile { .. }
             | Self::Format { .. }
             | Self::UnknownColumn { .. }
-            | Self::UnknownSplit { .. } => true,
-            Self::Empty { .. }
+            | Self::OneFile { .. }
+            | Self::NotAtHub { .. }
+            | Self::TwoRevisions { .. }
+            | Self::NotInRepository { .. }
+            | Self::TooManyFiles { .. } => true,
+            Self::Script { .. }
+            | Self::LfsPointer { .. }
+            | Self::Empty { .. }
             | Self::NoObjects { .. }
             | Self::Corrupt { .. }
             | Self::Changed { .. }
@@ -122,8 +186,20 @@ impl Error {
         }
     }
 
+    /// What the system says, or what the Hub said on the way through a reader.
     pub(super) fn io(name: &str, source: io::Error) -> Self {
-        Self::Io { name: plain(name), source }
+        match source.downcast::<hub::Error>() {
+            Ok(error) => Self::Hub(error),
+            Err(source) => Self::Io { name: plain(name), source },
+        }
+    }
+
+    pub(super) fn corrupt(name: &str, problem: &str, detail: &str) -> Self {
+        Self::Corrupt { name: plain(name), problem: problem.to_owned(), detail: plain(detail) }
+    }
+
+    pub(super) fn layout(name: &str, fault: Fault) -> Self {
+        Self::Layout { name: plain(name), fault: Box::new(fault) }
     }
 }
 

@@ -1,48 +1,184 @@
 //! Datasets: a name becomes a stream of records, read in batches with bounded memory.
 //!
-//! Read are parquet files and files of JSON lines. Rows are known as `<file name>#<0-based row>`; a row that
-//! cannot be read is an [`Unreadable`] row and does not end the stream. In JSON lines every line that is not
-//! blank is a row, whatever it holds.
+//! A dataset is a file, a folder, standard input, or a repository of the Hugging Face Hub, in one of several formats,
+//! compressed or not. Its path is: `place` (what was named) → `gather` (configs, splits, files; downloads) → `plan`
+//! (which rows) → `read` (rows to records). Rows are known as `<file path within the dataset>#<0-based row>`; a row that
+//! cannot be read is an [`Unreadable`] row and does not end the stream.
 
+use crate::hub::{self, Hub};
+use crate::rating::run::Sample;
 use crate::record::Record;
 use batch::Batch;
 use error::plain;
 use futures::stream::{self, Stream};
-use jsonl::Jsonl;
-use parquet::Parquet;
-use source::Format;
+use plan::Plan;
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
-use wanted::Wanted;
 
-use crate::rating::run::Sample;
 pub use error::Error;
 
 mod batch;
+mod blocks;
+mod bytes;
+mod describe;
 mod error;
-mod jsonl;
+mod folder;
+mod gather;
+mod layout;
 mod parquet;
+mod place;
+mod plan;
+mod read;
+mod remote;
 mod sample;
-mod source;
+mod sequence;
+mod shape;
+mod stages;
 mod wanted;
+
+pub use describe::{Description, describe};
+pub use folder::OWN_MARKS;
+
+/// How many streamed files a sample looks into, unless it is told otherwise.
+pub const MAX_FILES: usize = 64;
 
 /// What is asked of a dataset.
 ///
 /// Columns are named literally or by a dotted path (see [`crate::record::pick::find`]).
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The path of a file, as the user wrote it.
+    /// A path, `-` for standard input, or a name at the Hub, as the user wrote it.
     pub name: String,
     /// The columns that become [`Record::fields`], in this order.
     pub columns: Vec<String>,
+    /// How the columns become fields.
+    pub shape: Shape,
     /// The columns that become [`Record::kept`], in this order.
     pub keep: Vec<String>,
     /// The column whose text is the record's id; a row that has none, or an empty one, keeps the default id.
     pub id: Option<String>,
-    /// The split; a single file has only `train`.
+    /// The config, where the dataset has several.
+    pub config: Option<String>,
+    /// The split: `train` where none is named; `train+test`, `all`. A single file has only `train`.
     pub split: Option<String>,
+    /// The revision of a repository at the Hub: a branch, a tag, a commit.
+    pub revision: Option<String>,
     /// Which of the rows.
     pub sample: Sample,
+    /// How files at the Hub are read.
+    pub access: Access,
+    /// Of how many streamed files a random sample is drawn row by row; of more it is drawn in two stages.
+    pub max_files: usize,
+    /// How far a stream is read whose length nobody knows.
+    pub reach: Reach,
+    /// Where the Hub is, and who asks.
+    pub hub: Arc<hub::Options>,
+    /// Is told what goes on.
+    pub listener: Listener,
+}
+
+/// How columns become fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Each column is a field.
+    Columns,
+    /// One column of messages is two fields: everything up to the last user turn, and the assistant turn after it.
+    Conversation,
+}
+
+/// How files at the Hub are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Downloaded once into the Hub cache.
+    Download,
+    /// Read over the network, as far as they are needed.
+    Stream,
+}
+
+/// How far a stream is read for a random sample, where the format does not say how many rows there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The sample is of its head: of the first 10,000 rows or 64 MiB, whichever is less, or of as many rows as are asked for.
+    Head,
+    /// It is read to its end.
+    Whole,
+}
+
+/// What goes on while a dataset is opened.
+#[derive(Debug)]
+pub enum News<'n> {
+    /// A sentence for the user.
+    Note(&'n str),
+    /// So many of so many bytes are downloaded.
+    Download {
+        /// Bytes that are here.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+}
+
+/// Who is told what goes on.
+#[derive(Clone)]
+pub struct Listener(Arc<dyn Fn(&News) + Send + Sync>);
+
+impl Listener {
+    /// A listener that calls this.
+    pub fn new(listen: impl Fn(&News) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(listen))
+    }
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Listener")
+    }
+}
+
+impl Request {
+    /// A request for all rows of these columns; the Hub is where the settings say.
+    pub fn new(name: &str, columns: Vec<String>, hub: Arc<hub::Options>) -> Self {
+        Self {
+            name: name.to_owned(),
+            columns,
+            shape: Shape::Columns,
+            keep: Vec::new(),
+            id: None,
+            config: None,
+            split: None,
+            revision: None,
+            sample: Sample::All,
+            access: Access::Download,
+            max_files: MAX_FILES,
+            reach: Reach::Head,
+            hub,
+            listener: Listener::new(|_| {}),
+        }
+    }
+
+    fn news(&self, news: &News) {
+        (self.listener.0)(news);
+    }
+
+    fn connect(&self) -> Result<Hub, Error> {
+        let listener = self.listener.clone();
+        let mut options = hub::Options::clone(&self.hub);
+        options.notice = Some(Arc::new(move |text: &str| (listener.0)(&News::Note(text))));
+        Ok(Hub::new(options)?)
+    }
+
+    /// A single file has one config and one split.
+    fn expect_one_file(&self) -> Result<(), Error> {
+        let name = plain(&self.name);
+        if let Some(config) = &self.config {
+            return Err(Error::OneFile { name, what: "config", asked: plain(config) });
+        }
+        match self.split.as_deref() {
+            None | Some("train" | "all") => Ok(()),
+            Some(split) => Err(Error::OneFile { name, what: "split", asked: plain(split) }),
+        }
+    }
 }
 
 /// A column that a dataset has.
@@ -50,7 +186,7 @@ pub struct Request {
 pub struct Column {
     /// Its name.
     pub name: String,
-    /// Its type, for people: `string`, `list<int64>`; of JSON lines the kinds seen, `null or string`.
+    /// Its type, for people: `string`, `list<int64>`; of JSON the kinds seen, `null or string`.
     pub kind: String,
 }
 
@@ -62,10 +198,33 @@ pub type Row = Result<Record, Unreadable>;
 pub struct Unreadable {
     /// `<file path within the dataset>#<0-based row>`, whatever column was asked for as id.
     pub id: String,
-    /// 0-based position in the dataset, across its files.
-    pub row: u64,
+    /// The index of its file in the dataset.
+    pub file: usize,
     /// What is wrong and where: `line 17, byte 5: expected value`. Fit to be printed.
     pub detail: String,
+}
+
+/// Which rows come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drawn {
+    /// Every row.
+    All,
+    /// The first rows.
+    First,
+    /// A uniform sample of all rows.
+    Uniform,
+    /// Files drawn by their size, and rows drawn uniformly within them.
+    TwoStages {
+        /// How many files were drawn.
+        files: usize,
+        /// How many there are.
+        of: usize,
+    },
+    /// A uniform sample of the first rows.
+    Head {
+        /// How many rows that head has.
+        rows: u64,
+    },
 }
 
 /// An open dataset: what it has, and its rows to come.
@@ -73,62 +232,50 @@ pub struct Unreadable {
 pub struct Dataset {
     /// The name, as the user wrote it.
     pub name: String,
-    /// The columns that exist: all of a parquet file, those of the first rows of JSON lines.
+    /// The columns that exist: those that the format declares, or those of the first rows.
     pub columns: Vec<Column>,
     /// How many rows it has, if that is known before reading.
     pub rows: Option<u64>,
     /// How many rows will come, if that is known before reading.
     pub sampled: Option<u64>,
-    wanted: Wanted,
-    reader: Reader,
+    /// Which rows come.
+    pub drawn: Drawn,
+    /// The Hub that it is read from; its traffic can be asked for at any time.
+    pub hub: Option<Hub>,
+    plan: Plan,
 }
 
-#[derive(Debug)]
-enum Reader {
-    Jsonl(Jsonl),
-    Parquet(Parquet),
-}
-
-/// Opens a dataset: finds the file, checks the columns, counts the rows, draws the sample.
+/// Opens a dataset: finds its files, checks the columns, counts the rows, draws the sample.
 ///
-/// The work is done on a thread of its own, and given up when the future is dropped.
+/// The work is done on threads of its own, and given up when the future is dropped.
 pub async fn open(request: Request) -> Result<Dataset, Error> {
+    let gathered = gather::gather(&request).await?;
+    let members = gathered.members(&request).await?;
+    let gather::Gathered { hub, spool, .. } = gathered;
     let name = request.name.clone();
+    let runtime = tokio::runtime::Handle::current();
     let (reply, answer) = oneshot::channel();
     let work = spawn_blocking(move || {
-        let opened = open_blocking(request, &|| reply.is_closed());
+        let opened = plan::open(request, members, runtime, &|| reply.is_closed());
         // Whoever asked may have left.
         let _ = reply.send(opened);
     });
-    match answer.await {
-        Ok(opened) => opened,
+    let opened = match answer.await {
+        Ok(opened) => opened?,
         Err(_) => {
-            Err(work.await.err().map_or_else(|| broken(&name, "no reply"), |error| panicked(&name, error)))
+            return Err(work.await.err().map_or_else(|| broken(&name, "no reply"), |error| panicked(&name, error)));
         }
-    }
+    };
+    let plan::Opened { columns, rows, sampled, drawn, plan } = opened;
+    Ok(Dataset { name, columns, rows, sampled, drawn, hub, plan: plan.keeping(spool) })
 }
 
-fn open_blocking(request: Request, is_stopped: &dyn Fn() -> bool) -> Result<Dataset, Error> {
-    let source = source::open(&request.name)?;
-    if let Some(split) = request.split.as_deref().filter(|split| *split != "train") {
-        return Err(Error::UnknownSplit { name: plain(&request.name), split: plain(split) });
-    }
-    let (reader, columns, rows) = match source.format {
-        Format::Lines => {
-            let opened = jsonl::open(source.file, &source.path, &request, is_stopped)?;
-            (Reader::Jsonl(opened.jsonl), opened.columns, opened.rows)
-        }
-        Format::Parquet => {
-            let opened = parquet::open(source.file, &source.path, &request, is_stopped)?;
-            (Reader::Parquet(opened.parquet), opened.columns, opened.rows)
-        }
-    };
-    let sampled = match &reader {
-        Reader::Jsonl(jsonl) => jsonl.count(),
-        Reader::Parquet(parquet) => parquet.count(),
-    };
-    let wanted = Wanted::new(&request, source.path);
-    Ok(Dataset { name: request.name, columns, rows: Some(rows), sampled: Some(sampled), wanted, reader })
+/// Runs work that waits for files on a thread for it.
+async fn blocking<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    spawn_blocking(work).await.map_err(|error| panicked(name, error))?
 }
 
 /// What the stream has of the thread that reads.
@@ -166,14 +313,11 @@ impl Dataset {
 
     fn start(self) -> Reading {
         const WAITING: usize = 2;
-        let Self { name, wanted, reader, .. } = self;
+        let Self { name, plan, .. } = self;
         let (sender, batches) = mpsc::channel(WAITING);
         let work = spawn_blocking(move || {
             let mut batch = Batch::new(sender);
-            let outcome = match reader {
-                Reader::Jsonl(jsonl) => jsonl.read(&wanted, &mut batch),
-                Reader::Parquet(parquet) => parquet.read(&wanted, &mut batch),
-            };
+            let outcome = read::read(plan, &mut batch);
             batch.finish(outcome);
         });
         Reading::Running { name, batches, work }
@@ -189,7 +333,7 @@ fn panicked(name: &str, error: JoinError) -> Error {
 }
 
 fn broken(name: &str, detail: &str) -> Error {
-    Error::Corrupt { name: plain(name), problem: "cannot be decoded".into(), detail: plain(detail) }
+    Error::corrupt(name, "cannot be decoded", detail)
 }
 
 #[cfg(test)]

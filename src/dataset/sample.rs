@@ -1,5 +1,6 @@
 //! The uniform sample: which rows of a file are read.
 
+use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -44,40 +45,96 @@ impl<P> Chosen<P> {
     }
 }
 
+/// A row that was drawn: which file (an index), which row of it, and what finds it again.
+#[derive(Debug)]
+pub(super) struct Drawn<P> {
+    hash: u64,
+    pub(super) file: usize,
+    pub(super) row: u64,
+    pub(super) place: P,
+}
+
+impl<P> Drawn<P> {
+    fn rank(&self) -> (u64, usize, u64) {
+        (self.hash, self.file, self.row)
+    }
+}
+
+impl<P> PartialEq for Drawn<P> {
+    fn eq(&self, other: &Self) -> bool {
+        self.rank() == other.rank()
+    }
+}
+
+impl<P> Eq for Drawn<P> {}
+
+impl<P> PartialOrd for Drawn<P> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<P> Ord for Drawn<P> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
 /// The rows of smallest hash among those that were offered: O(rows kept) memory, whatever is offered.
+///
+/// One draw goes through all files of a dataset; see [`Sample`](crate::rating::run::Sample) for the hash.
 pub(super) struct Draw<P> {
     seed: u64,
     key: Vec<u8>,
+    file: usize,
     most: usize,
-    heap: BinaryHeap<(u64, u64, P)>,
+    heap: BinaryHeap<Drawn<P>>,
 }
 
-impl<P: Ord> Draw<P> {
-    pub(super) fn new(rows: u64, seed: u64, file: &str) -> Self {
-        let mut key = file.as_bytes().to_vec();
-        key.extend([0; 1 + size_of::<u64>()]);
-        Self { seed, key, most: usize::try_from(rows).unwrap_or(usize::MAX), heap: BinaryHeap::new() }
+impl<P> Draw<P> {
+    pub(super) fn new(rows: u64, seed: u64) -> Self {
+        let most = usize::try_from(rows).unwrap_or(usize::MAX);
+        Self { seed, key: Vec::new(), file: 0, most, heap: BinaryHeap::new() }
     }
 
-    /// Considers one row. `place` is called only if the row is kept for now.
+    /// Says that the rows to come are of this file: its index, and its path within the dataset.
+    pub(super) fn file(&mut self, index: usize, path: &str) {
+        self.file = index;
+        self.key.clear();
+        self.key.extend_from_slice(path.as_bytes());
+        self.key.extend([0; 1 + size_of::<u64>()]);
+    }
+
+    /// Considers one row of the file. `place` is called only if the row is kept for now.
     pub(super) fn offer(&mut self, row: u64, place: impl FnOnce() -> P) {
         let number = self.key.len() - size_of::<u64>();
         self.key[number..].copy_from_slice(&row.to_le_bytes());
         let hash = xxh3_64_with_seed(&self.key, self.seed);
+        let file = self.file;
         if self.heap.len() < self.most {
-            self.heap.push((hash, row, place()));
+            self.heap.push(Drawn { hash, file, row, place: place() });
         } else if let Some(mut largest) = self.heap.peek_mut()
-            && (hash, row) < (largest.0, largest.1)
+            && (hash, file, row) < largest.rank()
         {
-            *largest = (hash, row, place());
+            *largest = Drawn { hash, file, row, place: place() };
         }
     }
 
-    pub(super) fn finish(self) -> Chosen<P> {
-        let mut rows: Vec<_> = self.heap.into_iter().map(|(_, row, place)| (row, place)).collect();
-        rows.sort_unstable_by_key(|(row, _)| *row);
-        Chosen::Rows(rows)
+    /// The drawn rows, by file and row.
+    pub(super) fn finish(self) -> Vec<Drawn<P>> {
+        let mut drawn = self.heap.into_vec();
+        drawn.sort_unstable_by_key(|drawn| (drawn.file, drawn.row));
+        drawn
     }
+}
+
+/// Drawn rows as what is chosen of each of `files` files.
+pub(super) fn by_file<P>(drawn: Vec<Drawn<P>>, files: usize) -> Vec<Chosen<P>> {
+    let mut chosen: Vec<Vec<(u64, P)>> = (0..files).map(|_| Vec::new()).collect();
+    for Drawn { file, row, place, .. } in drawn {
+        chosen[file].push((row, place));
+    }
+    chosen.into_iter().map(Chosen::Rows).collect()
 }
 
 #[cfg(test)]
@@ -85,23 +142,23 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn draw(rows: u64, seed: u64, of: u64) -> Vec<u64> {
-        let mut draw = Draw::new(rows, seed, "rows.jsonl");
+    fn draw_of(file: &str, rows: u64, seed: u64, of: u64) -> Vec<u64> {
+        let mut draw = Draw::new(rows, seed);
+        draw.file(0, file);
         (0..of).for_each(|row| draw.offer(row, || ()));
-        match draw.finish() {
-            Chosen::Rows(rows) => rows.into_iter().map(|(row, ())| row).collect(),
-            Chosen::Head(_) => unreachable!(),
-        }
+        draw.finish().into_iter().map(|drawn| drawn.row).collect()
+    }
+
+    fn draw(rows: u64, seed: u64, of: u64) -> Vec<u64> {
+        draw_of("rows.jsonl", rows, seed, of)
     }
 
     #[test]
     fn the_sample_of_a_name_and_a_seed_never_changes() {
         // Computed with Python's xxhash as the documentation of `rating::run::Sample` says.
         assert_eq!(draw(10, 42, 1_000), [12, 14, 77, 157, 162, 178, 325, 773, 913, 989]);
-        let mut other = Draw::new(10, 7, "train.parquet");
-        (0..1_000).for_each(|row| other.offer(row, || ()));
-        let rows = [40, 117, 243, 275, 342, 622, 634, 687, 879, 996].map(|row| (row, ()));
-        assert_eq!(other.finish(), Chosen::Rows(rows.into()));
+        let other = draw_of("train.parquet", 10, 7, 1_000);
+        assert_eq!(other, [40, 117, 243, 275, 342, 622, 634, 687, 879, 996]);
     }
 
     #[test]
@@ -114,6 +171,37 @@ mod tests {
         }
         // 1,000 expected in each, standard deviation 27; the seeds are fixed, so this cannot flicker.
         assert!(drawn.iter().all(|&times| (880..1_120).contains(&times)), "{drawn:?}");
+    }
+
+    #[test]
+    fn rows_and_shards_of_unequal_length_are_drawn_alike() {
+        // Three files of 5, 20 and 35 rows: each of the 60 rows must come as often as any other.
+        const SIZES: [(&str, u64); 3] = [("a", 5), ("b", 20), ("c", 35)];
+        const SEEDS: u64 = 6_000;
+        let mut drawn = [[0_u64; 35]; 3];
+        for seed in 0..SEEDS {
+            let mut draw = Draw::new(6, seed);
+            for (index, (path, rows)) in SIZES.iter().enumerate() {
+                draw.file(index, path);
+                (0..*rows).for_each(|row| draw.offer(row, || ()));
+            }
+            for row in draw.finish() {
+                drawn[row.file][usize::try_from(row.row).unwrap()] += 1;
+            }
+        }
+        let expected = SEEDS as f64 * 6.0 / 60.0;
+        let counts = SIZES.iter().zip(&drawn).flat_map(|((_, rows), drawn)| drawn.iter().take(*rows as usize));
+        let square = |count: &u64| (*count as f64 - expected).powi(2) / expected;
+        let rows: f64 = counts.map(square).sum();
+        // Chi-square, 59 degrees of freedom: 99.9 % lie below 98.3. The seeds are fixed, so this cannot flicker.
+        assert!(rows < 98.3, "{rows}");
+        let shard = |(index, (_, rows)): (usize, &(&str, u64))| {
+            let expected = expected * *rows as f64;
+            (drawn[index].iter().sum::<u64>() as f64 - expected).powi(2) / expected
+        };
+        let shards: f64 = SIZES.iter().enumerate().map(shard).sum();
+        // 2 degrees of freedom: 99.9 % lie below 13.8.
+        assert!(shards < 13.8, "{shards}");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What is wanted of every row: the columns, checked against what exists, and the record they make.
 
 use super::error::{Error, listed, nearest, plain};
-use super::{Column, Request, Unreadable};
+use super::gather::Member;
+use super::shape::conversation;
+use super::{Column, Request, Shape, Unreadable};
 use crate::record::pick::Picker;
 use crate::record::{Record, text};
 use serde_json::Value;
@@ -18,6 +20,15 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// An error if one of these columns cannot be there.
+    pub(super) fn check(&self, wanted: &[String], name: &str) -> Result<(), Error> {
+        let is_there = |column: &String| {
+            let root = column.split_once('.').map_or(column.as_str(), |(root, _)| root);
+            self.columns.iter().any(|known| known.name == *column || known.name == root)
+        };
+        wanted.iter().find(|column| !is_there(column)).map_or(Ok(()), |column| Err(self.unknown(name, column)))
+    }
+
     /// The error for a column that is not there.
     pub(super) fn unknown(&self, name: &str, column: &str) -> Error {
         const LISTED: usize = 20;
@@ -36,23 +47,28 @@ impl Known {
 /// The columns that were asked for, and the file whose rows they come from.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    /// The dataset as the user wrote it, for messages.
+    /// What messages call the file.
     pub(super) name: String,
-    /// The file's path within the dataset, which its rows are known by.
-    pub(super) file: String,
+    /// All columns that are read: fields, kept, id.
+    pub(super) columns: Vec<String>,
     pub(super) picker: Picker,
+    /// The file's path within the dataset, which its rows are known by, and its index.
+    file: (String, usize),
+    shape: Shape,
     fields: usize,
     keep: Vec<String>,
     id: bool,
 }
 
 impl Wanted {
-    pub(super) fn new(request: &Request, file: String) -> Self {
+    pub(super) fn new(request: &Request, member: &Member, index: usize) -> Self {
         let columns: Vec<_> = columns(request).cloned().collect();
         Self {
-            name: request.name.clone(),
-            file,
+            name: member.label.clone(),
             picker: Picker::new(&columns),
+            columns,
+            file: (member.path.clone(), index),
+            shape: request.shape,
             fields: request.columns.len(),
             keep: request.keep.clone(),
             id: request.id.is_some(),
@@ -65,15 +81,19 @@ impl Wanted {
         let own = if self.id { fields.pop() } else { None };
         let own = own.map(|value| text(&value).into_owned()).filter(|id| !id.trim().is_empty());
         let kept = self.keep.iter().cloned().zip(fields.split_off(self.fields)).collect();
-        Record { id: own.unwrap_or_else(|| self.id(row)), row, fields, kept }
+        if self.shape == Shape::Conversation {
+            let pair = fields.first().and_then(conversation);
+            fields = pair.map_or(vec![Value::Null; 2], |pair| pair.map(Value::String).into());
+        }
+        Record { id: own.unwrap_or_else(|| self.id(row)), file: self.file.1, fields, kept }
     }
 
     pub(super) fn unreadable(&self, row: u64, detail: &str) -> Unreadable {
-        Unreadable { id: self.id(row), row, detail: plain(detail) }
+        Unreadable { id: self.id(row), file: self.file.1, detail: plain(detail) }
     }
 
     fn id(&self, row: u64) -> String {
-        format!("{}#{row}", self.file)
+        format!("{}#{row}", self.file.0)
     }
 }
 

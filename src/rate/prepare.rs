@@ -53,7 +53,7 @@ fn prepare_row(plan: &Plan, row: Row) -> Prepared {
             let failure = Failure::new(Reason::Unreadable, unreadable.detail);
             let targets = plan.targets.iter().map(|_| Ready::Unasked(failure.clone())).collect();
             let record =
-                Record { id: unreadable.id, row: unreadable.row, fields: Vec::new(), kept: Vec::new() };
+                Record { id: unreadable.id, file: unreadable.file, fields: Vec::new(), kept: Vec::new() };
             return Prepared { record: Arc::new(record), targets, bytes: 0 };
         }
     };

@@ -169,7 +169,7 @@ mod tests {
             step: Step::Ask(Question { prompt: String::new(), digest: Digest([0; 32]) }),
         };
         Prepared {
-            record: Arc::new(Record { id: id.to_owned(), row: 0, fields: Vec::new(), kept: Vec::new() }),
+            record: Arc::new(Record { id: id.to_owned(), file: 0, fields: Vec::new(), kept: Vec::new() }),
             targets: vec![Ready::Pieces((0..questions).map(|_| piece()).collect())],
             bytes: 10,
         }

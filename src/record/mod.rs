@@ -20,8 +20,8 @@ pub const MAX_TEXT: usize = 64 << 20;
 pub struct Record {
     /// `<file path within the dataset>#<0-based row of that file>`, or the text of the user's id column.
     pub id: String,
-    /// 0-based position in the dataset, across its files.
-    pub row: u64,
+    /// The index of its file in the dataset.
+    pub file: usize,
     /// The chosen columns, in the order asked for; `Null` where the row has none.
     pub fields: Vec<Value>,
     /// The columns to carry along to the output, in the order asked for.
@@ -83,7 +83,7 @@ mod tests {
     fn the_size_of_a_record_counts_its_texts_wherever_they_are() {
         let record = Record {
             id: "f#0".into(),
-            row: 0,
+            file: 0,
             fields: vec![json!("12345"), json!(["1234567"])],
             kept: vec![("k".into(), json!({"key": "value"}))],
         };

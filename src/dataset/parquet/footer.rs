@@ -3,8 +3,8 @@
 //! That decoder follows the schema by recursion, so that a small file whose schema is nested thousands of
 //! levels deep would overflow the stack and end the program. The footer is in Thrift's compact protocol.
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use crate::dataset::bytes::Bytes;
+use std::io;
 
 /// The deepest nesting of a schema that is read; each list in a column's type takes two levels or three.
 const DEEPEST: usize = 100;
@@ -12,18 +12,16 @@ const DEEPEST: usize = 100;
 /// Why the schema in this file's footer must not be decoded, if it must not.
 ///
 /// What is no footer at all is left to the decoder, which says so.
-pub(super) fn refusal(mut file: &File) -> io::Result<Option<String>> {
+pub(super) fn refusal(file: &Bytes) -> io::Result<Option<String>> {
     const TAIL: u64 = 8;
-    let length = file.seek(SeekFrom::End(0))?;
-    let Some(tail) = length.checked_sub(TAIL) else { return Ok(None) };
-    let mut bytes = [0; 4];
-    file.seek(SeekFrom::Start(tail))?;
-    file.read_exact(&mut bytes)?;
-    let Some(start) = tail.checked_sub(u32::from_le_bytes(bytes).into()) else { return Ok(None) };
-    let mut footer = Vec::new();
-    file.seek(SeekFrom::Start(start))?;
-    file.take(tail - start).read_to_end(&mut footer)?;
-    Ok(check(&footer).err())
+    let Some(tail) = file.length()?.checked_sub(TAIL) else { return Ok(None) };
+    let mark = file.get(tail..tail + TAIL)?;
+    let Some(length) = mark.first_chunk().map(|length| u32::from_le_bytes(*length)) else { return Ok(None) };
+    let Some(start) = tail.checked_sub(length.into()) else { return Ok(None) };
+    if !mark.ends_with(b"PAR1") {
+        return Ok(None);
+    }
+    Ok(check(&file.get(start..tail)?).err())
 }
 
 /// Walks the footer as far as it is well formed; the rest the decoder refuses.

@@ -2,10 +2,10 @@
 
 use super::batch::{Batch, Stop};
 use super::error::{Error, panic_text, plain};
-use super::sample::{Chosen, Draw};
-use super::wanted::{Wanted, columns};
-use super::{Column, Request, Row};
-use crate::rating::run::Sample;
+use super::Row;
+use super::bytes::Bytes;
+use super::sample::Chosen;
+use super::wanted::{Known, Wanted};
 use crate::record::cell::cell;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::error::ArrowError;
@@ -17,78 +17,96 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetStatisticsPolicy, RowGroupMetaData};
 use parquet::schema::types::SchemaDescriptor;
 use std::any::Any;
-use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+mod fetch;
 mod footer;
 mod schema;
+
+/// What the footer of a parquet file says.
+#[derive(Debug)]
+pub(super) struct Footer {
+    bytes: Bytes,
+    metadata: ArrowReaderMetadata,
+    options: ArrowReaderOptions,
+    /// How many rows the file has.
+    pub(super) rows: u64,
+    /// Its columns.
+    pub(super) known: Known,
+}
 
 /// A parquet file, ready to be read.
 #[derive(Debug)]
 pub(super) struct Parquet {
-    file: File,
+    bytes: Bytes,
     metadata: ArrowReaderMetadata,
     mask: ProjectionMask,
     chosen: Chosen<()>,
 }
 
-/// What is known of a file before it is read.
-pub(super) struct Opened {
-    pub(super) parquet: Parquet,
-    pub(super) columns: Vec<Column>,
-    pub(super) rows: u64,
+impl Footer {
+    /// Reads the footer of a file; `name` is what messages call it.
+    pub(super) fn read(bytes: Bytes, name: &str) -> Result<Self, Error> {
+        if let Some(refusal) = footer::refusal(&bytes).map_err(|error| Error::io(name, error))? {
+            return Err(corrupt(name, "is not read", &refusal));
+        }
+        // The Arrow schema that some writers embed is left aside: what it adds (dictionaries, 64-bit offsets)
+        // makes no difference to a record, and it is one more thing that can be broken.
+        let options = ArrowReaderOptions::new()
+            .with_skip_arrow_metadata(true)
+            .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
+            .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
+        let metadata =
+            guarded(|| ArrowReaderMetadata::load(&bytes, options.clone())).map_err(|error| unread(name, error))?;
+        let rows = rows(metadata.metadata().row_groups())
+            .ok_or_else(|| corrupt(name, "is corrupt", "its footer has an impossible number of rows"))?;
+        let known = schema::known(metadata.schema());
+        Ok(Self { bytes, metadata, options, rows, known })
+    }
+
+    /// An error if the file lacks one of these columns.
+    pub(super) fn check(&self, columns: &[String], name: &str) -> Result<(), Error> {
+        let fields = self.metadata.schema().fields();
+        let missing = columns.iter().find(|column| schema::path(fields, column).is_none());
+        missing.map_or(Ok(()), |column| Err(self.known.unknown(name, column)))
+    }
+
+    /// Prepares to read the chosen rows of some columns; an error if the file lacks one of them.
+    pub(super) fn choose(self, columns: &[String], chosen: Chosen<()>, name: &str) -> Result<Parquet, Error> {
+        let Self { bytes, metadata, options, known, .. } = self;
+        let mut paths = Vec::new();
+        for column in columns {
+            let path = schema::path(metadata.schema().fields(), column);
+            paths.push(path.ok_or_else(|| known.unknown(name, column))?);
+        }
+        let mask = schema::mask(metadata.parquet_schema(), &paths);
+        let pages = match &chosen {
+            // Where each page begins, so that those without a chosen row are passed over.
+            Chosen::Rows(_) => PageIndexPolicy::Optional,
+            Chosen::Head(_) => PageIndexPolicy::Skip,
+        };
+        let options = options.with_offset_index_policy(pages);
+        let metadata = guarded(|| for_reading(&bytes, metadata.parquet_schema(), options))
+            .map_err(|error| unread(name, error))?;
+        let parquet = Parquet { bytes, metadata, mask, chosen };
+        if let Bytes::Hub(blocks) = &parquet.bytes {
+            // A page index is a stranger's too: sums of its offsets may overflow.
+            blocks.plan(guarded(|| Ok(fetch::plan(&parquet))).unwrap_or_default());
+        }
+        Ok(parquet)
+    }
 }
 
-/// Reads the footer, checks the columns, draws the sample.
-pub(super) fn open(
-    file: File,
-    path: &str,
-    request: &Request,
-    is_stopped: &dyn Fn() -> bool,
-) -> Result<Opened, Error> {
-    let name = &request.name;
-    if let Some(refusal) = footer::refusal(&file).map_err(|error| Error::io(name, error))? {
-        return Err(corrupt(name, "is not read", &refusal));
-    }
-    let footer = |error| failed(name, "is truncated or is not a parquet file", error);
-    // The Arrow schema that some writers embed is left aside: what it adds (dictionaries, 64-bit offsets)
-    // makes no difference to a record, and it is one more thing that can be broken.
-    let options = ArrowReaderOptions::new()
-        .with_skip_arrow_metadata(true)
-        .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
-        .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
-    let metadata = guarded(|| ArrowReaderMetadata::load(&file, options.clone())).map_err(footer)?;
-    let rows = rows(metadata.metadata().row_groups())
-        .ok_or_else(|| corrupt(name, "is corrupt", "its footer has an impossible number of rows"))?;
-    if rows == 0 {
-        return Err(Error::Empty { name: plain(name) });
-    }
-
-    let known = schema::known(metadata.schema());
-    let mut paths = Vec::new();
-    for column in columns(request) {
-        let path = schema::path(metadata.schema().fields(), column);
-        paths.push(path.ok_or_else(|| known.unknown(name, column))?);
-    }
-    let mask = schema::mask(metadata.parquet_schema(), &paths);
-    let chosen = choose(path, rows, request.sample, is_stopped).map_err(|error| Error::io(name, error))?;
-
-    let pages = match &chosen {
-        // Where each page begins, so that those without a chosen row are passed over.
-        Chosen::Rows(_) => PageIndexPolicy::Optional,
-        Chosen::Head(_) => PageIndexPolicy::Skip,
-    };
-    let options = options.with_offset_index_policy(pages);
-    let metadata = guarded(|| for_reading(&file, metadata.parquet_schema(), options)).map_err(footer)?;
-    Ok(Opened { parquet: Parquet { file, metadata, mask, chosen }, columns: known.columns, rows })
+fn unread(name: &str, error: ParquetError) -> Error {
+    failed(name, "is truncated or is not a parquet file", error)
 }
 
 /// The footer again, with the types that the file is read as.
 fn for_reading(
-    file: &File,
+    file: &Bytes,
     schema: &SchemaDescriptor,
     options: ArrowReaderOptions,
 ) -> Result<ArrowReaderMetadata, ParquetError> {
@@ -115,25 +133,6 @@ fn rows(groups: &[RowGroupMetaData]) -> Option<u64> {
     Some(sum).filter(|sum| *sum <= MOST)
 }
 
-fn choose(path: &str, rows: u64, sample: Sample, is_stopped: &dyn Fn() -> bool) -> io::Result<Chosen<()>> {
-    const BETWEEN_LOOKS: u64 = 1 << 20;
-    match sample {
-        Sample::All => Ok(Chosen::Head(rows)),
-        Sample::First { rows: first } => Ok(Chosen::Head(first.min(rows))),
-        Sample::Random { rows: most, .. } if most >= rows => Ok(Chosen::Head(rows)),
-        Sample::Random { rows: most, seed } => {
-            let mut draw = Draw::new(most, seed, path);
-            for row in 0..rows {
-                if row % BETWEEN_LOOKS == 0 && is_stopped() {
-                    return Err(ErrorKind::Interrupted.into());
-                }
-                draw.offer(row, || ());
-            }
-            Ok(draw.finish())
-        }
-    }
-}
-
 /// A row group, of which some rows are chosen. Rows are counted in the file.
 struct Group {
     index: usize,
@@ -144,15 +143,27 @@ struct Group {
 }
 
 impl Parquet {
-    pub(super) fn count(&self) -> u64 {
-        self.chosen.count()
+    /// Begins to fetch what will be read, `room` bytes at most, and says how many bytes that is.
+    pub(super) fn begin(&self, room: u64) -> u64 {
+        match &self.bytes {
+            Bytes::Local(_) => 0,
+            Bytes::Hub(blocks) => blocks.begin(room),
+        }
     }
 
     /// Reads the chosen rows into the batch.
     pub(super) fn read(self, wanted: &Wanted, batch: &mut Batch) -> Result<(), Stop> {
-        let groups = self.metadata.metadata().row_groups();
+        for group in self.groups() {
+            self.read_group(&group, wanted, batch)?;
+        }
+        Ok(())
+    }
+
+    /// The row groups that have chosen rows, in order.
+    fn groups(&self) -> Vec<Group> {
         let mut start = 0;
-        for (index, group) in groups.iter().enumerate() {
+        let mut groups = Vec::new();
+        for (index, group) in self.metadata.metadata().row_groups().iter().enumerate() {
             let end = start + group.num_rows().unsigned_abs();
             let chosen = self.chosen.within(start..end);
             if let Some(last) = chosen.last() {
@@ -163,11 +174,11 @@ impl Parquet {
                 } else {
                     chosen.clone()
                 };
-                self.read_group(&Group { index, start, chosen, decoded }, wanted, batch)?;
+                groups.push(Group { index, start, chosen, decoded });
             }
             start = end;
         }
-        Ok(())
+        groups
     }
 
     fn has_lists(&self) -> bool {
@@ -203,22 +214,28 @@ impl Parquet {
         &self,
         group: &Group,
     ) -> Result<impl Iterator<Item = Result<RecordBatch, ArrowError>> + use<>, ParquetError> {
-        let Group { index, start, decoded, .. } = group;
-        let rows = self.metadata.metadata().row_group(*index).num_rows();
-        let file = self.file.try_clone()?;
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
-            .with_row_groups(vec![*index])
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone())
+            .with_row_groups(vec![group.index])
             .with_projection(self.mask.clone())
             .with_batch_size(self.rows_at_once(group));
+        match self.selection(group)? {
+            None => reader.build(),
+            Some(selection) => reader.with_row_selection(selection).build(),
+        }
+    }
+
+    /// The rows of a group that are decoded; `None` if that is all of them.
+    fn selection(&self, group: &Group) -> Result<Option<RowSelection>, ParquetError> {
+        let Group { index, start, decoded, .. } = group;
+        let rows = self.metadata.metadata().row_group(*index).num_rows();
         if decoded.first().is_some_and(|run| run.end - run.start == rows.unsigned_abs()) {
-            return reader.build();
+            return Ok(None);
         }
         let mut ranges = Vec::with_capacity(decoded.len());
         for run in decoded {
             ranges.push(usize::try_from(run.start - start)?..usize::try_from(run.end - start)?);
         }
-        let selection = RowSelection::from_consecutive_ranges(ranges.into_iter(), usize::try_from(rows)?);
-        reader.with_row_selection(selection).build()
+        Ok(Some(RowSelection::from_consecutive_ranges(ranges.into_iter(), usize::try_from(rows)?)))
     }
 
     /// How many rows to decode at a time.
@@ -252,7 +269,7 @@ fn read_row(columns: &[Option<&ArrayRef>], index: usize, row: u64, wanted: &Want
 }
 
 fn corrupt(name: &str, problem: &str, detail: &str) -> Error {
-    Error::Corrupt { name: plain(name), problem: problem.to_owned(), detail: plain(detail) }
+    Error::corrupt(name, problem, detail)
 }
 
 fn failed(name: &str, problem: &str, error: ParquetError) -> Error {

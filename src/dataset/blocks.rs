@@ -1,0 +1,264 @@
+//! A file at the Hub, as the thread that decodes sees it: blocks that are fetched before they are needed, as far as it is
+//! known which those are.
+//!
+//! A parquet file says in its footer where everything lies. So what will be read is planned first, neighbours are
+//! fetched together, and a few blocks ahead of the decoder. What was not planned is fetched when it is asked for.
+
+use crate::hub;
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+/// The largest block; a planned range that is longer is fetched in several.
+const LARGEST: u64 = 8 << 20;
+
+/// How many bytes are fetched ahead of the decoder.
+const AHEAD: u64 = 24 << 20;
+
+/// How many blocks are fetched at once.
+const AT_ONCE: usize = 8;
+
+/// Two planned ranges with no more than this between them are fetched as one: a request costs about as much time as
+/// this many bytes.
+const GAP: u64 = 512 << 10;
+
+/// What is fetched around a place that was not planned.
+const LOOSE: u64 = 64 << 10;
+
+/// What is fetched behind something that was not planned: a page's header tells where the next one begins.
+const BEHIND: u64 = 4 << 10;
+
+/// How much is kept of blocks that were read, and may be read again: columns are decoded side by side.
+const KEPT: u64 = 48 << 20;
+
+/// A file at the Hub in blocks.
+pub(super) struct Blocks {
+    file: hub::File,
+    runtime: Handle,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// In the order of their places; they do not overlap.
+    planned: Vec<Planned>,
+    /// Planned blocks that are in memory, the one that was read longest ago first.
+    read: VecDeque<usize>,
+    /// What was fetched without a plan, the oldest first.
+    loose: VecDeque<(u64, Bytes)>,
+}
+
+struct Planned {
+    range: Range<u64>,
+    state: Fetch,
+}
+
+#[derive(Default)]
+enum Fetch {
+    #[default]
+    Waiting,
+    Asked(JoinHandle<Result<Bytes, hub::Error>>),
+    Here(Bytes),
+}
+
+impl fmt::Debug for Blocks {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Blocks").field("path", &self.file.path()).finish_non_exhaustive()
+    }
+}
+
+impl Blocks {
+    /// The blocks of a file, whose last bytes may have been fetched already.
+    pub(super) fn new(file: hub::File, tail: Option<Bytes>, runtime: Handle) -> Self {
+        let mut state = State::default();
+        if let Some(tail) = tail {
+            state.loose.push_back((file.size() - tail.len() as u64, tail));
+        }
+        Self { file, runtime, state: Mutex::new(state) }
+    }
+
+    /// The file's length.
+    pub(super) fn length(&self) -> u64 {
+        self.file.size()
+    }
+
+    /// Says what will be read, in any order.
+    pub(super) fn plan(&self, mut ranges: Vec<Range<u64>>) {
+        // What lies outside of the file is the decoder's to find.
+        ranges.retain(|range| range.end <= self.length());
+        let blocks = merged(ranges).into_iter().flat_map(|range| {
+            let starts = (range.start..range.end).step_by(usize::try_from(LARGEST).unwrap_or(usize::MAX));
+            starts.map(move |start| start..(start + LARGEST).min(range.end))
+        });
+        let mut state = self.state();
+        state.planned = blocks.map(|range| Planned { range, state: Fetch::Waiting }).collect();
+        state.read.clear();
+    }
+
+    /// Begins to fetch the first planned blocks, of `room` bytes at most, and says how many bytes that is.
+    pub(super) fn begin(&self, room: u64) -> u64 {
+        self.ahead(0, room)
+    }
+
+    /// Exactly these bytes.
+    pub(super) fn get(&self, range: Range<u64>) -> io::Result<Bytes> {
+        if range.start > range.end || range.end > self.length() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let first = {
+            let state = self.state();
+            let after = state.planned.partition_point(|block| block.range.start <= range.start);
+            after.checked_sub(1).filter(|first| state.planned[*first].range.end > range.start)
+        };
+        match first {
+            Some(first) => self.planned(first, range),
+            None => self.loose(range),
+        }
+    }
+
+    /// A range that begins in a planned block.
+    fn planned(&self, first: usize, range: Range<u64>) -> io::Result<Bytes> {
+        let (block, start) = self.block(first)?;
+        let from = usize::try_from(range.start - start).map_err(io::Error::other)?;
+        let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+        if from + length <= block.len() {
+            return Ok(block.slice(from..from + length));
+        }
+        // It goes on in the next block, or where nothing was planned.
+        let mut whole = BytesMut::with_capacity(length);
+        whole.extend_from_slice(&block[from..]);
+        whole.extend_from_slice(&self.get(start + block.len() as u64..range.end)?);
+        Ok(whole.freeze())
+    }
+
+    /// A planned block and where it begins; those behind it are asked for.
+    fn block(&self, index: usize) -> io::Result<(Bytes, u64)> {
+        self.ahead(index, AHEAD);
+        let (range, fetch) = {
+            let mut state = self.state();
+            let block = &mut state.planned[index];
+            (block.range.clone(), std::mem::take(&mut block.state))
+        };
+        let bytes = match fetch {
+            Fetch::Here(bytes) => bytes,
+            Fetch::Asked(task) => self.runtime.block_on(task).map_err(io::Error::other)?.map_err(io::Error::other)?,
+            Fetch::Waiting => self.fetch(range.clone())?,
+        };
+        let mut state = self.state();
+        state.planned[index].state = Fetch::Here(bytes.clone());
+        state.read.retain(|read| *read != index);
+        state.read.push_back(index);
+        state.forget();
+        Ok((bytes, range.start))
+    }
+
+    /// Asks for blocks from this one on, as many as make `room` bytes; says how many bytes are on their way or here.
+    fn ahead(&self, from: usize, room: u64) -> u64 {
+        let mut state = self.state();
+        let mut bytes = 0;
+        for block in state.planned.iter_mut().skip(from).take(AT_ONCE) {
+            let length = block.range.end - block.range.start;
+            if bytes > 0 && bytes + length > room {
+                break;
+            }
+            bytes += length;
+            if matches!(block.state, Fetch::Waiting) {
+                let (file, range) = (self.file.clone(), block.range.clone());
+                block.state = Fetch::Asked(self.runtime.spawn(async move { file.range(range).await }));
+            }
+        }
+        bytes
+    }
+
+    fn loose(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let known = self.state().loose.iter().find_map(|(start, bytes)| {
+            let from = usize::try_from(range.start.checked_sub(*start)?).ok()?;
+            let to = usize::try_from(range.end - start).ok()?;
+            (to <= bytes.len()).then(|| bytes.slice(from..to))
+        });
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        // What is in memory already is not fetched again.
+        let begun = self.state().loose.iter().find_map(|(start, bytes)| {
+            let from = usize::try_from(range.start.checked_sub(*start)?).ok()?;
+            (from < bytes.len()).then(|| bytes.slice(from..))
+        });
+        let have = begun.as_ref().map_or(0, |begun| begun.len() as u64);
+        let start = range.start + have;
+        let end = (range.end + BEHIND).max(start + LOOSE).min(self.length());
+        let fetched = self.fetch(start..end)?;
+        let mut state = self.state();
+        state.loose.push_back((start, fetched.clone()));
+        state.forget();
+        drop(state);
+        let length = usize::try_from(range.end - start).map_err(io::Error::other)?;
+        let Some(begun) = begun else { return Ok(fetched.slice(..length)) };
+        let mut whole = BytesMut::from(begun.as_ref());
+        whole.extend_from_slice(&fetched[..length]);
+        Ok(whole.freeze())
+    }
+
+    fn fetch(&self, range: Range<u64>) -> io::Result<Bytes> {
+        self.runtime.block_on(self.file.range(range)).map_err(io::Error::other)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A thread that panicked while it held the lock has left whole values behind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Lets go of what was read longest ago.
+    fn forget(&mut self) {
+        const LOOSE_PARTS: usize = 8;
+        const NEWEST: usize = 2;
+        let length = |planned: &[Planned], index: usize| planned[index].range.end - planned[index].range.start;
+        let mut bytes: u64 = self.read.iter().map(|index| length(&self.planned, *index)).sum();
+        while bytes > KEPT && self.read.len() > NEWEST {
+            let Some(oldest) = self.read.pop_front() else { break };
+            bytes -= length(&self.planned, oldest);
+            self.planned[oldest].state = Fetch::Waiting;
+        }
+        while self.loose.len() > LOOSE_PARTS {
+            // The first is the footer.
+            self.loose.remove(1);
+        }
+    }
+}
+
+/// Ranges in the order of their places, with those near each other made one.
+fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_unstable_by_key(|range| (range.start, range.end));
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end.saturating_add(GAP) => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_are_near_each_other_are_one() {
+        let far = 10 * GAP;
+        let ranges = vec![far..far + 5, 0..10, 5..20, 20 + GAP..30 + GAP, 3..3];
+        assert_eq!(merged(ranges), [0..30 + GAP, far..far + 5]);
+        assert_eq!(merged(vec![0..1, 2 + GAP..3 + GAP]).len(), 2);
+    }
+}

@@ -1,0 +1,160 @@
+//! A folder on this machine as a dataset: its files, and what `save_to_disk` says of them.
+
+use super::error::{Error, plain};
+use serde::Deserialize;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// A folder of more files than this is no dataset but a mistake.
+const MOST: usize = 1_000_000;
+
+/// The first bytes of what this program writes: lines of ratings, and the table of summaries. In a folder that is
+/// given as a dataset such files are no data.
+pub const OWN_MARKS: [&[u8]; 2] = [b"{\"v\":1,\"id\":", b"Dataset,Lens,Poor,Low,Medium,Good,Total"];
+
+/// The files of a folder and of the folders in it: paths with `/` between the names, and sizes in bytes, in order.
+///
+/// Links to files are followed, as a snapshot in the Hub's cache consists of them; links to folders are not.
+pub(super) fn files(folder: &Path, name: &str) -> Result<Vec<(String, u64)>, Error> {
+    let failed = |error| Error::io(name, error);
+    let mut files = Vec::new();
+    let mut folders = vec![(folder.to_owned(), String::new())];
+    while let Some((folder, prefix)) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            // A name that is no Unicode cannot be shown, matched or written into an id.
+            let Ok(own) = entry.file_name().into_string() else { continue };
+            let path = format!("{prefix}{own}");
+            let kind = entry.file_type().map_err(failed)?;
+            if kind.is_dir() {
+                if own != ".git" {
+                    folders.push((entry.path(), format!("{path}/")));
+                }
+            } else if let Ok(metadata) = fs::metadata(entry.path())
+                && metadata.is_file()
+            {
+                files.push((path, metadata.len()));
+            }
+            if files.len() + folders.len() > MOST {
+                return Err(Error::TooManyFiles { name: plain(name), most: MOST });
+            }
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// Whether this program wrote the file.
+pub(super) fn is_own(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let longest = OWN_MARKS.iter().map(|mark| mark.len()).max().unwrap_or(0) as u64;
+    let read = File::open(path).and_then(|file| file.take(longest).read_to_end(&mut start));
+    read.is_ok() && OWN_MARKS.iter().any(|mark| start.starts_with(mark))
+}
+
+/// What `save_to_disk` of the Python library left in a folder.
+#[derive(Debug)]
+pub(super) enum Saved {
+    /// A dataset: its files in order, and the split that it was, if it was one.
+    One(Vec<String>, Option<String>),
+    /// A dictionary of datasets: each split's name, which is its folder's, and its files.
+    Splits(Vec<(String, Vec<String>)>),
+}
+
+#[derive(Deserialize)]
+struct State {
+    #[serde(rename = "_data_files")]
+    files: Vec<DataFile>,
+    #[serde(rename = "_split")]
+    split: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct DataFile {
+    filename: String,
+}
+
+#[derive(Deserialize)]
+struct Dictionary {
+    splits: Vec<String>,
+}
+
+/// Reads the notes of `save_to_disk`; `None` if there are none.
+pub(super) fn saved(folder: &Path, name: &str) -> Result<Option<Saved>, Error> {
+    if let Some(dictionary) = note::<Dictionary>(&folder.join("dataset_dict.json"), name)? {
+        let mut splits = Vec::new();
+        for split in dictionary.splits {
+            let inner = folder.join(within(&split, name)?);
+            let Some(state) = note::<State>(&inner.join("state.json"), name)? else {
+                let detail = format!("split {split} has no state.json");
+                return Err(Error::corrupt(name, "is not a whole saved dataset", &detail));
+            };
+            let files = data_files(&state, &format!("{split}/"), name)?;
+            splits.push((split, files));
+        }
+        return Ok(Some(Saved::Splits(splits)));
+    }
+    if !folder.join("dataset_info.json").is_file() {
+        return Ok(None);
+    }
+    let Some(state) = note::<State>(&folder.join("state.json"), name)? else { return Ok(None) };
+    Ok(Some(Saved::One(data_files(&state, "", name)?, state.split)))
+}
+
+fn data_files(state: &State, prefix: &str, name: &str) -> Result<Vec<String>, Error> {
+    let files = state.files.iter().map(|file| Ok(format!("{prefix}{}", within(&file.filename, name)?)));
+    files.collect()
+}
+
+/// A name out of a note, which may not lead out of the folder.
+fn within<'n>(file: &'n str, name: &str) -> Result<&'n str, Error> {
+    let is_inside = Path::new(file).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    if is_inside && !file.is_empty() {
+        return Ok(file);
+    }
+    Err(Error::corrupt(name, "is not a saved dataset", &format!("it names a file outside of itself: {file}")))
+}
+
+fn note<T: for<'de> Deserialize<'de>>(path: &Path, name: &str) -> Result<Option<T>, Error> {
+    const LONGEST: u64 = 64 << 20;
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io(name, error)),
+    };
+    let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let broken = |detail: String| Error::corrupt(name, &format!("has a {file_name} that cannot be read"), &detail);
+    let mut text = Vec::new();
+    file.take(LONGEST).read_to_end(&mut text).map_err(|error| Error::io(name, error))?;
+    serde_json::from_slice(&text).map(Some).map_err(|error| broken(error.to_string()))
+}
+
+/// Whether this is a pointer of Git LFS, which a clone without LFS has in the data's stead.
+pub(super) fn is_lfs_pointer(path: &Path) -> io::Result<bool> {
+    const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
+    let mut start = Vec::new();
+    File::open(path)?.take(POINTER.len() as u64).read_to_end(&mut start)?;
+    Ok(start == POINTER)
+}
+
+/// Copies a stream into a file that is gone when the program ends, and gives its path.
+pub(super) fn spooled(mut from: impl io::Read, name: &str) -> Result<Spool, Error> {
+    let mut file = tempfile::Builder::new()
+        .prefix("classified-")
+        .suffix(".jsonl")
+        .tempfile()
+        .map_err(|error| Error::io(name, error))?;
+    io::copy(&mut from, &mut file).map_err(|error| Error::io(name, error))?;
+    Ok(Spool(file.into_temp_path()))
+}
+
+/// A file that is removed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Spool(tempfile::TempPath);
+
+impl Spool {
+    pub(super) fn path(&self) -> PathBuf {
+        self.0.to_path_buf()
+    }
+}

@@ -1,0 +1,413 @@
+//! From where a dataset is to the files that are read: listing, configs and splits, downloads.
+
+use super::error::{Error, plain};
+use super::folder::{self, Saved, Spool};
+use super::layout::{self, Card, Compression, Config, Fault, Format, Layout, Parameters, Split};
+use super::place::{self, Place};
+use super::{Access, News, Request, blocking};
+use crate::hub::{self, Entry, Hub, Repo};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A file of the dataset.
+#[derive(Debug, Clone)]
+pub(super) struct Member {
+    /// Its path within the dataset, which its rows are known by.
+    pub(super) path: String,
+    /// What messages call it.
+    pub(super) label: String,
+    /// Its length in bytes.
+    pub(super) size: u64,
+    pub(super) format: Format,
+    pub(super) compression: Compression,
+    pub(super) parameters: Parameters,
+    pub(super) at: At,
+}
+
+/// Where a file is.
+#[derive(Debug, Clone)]
+pub(super) enum At {
+    Local(PathBuf),
+    Hub(hub::File),
+}
+
+/// What a dataset consists of, as far as names tell.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) layout: Layout,
+    pub(super) card: Card,
+    root: Root,
+}
+
+/// Where the files of a listing are; the layout's splits count them in this order.
+#[derive(Debug)]
+enum Root {
+    Folder(PathBuf, Vec<(String, u64)>),
+    Hub(Repo, Vec<Entry>),
+}
+
+/// What is found under a name.
+#[derive(Debug)]
+pub(super) enum Found {
+    File(Box<Member>),
+    Listing(Box<Listing>),
+}
+
+/// The dataset that a request names.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    pub(super) found: Found,
+    pub(super) hub: Option<Hub>,
+    /// Removed when the dataset is closed.
+    pub(super) spool: Option<Spool>,
+}
+
+/// Finds the dataset, and reads its card and its list of files.
+pub(super) async fn gather(request: &Request) -> Result<Gathered, Error> {
+    let name = request.name.clone();
+    let endpoint = request.hub.endpoint.clone();
+    let place = blocking(&request.name, move || place::find(&name, &endpoint)).await?;
+    if let Place::Hub(name) = place {
+        let hub = request.connect()?;
+        let found = at_hub(request, &hub, &name).await?;
+        return Ok(Gathered { found, hub: Some(hub), spool: None });
+    }
+    if let (Some(revision), false) = (&request.revision, matches!(place, Place::Hub(_))) {
+        return Err(Error::NotAtHub { name: plain(&request.name), revision: plain(revision) });
+    }
+    let name = request.name.clone();
+    let (found, spool) = blocking(&request.name, move || here(place, &name)).await?;
+    if let Found::File(_) = found {
+        request.expect_one_file()?;
+    }
+    Ok(Gathered { found, hub: None, spool })
+}
+
+/// What is on this machine.
+fn here(place: Place, name: &str) -> Result<(Found, Option<Spool>), Error> {
+    let spooled = |from: &mut dyn io::Read, path: &str| {
+        let spool = folder::spooled(from, name)?;
+        let mut member = file(&spool.path(), name)?;
+        path.clone_into(&mut member.path);
+        member.format = Format::Jsonl;
+        Ok((Found::File(Box::new(member)), Some(spool)))
+    };
+    match place {
+        Place::File(path) => Ok((Found::File(Box::new(file(&path, name)?)), None)),
+        Place::Stdin => spooled(&mut io::stdin().lock(), "-"),
+        Place::Pipe(path) => {
+            let mut pipe = File::open(&path).map_err(|error| Error::io(name, error))?;
+            spooled(&mut pipe, &own_name(&path, name))
+        }
+        Place::Folder(path) => Ok((Found::Listing(Box::new(local(path, name)?)), None)),
+        Place::Hub(_) => Err(Error::Missing { name: plain(name), hint: String::new() }),
+    }
+}
+
+fn own_name(path: &Path, name: &str) -> String {
+    path.file_name().map_or_else(|| name.to_owned(), |file| file.to_string_lossy().into_owned())
+}
+
+/// A single file on this machine.
+fn file(path: &Path, name: &str) -> Result<Member, Error> {
+    let size = fs::metadata(path).map_err(|error| Error::io(name, error))?.len();
+    let known = layout::format_of(&own_name(path, name)).map_err(|fault| Error::layout(name, fault))?;
+    let (format, compression) = match known {
+        Some(known) => known,
+        None => by_content(path, name)?,
+    };
+    Ok(Member {
+        path: own_name(path, name),
+        label: name.to_owned(),
+        size,
+        format,
+        compression,
+        parameters: Parameters::default(),
+        at: At::Local(path.to_owned()),
+    })
+}
+
+/// The format of a file whose name does not tell.
+fn by_content(path: &Path, name: &str) -> Result<(Format, Compression), Error> {
+    const PEEK: u64 = 4096;
+    let mut start = Vec::new();
+    let peeked = File::open(path).and_then(|file| file.take(PEEK).read_to_end(&mut start));
+    peeked.map_err(|error| Error::io(name, error))?;
+    let text = start.trim_ascii_start();
+    let format = match () {
+        () if start.starts_with(b"PAR1") => Format::Parquet,
+        () if start.starts_with(b"ARROW1") || start.starts_with(&[0xff; 4]) => Format::Arrow,
+        () if text.starts_with(b"{\"") => Format::Jsonl,
+        () => {
+            let problem = match path.extension() {
+                Some(extension) => format!("is a .{} file", plain(&extension.to_string_lossy())),
+                None => "has no file name extension".into(),
+            };
+            return Err(Error::Format { name: plain(name), problem });
+        }
+    };
+    Ok((format, Compression::None))
+}
+
+/// The files of a folder on this machine.
+fn local(path: PathBuf, name: &str) -> Result<Listing, Error> {
+    let fault = |fault| Error::layout(name, fault);
+    let mut files = folder::files(&path, name)?;
+    if let Some(saved) = folder::saved(&path, name)? {
+        let layout = saved_layout(saved, &files, name)?;
+        return Ok(Listing { layout, card: Card::default(), root: Root::Folder(path, files) });
+    }
+    let is_data = |file: &str| layout::format_of(file).is_ok_and(|format| format.is_some());
+    files.retain(|(file, _)| !(is_data(file) && folder::is_own(&path.join(file))));
+    let text = |file: &str| files.iter().any(|(path, _)| path == file).then(|| read(&path.join(file)));
+    let card = layout::card(text("README.md").as_deref(), text(".huggingface.yaml").as_deref()).map_err(fault)?;
+    let names: Vec<String> = files.iter().map(|(path, _)| path.clone()).collect();
+    let layout = layout::layout(&card, &names).map_err(fault)?;
+    Ok(Listing { layout, card, root: Root::Folder(path, files) })
+}
+
+/// The text of a card, or nothing where it cannot be read.
+fn read(path: &Path) -> String {
+    const LONGEST: u64 = 4 << 20;
+    let mut text = Vec::new();
+    let file = File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut text));
+    file.map_or_else(|_| String::new(), |_| String::from_utf8_lossy(&text).into_owned())
+}
+
+fn saved_layout(saved: Saved, files: &[(String, u64)], name: &str) -> Result<Layout, Error> {
+    let index = |wanted: &String| {
+        let found = files.binary_search_by(|(path, _)| path.cmp(wanted));
+        found.map_err(|_| Error::corrupt(name, "is not a whole saved dataset", &format!("{wanted} is missing")))
+    };
+    let splits = match saved {
+        Saved::One(files, split) => vec![(split.unwrap_or_else(|| "train".into()), files)],
+        Saved::Splits(splits) => splits,
+    };
+    let splits = splits.into_iter().map(|(split, files)| {
+        Ok(Split { name: split, files: files.iter().map(index).collect::<Result<_, Error>>()? })
+    });
+    Ok(Layout::of(vec![Config::of_arrow("default", splits.collect::<Result<_, Error>>()?)]))
+}
+
+/// What is at the Hub under a name: one file, or a repository.
+async fn at_hub(request: &Request, hub: &Hub, name: &hub::Name) -> Result<Found, Error> {
+    let revision = match (&request.revision, &name.revision) {
+        (Some(one), Some(other)) if one != other => {
+            let (one, other) = (plain(one), plain(other));
+            return Err(Error::TwoRevisions { name: plain(&request.name), one, other });
+        }
+        (one, other) => one.as_deref().or(other.as_deref()),
+    };
+    let repo = hub.repo(&name.repo, revision).await?;
+    if let Some(path) = name.path.as_deref().filter(|path| !path.is_empty()) {
+        return named(request, repo, path).await;
+    }
+    let fault = |fault| Error::layout(&request.name, fault);
+    if revision == Some(CONVERTED) {
+        let entries = repo.tree("").await?;
+        return Ok(Found::Listing(Box::new(converted(repo, entries).map_err(fault)?)));
+    }
+    let readme = repo.text("README.md").await?;
+    let mut card = layout::card(readme.as_deref(), None).map_err(fault)?;
+    let folders = card.folders(request.config.as_deref());
+    let mut entries = listed(&repo, folders.as_deref()).await?;
+    // A list of some folders does not show whether there is a second card, which would change it.
+    if folders.is_some() || entries.iter().any(|entry| entry.path == EXTRA_CARD) {
+        let extra = repo.text(EXTRA_CARD).await?;
+        if extra.is_some() {
+            card = layout::card(readme.as_deref(), extra.as_deref()).map_err(fault)?;
+            entries = listed(&repo, card.folders(request.config.as_deref()).as_deref()).await?;
+        }
+    }
+    let names: Vec<String> = entries.iter().map(|entry| entry.path.clone()).collect();
+    match layout::layout(&card, &names) {
+        Ok(layout) => Ok(Found::Listing(Box::new(Listing { layout, card, root: Root::Hub(repo, entries) }))),
+        Err(reason) => {
+            // A dataset that is a script: the Hub may have run it once and kept what came of it.
+            let script = format!("{}.py", repo.id.rsplit('/').next().unwrap_or_default());
+            let is_script = names.contains(&script) && matches!(reason, Fault::Empty | Fault::NoneSupported { .. });
+            let Some(branch) = (if is_script { repo.converted().await? } else { None }) else {
+                return Err(if is_script { Error::Script { name: plain(&request.name) } } else { fault(reason) });
+            };
+            request.news(&News::Note("this dataset is a script: reading the Hub's own conversion to parquet"));
+            let entries = branch.tree("").await?;
+            Ok(Found::Listing(Box::new(converted(branch, entries).map_err(fault)?)))
+        }
+    }
+}
+
+/// The branch to which the Hub writes what it has converted to parquet.
+const CONVERTED: &str = "refs/convert/parquet";
+
+/// A card that overrides README.md's.
+const EXTRA_CARD: &str = ".huggingface.yaml";
+
+async fn listed(repo: &Repo, folders: Option<&[String]>) -> Result<Vec<Entry>, Error> {
+    let Some(folders) = folders else { return Ok(repo.tree("").await?) };
+    let mut entries = Vec::new();
+    for folder in folders {
+        entries.extend(repo.tree(folder).await?);
+    }
+    entries.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+    entries.dedup_by(|one, other| one.path == other.path);
+    Ok(entries)
+}
+
+/// The Hub's conversion: `<config>/<split>/0000.parquet`, the split with `partial-` before it where it was cut.
+fn converted(repo: Repo, entries: Vec<Entry>) -> Result<Listing, Fault> {
+    let mut configs: Vec<(String, Vec<Split>)> = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let mut parts = entry.path.split('/');
+        let (Some(config), Some(split), Some(file), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            continue;
+        };
+        if !file.ends_with(".parquet") {
+            continue;
+        }
+        let split = split.strip_prefix("partial-").unwrap_or(split);
+        if configs.last().is_none_or(|(name, _)| name != config) {
+            configs.push((config.to_owned(), Vec::new()));
+        }
+        let Some((_, splits)) = configs.last_mut() else { continue };
+        match splits.iter_mut().find(|each| each.name == split) {
+            Some(each) => each.files.push(index),
+            None => splits.push(Split { name: split.to_owned(), files: vec![index] }),
+        }
+    }
+    if configs.is_empty() {
+        return Err(Fault::Empty);
+    }
+    let configs = configs.into_iter().map(|(name, splits)| Config::of_parquet(&name, splits)).collect();
+    Ok(Listing { layout: Layout::of(configs), card: Card::default(), root: Root::Hub(repo, entries) })
+}
+
+/// A file or a folder that is named within a repository.
+async fn named(request: &Request, repo: Repo, path: &str) -> Result<Found, Error> {
+    let fault = |fault| Error::layout(&request.name, fault);
+    let path = path.trim_matches('/');
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let mut entries = repo.tree(parent).await?;
+    if let Some(entry) = entries.iter().find(|entry| entry.path == path) {
+        request.expect_one_file()?;
+        let Some((format, compression)) = layout::format_of(path).map_err(fault)? else {
+            return Err(Error::Format { name: plain(&request.name), problem: "has no suffix that is known".into() });
+        };
+        return Ok(Found::File(Box::new(Member {
+            path: path.to_owned(),
+            label: request.name.clone(),
+            size: entry.size,
+            format,
+            compression,
+            parameters: Parameters::default(),
+            at: At::Hub(repo.file(entry)),
+        })));
+    }
+    let prefix = format!("{path}/");
+    entries.retain(|entry| entry.path.starts_with(&prefix));
+    if entries.is_empty() {
+        return Err(Error::NotInRepository { repo: plain(&repo.id), path: plain(path) });
+    }
+    let names: Vec<String> = entries.iter().map(|entry| entry.path[prefix.len()..].to_owned()).collect();
+    let card = Card::default();
+    let layout = layout::layout(&card, &names).map_err(fault)?;
+    Ok(Found::Listing(Box::new(Listing { layout, card, root: Root::Hub(repo, entries) })))
+}
+
+impl Gathered {
+    /// The files of the request's config and split, downloaded where they are not streamed.
+    pub(super) async fn members(&self, request: &Request) -> Result<Vec<Member>, Error> {
+        let fault = |fault| Error::layout(&request.name, fault);
+        let listing = match &self.found {
+            Found::File(member) => return downloaded(request, vec![Member::clone(member)]).await,
+            Found::Listing(listing) => listing,
+        };
+        let config = listing.layout.choose(request.config.as_deref()).map_err(fault)?;
+        let files = config.split(request.split.as_deref()).map_err(fault)?;
+        for key in &config.parameters.unknown {
+            let text = format!("the card sets `{}` for config `{}`, which is not followed", plain(key), plain(&config.name));
+            request.news(&News::Note(&text));
+        }
+        let members = files.iter().map(|file| listing.member(*file, config, &request.name));
+        downloaded(request, members.collect::<Result<_, _>>()?).await
+    }
+}
+
+impl Listing {
+    /// How many bytes these files have.
+    pub(super) fn bytes(&self, files: &[usize]) -> u64 {
+        let size = |file: &usize| match &self.root {
+            Root::Folder(_, files) => files[*file].1,
+            Root::Hub(_, entries) => entries[*file].size,
+        };
+        files.iter().map(size).sum()
+    }
+
+    /// What is known of the repository's state; nothing of a folder.
+    pub(super) fn revision(&self) -> Option<&str> {
+        match &self.root {
+            Root::Folder(..) => None,
+            Root::Hub(repo, _) => Some(&repo.sha),
+        }
+    }
+
+    fn member(&self, file: usize, config: &Config, name: &str) -> Result<Member, Error> {
+        let (path, size, at) = match &self.root {
+            Root::Folder(folder, files) => {
+                let (path, size) = &files[file];
+                (path, *size, At::Local(folder.join(path)))
+            }
+            Root::Hub(repo, entries) => {
+                let entry = &entries[file];
+                (&entry.path, entry.size, At::Hub(repo.file(entry)))
+            }
+        };
+        let (format, compression) = config.format(path).map_err(|fault| Error::layout(name, fault))?;
+        let parameters = config.parameters.clone();
+        let label = format!("{name}: {path}");
+        Ok(Member { path: path.clone(), label, size, format, compression, parameters, at })
+    }
+}
+
+/// The same files, those of the Hub from its cache, unless they are to be streamed.
+async fn downloaded(request: &Request, members: Vec<Member>) -> Result<Vec<Member>, Error> {
+    const AT_ONCE: usize = 4;
+    const LARGE: u64 = 1 << 30;
+    let total: u64 = members.iter().filter(|member| matches!(member.at, At::Hub(_))).map(|member| member.size).sum();
+    if request.access == Access::Stream || total == 0 {
+        return Ok(members);
+    }
+    if total > LARGE {
+        let gigabytes = total as f64 / 1e9;
+        let text = format!("{gigabytes:.1} GB in the Hub cache or to be downloaded; --stream reads what is needed alone");
+        request.news(&News::Note(&text));
+    }
+    let done = AtomicU64::new(0);
+    let progress = |bytes: u64| {
+        let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        request.news(&News::Download { done, total });
+    };
+    let progress = &progress;
+    let members = stream::iter(members).map(|mut member| async move {
+        if let At::Hub(file) = &member.at {
+            member.at = At::Local(file.download(progress).await?);
+        }
+        Ok::<_, Error>(member)
+    });
+    members.buffered(AT_ONCE).try_collect().await
+}
+
+impl Member {
+    /// Whether this is what a clone without Git LFS has in the data's stead.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let At::Local(path) = &self.at else { return Ok(()) };
+        match folder::is_lfs_pointer(path) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Error::LfsPointer { name: plain(&self.label) }),
+            Err(error) => Err(Error::io(&self.label, error)),
+        }
+    }
+}

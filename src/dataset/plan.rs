@@ -1,0 +1,421 @@
+//! Which rows of which files are read: counting, drawing, and checking that the columns are there.
+
+use super::blocks::Blocks;
+use super::bytes::Bytes;
+use super::error::{Error, plain};
+use super::folder::Spool;
+use super::gather::{At, Member};
+use super::layout::Format;
+use super::parquet::Footer;
+use super::read::{self, Cursor};
+use super::remote::Tape;
+use super::sample::{Chosen, Draw, by_file};
+use super::sequence::{self, Input, Place};
+use super::stages;
+use super::wanted::{Known, Wanted, columns};
+use super::{Column, Drawn, Reach, Request, Row};
+use crate::rating::run::Sample;
+use futures::stream::{self, StreamExt as _};
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// The head of a stream of unknown length has this many rows at most, unless more are asked for.
+const HEAD_ROWS: u64 = 10_000;
+
+/// The head of a stream of unknown length has this many bytes of records at most, unless more rows are asked for.
+const HEAD_BYTES: usize = 64 << 20;
+
+/// What is read, and how.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) request: Arc<Request>,
+    pub(super) work: Work,
+    pub(super) runtime: Handle,
+    /// Kept until the dataset is read.
+    _spool: Option<Spool>,
+}
+
+/// The rows to come.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Rows that were read already.
+    Held(Vec<Row>),
+    /// Files, and at most so many rows of them.
+    Parts(Vec<Part>, u64),
+}
+
+/// A file, and which of its rows are wanted.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// The file's index in the dataset.
+    pub(super) index: usize,
+    pub(super) member: Member,
+    pub(super) chosen: Chosen<Option<Place>>,
+    /// Whether the chosen rows were counted, so that fewer of them are an error.
+    pub(super) is_counted: bool,
+    /// What has been read of it already.
+    pub(super) begun: Begun,
+}
+
+/// What has been read of a file before its rows.
+pub(super) enum Begun {
+    Nothing,
+    Footer(Box<Footer>),
+    Tail(bytes::Bytes),
+    Input(Input),
+}
+
+impl std::fmt::Debug for Begun {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::Footer(_) => "Footer",
+            Self::Tail(_) => "Tail",
+            Self::Input(_) => "Input",
+        })
+    }
+}
+
+/// A dataset that is ready to be read.
+pub(super) struct Opened {
+    pub(super) columns: Vec<Column>,
+    pub(super) rows: Option<u64>,
+    pub(super) sampled: Option<u64>,
+    pub(super) drawn: Drawn,
+    pub(super) plan: Plan,
+}
+
+impl Plan {
+    /// The same plan, which keeps a temporary file until it is done.
+    pub(super) fn keeping(self, spool: Option<Spool>) -> Self {
+        Self { _spool: spool, ..self }
+    }
+}
+
+/// Opens the files: what is known of their rows without reading them all, or by counting where they are here.
+pub(super) fn open(
+    request: Request,
+    members: Vec<Member>,
+    runtime: Handle,
+    is_stopped: &dyn Fn() -> bool,
+) -> Result<Opened, Error> {
+    for member in &members {
+        member.check()?;
+    }
+    let request = Arc::new(request);
+    let opening = Opening { request: Arc::clone(&request), runtime: runtime.clone(), is_stopped };
+    let is_streamed = members.iter().any(|member| matches!(member.at, At::Hub(_)));
+    let is_parquet = members.iter().all(|member| member.format == Format::Parquet);
+    let many = members.len() > request.max_files;
+    let sketch = match (is_parquet, is_streamed, request.sample) {
+        (true, true, Sample::Random { rows, seed }) if many => opening.two_stages(members, rows, seed)?,
+        (true, true, Sample::First { .. }) => opening.parquet_in_order(members)?,
+        (true, true, Sample::All) if many => opening.parquet_in_order(members)?,
+        (true, ..) => opening.counted_parquet(members)?,
+        (false, true, Sample::Random { rows, seed }) => opening.held(members, rows, seed)?,
+        (false, true, _) => opening.in_order(members)?,
+        (false, false, _) => opening.counted(members)?,
+    };
+    let Sketch { columns, rows, sampled, drawn, work } = sketch;
+    if rows == Some(0) {
+        return Err(Error::Empty { name: plain(&request.name) });
+    }
+    Ok(Opened { columns, rows, sampled, drawn, plan: Plan { request, work, runtime, _spool: None } })
+}
+
+struct Sketch {
+    columns: Vec<Column>,
+    rows: Option<u64>,
+    sampled: Option<u64>,
+    drawn: Drawn,
+    work: Work,
+}
+
+struct Opening<'s> {
+    request: Arc<Request>,
+    runtime: Handle,
+    is_stopped: &'s dyn Fn() -> bool,
+}
+
+impl Opening<'_> {
+    fn wanted(&self) -> Vec<String> {
+        columns(&self.request).cloned().collect()
+    }
+
+    /// Which rows come of files whose rows are counted, and how many they are; `draw` is asked if it is a real sample.
+    fn shares<P>(&self, counts: &[u64], draw: impl FnOnce(u64, u64) -> Result<Vec<Chosen<P>>, Error>) -> Result<(Vec<Chosen<P>>, Drawn, u64), Error> {
+        let total: u64 = counts.iter().sum();
+        let all = || counts.iter().map(|rows| Chosen::Head(*rows)).collect();
+        match self.request.sample {
+            Sample::All => Ok((all(), Drawn::All, total)),
+            Sample::Random { rows, .. } | Sample::First { rows } if rows >= total => Ok((all(), Drawn::All, total)),
+            Sample::Random { rows, seed } => Ok((draw(rows, seed)?, Drawn::Uniform, rows)),
+            Sample::First { rows } => {
+                let mut left = rows;
+                let heads = counts.iter().map(|count| {
+                    let head = left.min(*count);
+                    left -= head;
+                    Chosen::Head(head)
+                });
+                Ok((heads.collect(), Drawn::First, rows))
+            }
+        }
+    }
+
+    /// Parquet files of which every footer is read.
+    fn counted_parquet(&self, members: Vec<Member>) -> Result<Sketch, Error> {
+        let (mut counts, mut footers, mut known) = (Vec::new(), Vec::new(), None);
+        let mut tails = self.tails(members.iter());
+        for member in &members {
+            self.check_stop()?;
+            let footer = footer(member, tails.next().flatten().transpose()?, &self.runtime)?;
+            counts.push(footer.rows);
+            footer.check(&self.wanted(), &member.label)?;
+            if known.is_none() {
+                known = Some(footer.known.columns.clone());
+            }
+            // What was fetched is kept; what is on this machine is opened again.
+            footers.push(match member.at {
+                At::Hub(_) => Begun::Footer(Box::new(footer)),
+                At::Local(_) => Begun::Nothing,
+            });
+        }
+        let (chosen, drawn, sampled) = self.shares(&counts, |rows, seed| {
+            let mut draw = Draw::new(rows, seed);
+            for (index, (member, rows)) in members.iter().zip(&counts).enumerate() {
+                draw.file(index, &member.path);
+                self.offer_all(&mut draw, *rows)?;
+            }
+            Ok(by_file(draw.finish(), members.len()))
+        })?;
+        let parts = members.into_iter().zip(chosen).zip(footers).enumerate();
+        let parts = parts.map(|(index, ((member, chosen), begun))| Part { index, member, chosen, is_counted: true, begun });
+        Ok(Sketch {
+            columns: known.unwrap_or_default(),
+            rows: Some(counts.iter().sum()),
+            sampled: Some(sampled),
+            drawn,
+            work: Work::Parts(parts.filter(|part| part.chosen.count() > 0).collect(), u64::MAX),
+        })
+    }
+
+    fn offer_all(&self, draw: &mut Draw<Option<Place>>, rows: u64) -> Result<(), Error> {
+        const BETWEEN_LOOKS: u64 = 1 << 20;
+        for row in 0..rows {
+            if row % BETWEEN_LOOKS == 0 {
+                self.check_stop()?;
+            }
+            draw.offer(row, || None);
+        }
+        Ok(())
+    }
+
+    fn check_stop(&self) -> Result<(), Error> {
+        if (self.is_stopped)() {
+            return Err(Error::io(&self.request.name, io::ErrorKind::Interrupted.into()));
+        }
+        Ok(())
+    }
+
+    /// Streamed parquet files that are opened one after another, as they are read.
+    fn parquet_in_order(&self, members: Vec<Member>) -> Result<Sketch, Error> {
+        let Some(first) = members.first() else { return Err(self.empty()) };
+        let tail = self.tails([first].into_iter()).next().flatten().transpose()?;
+        let footer = footer(first, tail, &self.runtime)?;
+        footer.check(&self.wanted(), &first.label)?;
+        let columns = footer.known.columns.clone();
+        let mut begun = Some(Begun::Footer(Box::new(footer)));
+        Ok(self.uncounted(columns, members, || begun.take().unwrap_or(Begun::Nothing)))
+    }
+
+    fn uncounted(&self, columns: Vec<Column>, members: Vec<Member>, mut begun: impl FnMut() -> Begun) -> Sketch {
+        let parts = members.into_iter().enumerate().map(|(index, member)| Part {
+            index,
+            member,
+            chosen: Chosen::Head(u64::MAX),
+            is_counted: false,
+            begun: begun(),
+        });
+        let (drawn, most) = match self.request.sample {
+            Sample::First { rows } | Sample::Random { rows, .. } => (Drawn::First, rows),
+            Sample::All => (Drawn::All, u64::MAX),
+        };
+        Sketch { columns, rows: None, sampled: None, drawn, work: Work::Parts(parts.collect(), most) }
+    }
+
+    fn empty(&self) -> Error {
+        Error::Empty { name: plain(&self.request.name) }
+    }
+
+    /// Very many streamed parquet files: some are drawn by their size, and rows within them.
+    fn two_stages(&self, members: Vec<Member>, rows: u64, seed: u64) -> Result<Sketch, Error> {
+        let of = members.len();
+        let most = usize::try_from(rows).unwrap_or(usize::MAX).min(self.request.max_files);
+        let sizes = members.iter().map(|member| (member.path.as_str(), member.size));
+        let picked = stages::files(sizes, most, seed);
+        let mut tails = self.tails(picked.iter().map(|index| &members[*index]));
+        let mut footers = Vec::new();
+        for index in &picked {
+            let footer = footer(&members[*index], tails.next().flatten().transpose()?, &self.runtime)?;
+            footer.check(&self.wanted(), &members[*index].label)?;
+            footers.push(footer);
+        }
+        let Some(columns) = footers.first().map(|footer| footer.known.columns.clone()) else {
+            return Err(self.empty());
+        };
+        let counts: Vec<u64> = footers.iter().map(|footer| footer.rows).collect();
+        let shares = stages::shares(&counts, rows);
+        let mut parts = Vec::new();
+        for ((index, footer), share) in picked.iter().zip(footers).zip(&shares).filter(|(_, share)| **share > 0) {
+            let mut draw = Draw::new(*share, seed);
+            draw.file(0, &members[*index].path);
+            self.offer_all(&mut draw, footer.rows)?;
+            let chosen = by_file(draw.finish(), 1).pop().unwrap_or(Chosen::Head(0));
+            let begun = Begun::Footer(Box::new(footer));
+            parts.push(Part { index: *index, member: members[*index].clone(), chosen, is_counted: true, begun });
+        }
+        parts.sort_unstable_by_key(|part| part.index);
+        let drawn = Drawn::TwoStages { files: parts.len(), of };
+        let work = Work::Parts(parts, u64::MAX);
+        Ok(Sketch { columns, rows: None, sampled: Some(shares.iter().sum()), drawn, work })
+    }
+
+    /// The last bytes of streamed files, a few fetched at a time; nothing of files on this machine.
+    fn tails<'m>(&self, members: impl Iterator<Item = &'m Member>) -> impl Iterator<Item = Option<Result<bytes::Bytes, Error>>> + use<> {
+        const AT_ONCE: usize = 8;
+        let files: Vec<_> = members.map(|member| match &member.at {
+            At::Hub(file) => Some(file.clone()),
+            At::Local(_) => None,
+        }).collect();
+        let tails = stream::iter(files).map(|file| async move { Some(read::tail(&file?).await.map_err(Error::from)) });
+        self.runtime.block_on(tails.buffered(AT_ONCE).collect::<Vec<_>>()).into_iter()
+    }
+
+    /// Files on this machine that are read from front to back: they are read once to count their rows.
+    fn counted(&self, members: Vec<Member>) -> Result<Sketch, Error> {
+        let mut draw = match self.request.sample {
+            Sample::Random { rows, seed } => Some(Draw::new(rows, seed)),
+            Sample::All | Sample::First { .. } => None,
+        };
+        let mut counts = Vec::new();
+        for (index, member) in members.iter().enumerate() {
+            if let Some(draw) = &mut draw {
+                draw.file(index, &member.path);
+            }
+            counts.push(self.count(member, draw.as_mut())?);
+        }
+        let filled = members.iter().zip(&counts).find(|(_, rows)| **rows > 0);
+        let Some((first, _)) = filled else { return Err(self.empty()) };
+        let mut cursor = Cursor::open(first, Begun::Nothing, &self.runtime)?;
+        let columns = self.look(&mut cursor, first)?.columns;
+        let (chosen, drawn, sampled) = self.shares(&counts, |_, _| {
+            let drawn = draw.map_or_else(Vec::new, Draw::finish);
+            Ok(by_file(drawn, members.len()))
+        })?;
+        let parts = members.into_iter().zip(chosen).enumerate();
+        let parts = parts.map(|(index, (member, chosen))| Part { index, member, chosen, is_counted: true, begun: Begun::Nothing });
+        Ok(Sketch {
+            columns,
+            rows: Some(counts.iter().sum()),
+            sampled: Some(sampled),
+            drawn,
+            work: Work::Parts(parts.filter(|part| part.chosen.count() > 0).collect(), u64::MAX),
+        })
+    }
+
+    fn count(&self, member: &Member, mut draw: Option<&mut Draw<Option<Place>>>) -> Result<u64, Error> {
+        const BETWEEN_LOOKS: u64 = 1 << 12;
+        if let Some(file) = read::plain_lines(member)? {
+            let offer = |row, place| {
+                if let Some(draw) = &mut draw {
+                    draw.offer(row, || Some(place));
+                }
+            };
+            return sequence::scan(file, offer, self.is_stopped).map_err(|error| Error::io(&member.label, error));
+        }
+        let mut cursor = Cursor::open(member, Begun::Nothing, &self.runtime)?;
+        let mut rows = 0;
+        while cursor.advance()? {
+            if rows % BETWEEN_LOOKS == 0 {
+                self.check_stop()?;
+            }
+            if let Some(draw) = &mut draw {
+                draw.offer(rows, || None);
+            }
+            rows += 1;
+        }
+        Ok(rows)
+    }
+
+    /// The columns of a file; an error if one that is wanted is not there.
+    fn look(&self, cursor: &mut Cursor, member: &Member) -> Result<Known, Error> {
+        cursor.look(&self.wanted(), &member.label)
+    }
+
+    /// Streamed files that are read from front to back, as they come.
+    fn in_order(&self, members: Vec<Member>) -> Result<Sketch, Error> {
+        let (columns, input) = self.look_ahead(&members)?;
+        let mut begun = Some(Begun::Input(input));
+        Ok(self.uncounted(columns, members, || begun.take().unwrap_or(Begun::Nothing)))
+    }
+
+    /// The columns of the first streamed file, and what comes of it from its beginning on.
+    fn look_ahead(&self, members: &[Member]) -> Result<(Vec<Column>, Input), Error> {
+        let Some(first) = members.first() else { return Err(self.empty()) };
+        let tape = Tape::new(read::input(first, &self.runtime)?);
+        let mut cursor = Cursor::open(first, Begun::Input(Box::new(tape.clone())), &self.runtime)?;
+        let columns = self.look(&mut cursor, first)?.columns;
+        drop(cursor);
+        let input = tape.rewound().ok_or_else(|| Error::corrupt(&first.label, "cannot be read", "it is still in use"))?;
+        Ok((columns, input))
+    }
+
+    /// A sample of streamed files that do not say how many rows they have: of their head, or of all that comes.
+    fn held(&self, members: Vec<Member>, rows: u64, seed: u64) -> Result<Sketch, Error> {
+        let (columns, input) = self.look_ahead(&members)?;
+        let mut begun = Some(Begun::Input(input));
+        let mut draw = Draw::new(rows, seed);
+        let (mut seen, mut bytes) = (0_u64, 0_usize);
+        let mut is_whole = true;
+        'files: for (index, member) in members.iter().enumerate() {
+            draw.file(index, &member.path);
+            let mut cursor = Cursor::open(member, begun.take().unwrap_or(Begun::Nothing), &self.runtime)?;
+            let wanted = Wanted::new(&self.request, member, index);
+            cursor.want(&wanted)?;
+            let mut row = 0;
+            while cursor.advance()? {
+                self.check_stop()?;
+                let is_head = self.request.reach == Reach::Head;
+                if is_head && seen >= rows && (seen >= HEAD_ROWS || bytes >= HEAD_BYTES) {
+                    is_whole = false;
+                    break 'files;
+                }
+                bytes += cursor.size();
+                draw.offer(row, || cursor.read(row, &wanted));
+                row += 1;
+                seen += 1;
+            }
+        }
+        let held: Vec<Row> = draw.finish().into_iter().map(|drawn| drawn.place).collect();
+        let drawn = match is_whole {
+            true if held.len() as u64 == seen => Drawn::All,
+            true => Drawn::Uniform,
+            false => Drawn::Head { rows: seen },
+        };
+        let sampled = Some(held.len() as u64);
+        Ok(Sketch { columns, rows: is_whole.then_some(seen), sampled, drawn, work: Work::Held(held) })
+    }
+}
+
+/// The footer of a parquet file.
+pub(super) fn footer(member: &Member, tail: Option<bytes::Bytes>, runtime: &Handle) -> Result<Footer, Error> {
+    let bytes = match &member.at {
+        At::Local(path) => {
+            Bytes::Local(Arc::new(File::open(path).map_err(|error| Error::io(&member.label, error))?))
+        }
+        At::Hub(file) => Bytes::Hub(Arc::new(Blocks::new(file.clone(), tail, runtime.clone()))),
+    };
+    Footer::read(bytes, &member.label)
+}

@@ -1,0 +1,247 @@
+//! Reading the planned rows: file after file, in order.
+
+use super::batch::{Batch, Stop};
+use super::error::{Error, plain};
+use super::gather::{At, Member};
+use super::layout::{Compression, Format};
+use super::parquet::Parquet;
+use super::plan::{self, Begun, Part, Plan, Work};
+use super::remote::Remote;
+use super::sample::Chosen;
+use super::sequence::{Broken, Input, Kind, Sequence, decompressed, is_compressed, look};
+use super::wanted::{Known, Wanted};
+use super::{Request, Row};
+use crate::hub;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
+use tokio::runtime::Handle;
+
+/// What is fetched of a streamed parquet file first: most footers are shorter.
+const TAIL: u64 = 64 << 10;
+
+/// The last bytes of a file, in which a parquet file has its footer.
+pub(super) async fn tail(file: &hub::File) -> Result<Bytes, hub::Error> {
+    file.range(file.size().saturating_sub(TAIL)..file.size()).await
+}
+
+/// Reads the planned rows into the batch.
+pub(super) fn read(plan: Plan, batch: &mut Batch) -> Result<(), Stop> {
+    let Plan { request, work, runtime, .. } = plan;
+    match work {
+        Work::Held(rows) => rows.into_iter().try_for_each(|row| batch.push(row)),
+        Work::Parts(parts, most) => {
+            let reading = Reading { request: &request, runtime: &runtime, left: most };
+            match parts.first() {
+                Some(part) if part.member.format == Format::Parquet => reading.parquet(parts, batch),
+                _ => reading.sequences(parts, batch),
+            }
+        }
+    }
+}
+
+struct Reading<'r> {
+    request: &'r Request,
+    runtime: &'r Handle,
+    /// How many rows may still come.
+    left: u64,
+}
+
+impl Reading<'_> {
+    /// Parquet files; those of the Hub are begun before it is their turn.
+    fn parquet(mut self, parts: Vec<Part>, batch: &mut Batch) -> Result<(), Stop> {
+        const FILES_AHEAD: usize = 8;
+        const BYTES_AHEAD: u64 = 24 << 20;
+        let mut parts = parts.into_iter();
+        let mut ready: VecDeque<(Wanted, Result<Parquet, Error>, u64)> = VecDeque::new();
+        loop {
+            let mut ahead: u64 = ready.iter().map(|(.., bytes)| bytes).sum();
+            while ready.len() <= 1 || (ready.len() < FILES_AHEAD && ahead < BYTES_AHEAD) {
+                let Some(part) = (if self.left > 0 { parts.next() } else { None }) else { break };
+                let is_local = matches!(part.member.at, At::Local(_));
+                let wanted = Wanted::new(self.request, &part.member, part.index);
+                let opened = self.open(part);
+                let begun = opened.as_ref().map_or(0, |parquet| parquet.begin(BYTES_AHEAD.saturating_sub(ahead)));
+                ahead += begun;
+                let failed = opened.is_err();
+                ready.push_back((wanted, opened, begun));
+                if is_local || failed {
+                    break;
+                }
+            }
+            let Some((wanted, parquet, _)) = ready.pop_front() else { return Ok(()) };
+            parquet?.read(&wanted, batch)?;
+        }
+    }
+
+    fn open(&mut self, part: Part) -> Result<Parquet, Error> {
+        let Part { member, chosen, begun, .. } = part;
+        let footer = match (begun, &member.at) {
+            (Begun::Footer(footer), _) => *footer,
+            (Begun::Tail(tail), _) => plan::footer(&member, Some(tail), self.runtime)?,
+            (_, At::Hub(file)) => {
+                let tail = self.runtime.block_on(tail(file))?;
+                plan::footer(&member, Some(tail), self.runtime)?
+            }
+            (_, At::Local(_)) => plan::footer(&member, None, self.runtime)?,
+        };
+        let chosen = match chosen {
+            Chosen::Head(rows) => Chosen::Head(rows.min(footer.rows).min(self.left)),
+            Chosen::Rows(rows) => Chosen::Rows(rows.into_iter().map(|(row, _)| (row, ())).collect()),
+        };
+        self.left = self.left.saturating_sub(chosen.count());
+        let columns: Vec<String> = super::wanted::columns(self.request).cloned().collect();
+        footer.choose(&columns, chosen, &member.label)
+    }
+
+    /// Files that are read from front to back.
+    fn sequences(mut self, parts: Vec<Part>, batch: &mut Batch) -> Result<(), Stop> {
+        for part in parts {
+            if self.left == 0 {
+                break;
+            }
+            let Part { index, member, chosen, is_counted, begun } = part;
+            let wanted = Wanted::new(self.request, &member, index);
+            let mut cursor = Cursor::open(&member, begun, self.runtime)?;
+            cursor.want(&wanted)?;
+            let changed = || Error::Changed { name: plain(&member.label) };
+            match chosen {
+                Chosen::Head(rows) => {
+                    let rows = rows.min(self.left);
+                    let mut row = 0;
+                    while row < rows && cursor.advance()? {
+                        batch.push(cursor.read(row, &wanted))?;
+                        row += 1;
+                    }
+                    if is_counted && row < rows {
+                        return Err(changed().into());
+                    }
+                    self.left -= row;
+                }
+                Chosen::Rows(rows) => {
+                    let mut next = 0;
+                    for (row, place) in rows {
+                        if let Some(place) = place {
+                            cursor.seek(place)?;
+                            next = row;
+                        }
+                        while next <= row {
+                            if !cursor.advance()? {
+                                return Err(changed().into());
+                            }
+                            next += 1;
+                        }
+                        batch.push(cursor.read(row, &wanted))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rows of a file that is read from front to back, with the file's name for errors.
+pub(super) struct Cursor {
+    sequence: Sequence,
+    label: String,
+}
+
+impl Cursor {
+    /// Opens a file at its first row.
+    pub(super) fn open(member: &Member, begun: Begun, runtime: &Handle) -> Result<Self, Error> {
+        let label = member.label.clone();
+        let kind = kind(member);
+        let sequence = match (begun, plain_file(member)?) {
+            (Begun::Input(input), _) => unpacked(&kind, input, &label),
+            (_, Some(file)) => Sequence::open_file(&kind, file),
+            (_, None) => unpacked(&kind, input(member, runtime)?, &label),
+        };
+        Ok(Self { sequence: sequence.map_err(|broken| broken.of(&label))?, label })
+    }
+
+    /// Goes on to the next row; false at the end.
+    pub(super) fn advance(&mut self) -> Result<bool, Error> {
+        self.sequence.advance().map_err(|broken| broken.of(&self.label))
+    }
+
+    fn seek(&mut self, place: super::sequence::Place) -> Result<(), Error> {
+        self.sequence.seek(place).map_err(|broken| broken.of(&self.label))
+    }
+
+    /// Says which columns will be read; an error if the format declares its columns and one is not among them.
+    pub(super) fn want(&mut self, wanted: &Wanted) -> Result<(), Error> {
+        if let Some(known) = self.sequence.known() {
+            known.check(&wanted.columns, &self.label)?;
+        }
+        self.sequence.want(wanted.picker.roots());
+        Ok(())
+    }
+
+    /// The columns, declared or seen in the first rows; an error if one that is wanted is not there.
+    pub(super) fn look(&mut self, columns: &[String], name: &str) -> Result<Known, Error> {
+        match self.sequence.known() {
+            Some(known) => {
+                known.check(columns, name)?;
+                Ok(known)
+            }
+            None => look(&mut self.sequence, columns, name),
+        }
+    }
+
+    /// About how many bytes the current row has.
+    pub(super) fn size(&self) -> usize {
+        usize::try_from(self.sequence.size()).unwrap_or(usize::MAX)
+    }
+
+    /// The current row, which is this one of the file.
+    pub(super) fn read(&mut self, row: u64, wanted: &Wanted) -> Row {
+        match self.sequence.roots(wanted.picker.roots()) {
+            Ok(mut roots) => Ok(wanted.record(row, &mut roots)),
+            Err(detail) => Err(wanted.unreadable(row, &detail)),
+        }
+    }
+}
+
+fn unpacked(kind: &Kind, input: Input, label: &str) -> Result<Sequence, Broken> {
+    Sequence::open(kind, decompressed(input, label)?)
+}
+
+/// How the rows of a file are found, which is more than its format.
+fn kind(member: &Member) -> Kind {
+    let parameters = &member.parameters;
+    match member.format {
+        Format::Jsonl => Kind::Jsonl,
+        // A parquet file never comes here; its rows are not found from front to back.
+        Format::Json | Format::Parquet => Kind::Json { field: parameters.field.clone() },
+        Format::Csv { separator } => Kind::Csv { separator: parameters.separator.unwrap_or(separator) },
+        Format::Text => Kind::Text { by: parameters.sample_by },
+        Format::Arrow => Kind::Arrow,
+    }
+}
+
+/// The file of a member, as it is stored.
+pub(super) fn input(member: &Member, runtime: &Handle) -> Result<Input, Error> {
+    match &member.at {
+        At::Local(path) => {
+            Ok(Box::new(File::open(path).map_err(|error| Error::io(&member.label, error))?))
+        }
+        At::Hub(file) => Ok(Box::new(Remote::open(file, runtime))),
+    }
+}
+
+/// The file of a member on this machine that is not compressed.
+fn plain_file(member: &Member) -> Result<Option<File>, Error> {
+    let (At::Local(path), Compression::None) = (&member.at, member.compression) else { return Ok(None) };
+    let failed = |error: io::Error| Error::io(&member.label, error);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut start = Vec::new();
+    file.by_ref().take(8).read_to_end(&mut start).map_err(failed)?;
+    file.rewind().map_err(failed)?;
+    Ok(Some(file).filter(|_| !is_compressed(&start)))
+}
+
+/// The file of a member, if it is a plain file of JSON lines on this machine, whose rows can be come back to.
+pub(super) fn plain_lines(member: &Member) -> Result<Option<File>, Error> {
+    if member.format == Format::Jsonl { plain_file(member) } else { Ok(None) }
+}
