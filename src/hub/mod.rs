@@ -23,7 +23,7 @@ use tokio::time::Instant;
 pub use self::error::Error;
 pub use self::file::File;
 pub use self::name::Name;
-pub use self::options::{Notice, Options, Timeouts, Token};
+pub use self::options::{ENDPOINT, Notice, Options, Timeouts, Token};
 pub use self::repo::{Entry, Repo};
 use crate::http::{Client, Url};
 
