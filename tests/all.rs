@@ -17,4 +17,5 @@ mod lens;
 mod limit;
 mod settings;
 mod standin;
+mod testhub;
 mod world;
