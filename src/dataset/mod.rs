@@ -251,7 +251,13 @@ pub struct Dataset {
 pub async fn open(request: Request) -> Result<Dataset, Error> {
     let gathered = gather::gather(&request).await?;
     let members = gathered.members(&request).await?;
+    let dataset = opened(request, members).await?;
     let gather::Gathered { hub, spool, .. } = gathered;
+    Ok(Dataset { hub, plan: dataset.plan.keeping(spool), ..dataset })
+}
+
+/// A dataset of these files.
+async fn opened(request: Request, members: Vec<gather::Member>) -> Result<Dataset, Error> {
     let name = request.name.clone();
     let runtime = tokio::runtime::Handle::current();
     let (reply, answer) = oneshot::channel();
@@ -267,7 +273,7 @@ pub async fn open(request: Request) -> Result<Dataset, Error> {
         }
     };
     let plan::Opened { columns, rows, sampled, drawn, plan } = opened;
-    Ok(Dataset { name, columns, rows, sampled, drawn, hub, plan: plan.keeping(spool) })
+    Ok(Dataset { name, columns, rows, sampled, drawn, hub: None, plan })
 }
 
 /// Runs work that waits for files on a thread for it.

@@ -115,7 +115,7 @@ pub(super) fn open(
         (true, true, Sample::All) if many => opening.parquet_in_order(members)?,
         (true, ..) => opening.counted_parquet(members)?,
         (false, true, Sample::Random { rows, seed }) => opening.held(members, rows, seed)?,
-        (false, true, _) => opening.in_order(members)?,
+        (false, true, _) | (false, _, Sample::First { .. }) => opening.in_order(members)?,
         (false, false, _) => opening.counted(members)?,
     };
     let Sketch { columns, rows, sampled, drawn, work } = sketch;

@@ -1,0 +1,102 @@
+//! What a dataset has, without reading it: configs, splits, sizes, columns, and a few rows.
+
+use super::gather::{Found, Gathered, Listing, gather};
+use super::layout::Format;
+use super::{Column, Error, Request, Row, opened};
+use crate::rating::run::Sample;
+use futures::StreamExt as _;
+use std::pin::pin;
+
+/// How many rows are shown.
+const EXAMPLES: u64 = 3;
+
+/// What a dataset has.
+#[derive(Debug)]
+pub struct Description {
+    /// The name, as the user wrote it.
+    pub name: String,
+    /// The commit of a repository at the Hub.
+    pub revision: Option<String>,
+    /// The configs, in the dataset's own order; none of a single file.
+    pub configs: Vec<Config>,
+    /// The rows of the config and split that were asked for, where the format says how many they are.
+    pub rows: Option<u64>,
+    /// Their columns.
+    pub columns: Vec<Column>,
+    /// The first rows, with all columns.
+    pub examples: Vec<Row>,
+}
+
+/// A config of a dataset.
+#[derive(Debug)]
+pub struct Config {
+    /// Its name.
+    pub name: String,
+    /// Whether it is read where none is named.
+    pub is_default: bool,
+    /// The name of its format.
+    pub format: String,
+    /// Its splits.
+    pub splits: Vec<Split>,
+}
+
+/// A split of a config.
+#[derive(Debug)]
+pub struct Split {
+    /// Its name.
+    pub name: String,
+    /// How many files it has.
+    pub files: usize,
+    /// Their size in bytes, as stored.
+    pub bytes: u64,
+    /// How many rows the dataset's card says it has.
+    pub claimed: Option<u64>,
+}
+
+/// Looks at a dataset. The config and split of the request are those whose columns and rows are shown.
+pub async fn describe(request: Request) -> Result<Description, Error> {
+    let gathered = gather(&request).await?;
+    let members = gathered.members(&request).await?;
+    let is_counted = members.iter().all(|member| member.format == Format::Parquet);
+    let first = Sample::First { rows: EXAMPLES };
+    let look = Request {
+        columns: Vec::new(),
+        keep: Vec::new(),
+        id: None,
+        sample: if is_counted { Sample::All } else { first },
+        ..request.clone()
+    };
+    let seen = opened(look, members.clone()).await?;
+    let names = seen.columns.iter().map(|column| column.name.clone()).collect();
+    let mut examples = Vec::new();
+    let rows = opened(Request { columns: names, sample: first, keep: Vec::new(), id: None, ..request.clone() }, members).await?;
+    let mut batches = pin!(rows.batches());
+    while let Some(batch) = batches.next().await {
+        examples.extend(batch?);
+    }
+    let Gathered { found, spool: _spool, .. } = gathered;
+    let (configs, revision) = match &found {
+        Found::File(_) => (Vec::new(), None),
+        Found::Listing(listing) => (configs(listing), listing.revision().map(str::to_owned)),
+    };
+    Ok(Description { name: request.name, revision, configs, rows: seen.rows, columns: seen.columns, examples })
+}
+
+fn configs(listing: &Listing) -> Vec<Config> {
+    let default = listing.layout.choose(None).ok().map(|config| config.name.clone());
+    let configs = listing.layout.configs.iter().map(|config| {
+        let splits = config.splits.iter().map(|split| Split {
+            name: split.name.clone(),
+            files: split.files.len(),
+            bytes: listing.bytes(&split.files),
+            claimed: listing.card.rows(&config.name, &split.name),
+        });
+        Config {
+            name: config.name.clone(),
+            is_default: default.as_ref() == Some(&config.name),
+            format: config.module.name().to_owned(),
+            splits: splits.collect(),
+        }
+    });
+    configs.collect()
+}
