@@ -22,11 +22,12 @@ fn summary(summary: &Summary) -> Value {
     let scores: Map<String, Value> = summary
         .scores
         .iter()
-        .map(|(name, mean)| {
+        .enumerate()
+        .map(|(score, (name, mean))| {
             let value = json!({
                 "mean": mean.mean(),
                 "n": mean.count(),
-                "interval": interval(summary.mean_interval(mean)),
+                "interval": interval(summary.mean_interval(score)),
             });
             (name.clone(), value)
         })
@@ -35,8 +36,9 @@ fn summary(summary: &Summary) -> Value {
         Verdict::ALL
             .iter()
             .zip(counts)
-            .map(|(verdict, count)| {
-                let (share, bounds) = summary.share(count);
+            .enumerate()
+            .map(|(index, (verdict, count))| {
+                let (share, bounds) = summary.share(index);
                 (verdict.to_string(), json!({"count": count, "share": share, "interval": interval(bounds)}))
             })
             .collect()
@@ -49,6 +51,8 @@ fn summary(summary: &Summary) -> Value {
         "sample": match summary.inference {
             Inference::Census => json!({"kind": "all"}),
             Inference::Population(rows) => json!({"kind": "uniform", "population": rows}),
+            Inference::Beginning(rows) => json!({"kind": "uniform_head", "population": rows}),
+            Inference::TwoStages { files, of } => json!({"kind": "two_stages", "files": files, "of": of}),
             Inference::Head => json!({"kind": "head"}),
             Inference::Unfinished => json!({"kind": "unfinished"}),
         },

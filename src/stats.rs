@@ -3,6 +3,7 @@
 //! Everything that meets a row is streamed: a [`Mean`] is three numbers, however many values it has seen.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
@@ -89,13 +90,64 @@ pub fn proportion(successes: u64, n: u64, population: Option<u64>) -> Option<Int
     if population.is_some_and(|population| population <= n) {
         return Some(Interval { low: share, high: share });
     }
-    let n = n as f64 / unseen(n, population);
+    Some(wilson(share, n as f64 / unseen(n, population)))
+}
+
+/// Wilson's score interval of a share that was seen in `n` rows.
+fn wilson(share: f64, n: f64) -> Interval {
     let z = Normal::standard().inverse_cdf(UPPER);
     let spread = z * z / n;
     let centre = (share + spread / 2.0) / (1.0 + spread);
     let half = (share * (1.0 - share) * spread + spread * spread / 4.0).sqrt() / (1.0 + spread);
     // The bounds hold in exact arithmetic; rounding must not put a certain 0 or 1 outside.
-    Some(Interval { low: (centre - half).clamp(0.0, share), high: (centre + half).clamp(share, 1.0) })
+    Interval { low: (centre - half).clamp(0.0, share), high: (centre + half).clamp(share, 1.0) }
+}
+
+/// Values of rows that were drawn in two stages: clusters by their size, then rows within them.
+///
+/// Rows of one cluster are more alike than rows of all, so what is known depends on how many clusters were drawn, and
+/// not only on how many rows. The mean over the rows is a ratio of two sums over clusters; its variance is that of the
+/// clusters' residuals, m/(m − 1) · Σ(tᵢ − nᵢ·mean)² / (Σnᵢ)², with tᵢ the sum and nᵢ the number of values of cluster i,
+/// as if the m clusters had been drawn with replacement, which errs on the wide side.
+///
+/// Source: W. G. Cochran, "Sampling Techniques", 3rd ed. (1977), sections 6.4 and 11.5 to 11.9.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Clusters(BTreeMap<usize, (u64, f64)>);
+
+impl Clusters {
+    /// Takes in one value, which must be finite, of a row of this cluster.
+    pub fn push(&mut self, cluster: usize, value: f64) {
+        let (count, sum) = self.0.entry(cluster).or_default();
+        *count += 1;
+        *sum += value;
+    }
+
+    /// The 95 % interval of the mean of all rows of all clusters, with Student's t of m − 1 degrees of freedom; None of
+    /// fewer than two clusters.
+    pub fn interval(&self) -> Option<Interval> {
+        let (mean, _, variance) = self.estimate()?;
+        let half = student(self.0.len() as u64 - 1)? * variance.sqrt();
+        Some(Interval { low: mean - half, high: mean + half })
+    }
+
+    /// The 95 % interval of a share, where each value is 0 or 1: Wilson's, for as many rows of a uniform sample as would
+    /// have this variance. Where all values are the same nothing tells that number; it is then the number of clusters.
+    pub fn proportion(&self) -> Option<Interval> {
+        let (share, count, variance) = self.estimate()?;
+        let share = share.clamp(0.0, 1.0);
+        let clusters = self.0.len() as f64;
+        let rows = if variance > 0.0 { share * (1.0 - share) / variance } else { clusters };
+        Some(wilson(share, rows.clamp(1.0, count)))
+    }
+
+    /// The mean, the number of values, and the variance of the mean.
+    fn estimate(&self) -> Option<(f64, f64, f64)> {
+        let clusters = self.0.len() as f64;
+        let (count, sum) = self.0.values().fold((0.0, 0.0), |(count, total), (n, sum)| (count + *n as f64, total + sum));
+        let mean = sum / count;
+        let squares: f64 = self.0.values().map(|(n, sum)| (sum - *n as f64 * mean).powi(2)).sum();
+        (clusters >= 2.0).then(|| (mean, count, clusters / (clusters - 1.0) * squares / (count * count)))
+    }
 }
 
 /// The finite-population correction of a variance, (N − n)/(N − 1), for n < N: that of a share, whose variance is
@@ -185,6 +237,43 @@ mod tests {
 
     fn width(interval: Option<Interval>) -> f64 {
         interval.map(|interval| interval.high - interval.low).unwrap()
+    }
+
+    #[test]
+    fn rows_of_one_cluster_that_are_all_alike_count_as_one_row() {
+        let mut clusters = Clusters::default();
+        let mut means = Mean::default();
+        for (cluster, value) in [1.0, 2.0, 4.0, 5.0].into_iter().enumerate() {
+            (0..10).for_each(|_| clusters.push(cluster, value));
+            means.push(value);
+        }
+        // Ten times the same says no more than once.
+        let expected = means.interval(None).unwrap();
+        is(clusters.interval(), expected.low, expected.high);
+    }
+
+    #[test]
+    fn one_row_of_each_cluster_is_a_uniform_sample_of_an_endless_population() {
+        let (mut clusters, mut shares, mut mean) = (Clusters::default(), Clusters::default(), Mean::default());
+        for (cluster, value) in [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0].into_iter().enumerate() {
+            clusters.push(cluster, value);
+            shares.push(cluster, f64::from(value > 2.5));
+            mean.push(value);
+        }
+        let expected = mean.interval(None).unwrap();
+        is(clusters.interval(), expected.low, expected.high);
+        // The variance of a share of n rows has the divisor n − 1 here and n in Wilson's interval.
+        let wilson = super::wilson(5.0 / 8.0, 7.0);
+        is(shares.proportion(), wilson.low, wilson.high);
+    }
+
+    #[test]
+    fn clusters_that_agree_leave_a_share_as_uncertain_as_their_number_does() {
+        let mut clusters = Clusters::default();
+        (0..5).for_each(|cluster| (0..100).for_each(|_| clusters.push(cluster, 1.0)));
+        let expected = proportion(5, 5, None).unwrap();
+        is(clusters.proportion(), expected.low, expected.high);
+        assert_eq!(Clusters::default().interval(), None);
     }
 
     /// xorshift64 of G. Marsaglia (2003), enough for shuffling.

@@ -36,8 +36,8 @@ fn raw_scores(summaries: &[Summary], several: bool) -> String {
     );
     for summary in summaries {
         let cells = names.iter().map(|name| {
-            let mean = summary.scores.iter().find(|(own, _)| own == name).map(|(_, mean)| mean);
-            match mean.and_then(|mean| Some((mean.mean()?, summary.mean_interval(mean)))) {
+            let score = summary.scores.iter().position(|(own, _)| own == name);
+            match score.and_then(|score| Some((summary.scores[score].1.mean()?, summary.mean_interval(score)))) {
                 None => "–".to_owned(),
                 Some((mean, Some(Interval { low, high }))) => {
                     format!("{mean:.2} ± {:.2}", (high - low) / 2.0)
@@ -67,7 +67,7 @@ fn verdicts(summaries: &[Summary], several: bool) -> String {
     for summary in summaries {
         let cells = match summary.verdicts {
             None => [const { String::new() }; 4].map(|_| "–".to_owned()),
-            Some(counts) => counts.map(|count| match summary.share(count) {
+            Some(_) => [0, 1, 2, 3].map(|verdict| match summary.share(verdict) {
                 (Some(share), Some(Interval { low, high })) => {
                     format!("{:.1}%\n{:.0}–{:.0}%", share * 100.0, low * 100.0, high * 100.0)
                 }
@@ -108,11 +108,25 @@ pub fn inference(summary: &Summary) -> String {
             format!("Of {} rows {rated} are rated: the figures are those of these rows.", ledger.rows)
         }
         Inference::Population(rows) => {
-            let left_out = ledger.rows - rated;
-            let ratable = if left_out == 0 { String::new() } else { " that can be rated".to_owned() };
             format!(
-                "± and ranges: 95 % intervals for all of the dataset's {rows} rows{ratable}, from {rated} of a uniform sample of {}.",
+                "± and ranges: 95 % intervals for all of the dataset's {rows} rows{}, from {rated} of a uniform sample of {}.",
+                ratable(summary),
                 ledger.rows
+            )
+        }
+        Inference::Beginning(rows) => {
+            format!(
+                "± and ranges: 95 % intervals for the first {rows} rows{}, from {rated} of a uniform sample of {} of them; they \
+                 say nothing of the rest, which --whole would read.",
+                ratable(summary),
+                ledger.rows
+            )
+        }
+        Inference::TwoStages { files, of } => {
+            format!(
+                "± and ranges: 95 % intervals for the whole dataset{}, from {rated} rows in two stages: {files} of {of} files, \
+                 drawn by size, and rows drawn uniformly within each. They allow for rows of one file being alike.",
+                ratable(summary)
             )
         }
         Inference::Unfinished => {
@@ -123,6 +137,11 @@ pub fn inference(summary: &Summary) -> String {
                 .to_owned()
         }
     }
+}
+
+/// Whom the intervals leave out, if anybody.
+fn ratable(summary: &Summary) -> &'static str {
+    if summary.ledger.rows == summary.ledger.answered() { "" } else { " that can be rated" }
 }
 
 /// A list with a header, for `lens list`, `cache stats` and `settings`.

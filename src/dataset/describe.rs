@@ -83,20 +83,22 @@ pub async fn describe(request: Request) -> Result<Description, Error> {
 }
 
 fn configs(listing: &Listing) -> Vec<Config> {
-    let default = listing.layout.choose(None).ok().map(|config| config.name.clone());
-    let configs = listing.layout.configs.iter().map(|config| {
-        let splits = config.splits.iter().map(|split| Split {
+    let layout = listing.layout();
+    let default = layout.choose(None).ok().map(|config| config.name);
+    let configs = layout.configs().into_iter().map(|name| {
+        let chosen = layout.choose(Some(name));
+        let (format, splits) = match &chosen {
+            Ok(config) => (config.module.name().to_owned(), config.splits.as_slice()),
+            // What is wrong with one config is no reason not to show the others.
+            Err(fault) => (fault.to_string(), [].as_slice()),
+        };
+        let splits = splits.iter().map(|split| Split {
             name: split.name.clone(),
             files: split.files.len(),
             bytes: listing.bytes(&split.files),
-            claimed: listing.card.rows(&config.name, &split.name),
+            claimed: listing.card.rows(name, &split.name),
         });
-        Config {
-            name: config.name.clone(),
-            is_default: default.as_ref() == Some(&config.name),
-            format: config.module.name().to_owned(),
-            splits: splits.collect(),
-        }
+        Config { name: name.to_owned(), is_default: default.as_deref() == Some(name), format, splits: splits.collect() }
     });
     configs.collect()
 }

@@ -2,7 +2,7 @@
 
 use super::error::{Error, plain};
 use super::folder::{self, Saved, Spool};
-use super::layout::{self, Card, Compression, Config, Fault, Format, Layout, Parameters, Split};
+use super::layout::{self, Card, Compression, Config, Fault, Format, Parameters};
 use super::place::{self, Place};
 use super::{Access, News, Request, blocking};
 use crate::hub::{self, Entry, Hub, Repo};
@@ -37,12 +37,15 @@ pub(super) enum At {
 /// What a dataset consists of, as far as names tell.
 #[derive(Debug)]
 pub(super) struct Listing {
-    pub(super) layout: Layout,
     pub(super) card: Card,
+    /// Paths below the folder that was named.
+    paths: Vec<String>,
     root: Root,
+    /// Whether it is one split, which need not be named.
+    is_one_split: bool,
 }
 
-/// Where the files of a listing are; the layout's splits count them in this order.
+/// Where the files of a listing are, in the order of its paths.
 #[derive(Debug)]
 enum Root {
     Folder(PathBuf, Vec<(String, u64)>),
@@ -114,10 +117,9 @@ fn own_name(path: &Path, name: &str) -> String {
 /// A single file on this machine.
 fn file(path: &Path, name: &str) -> Result<Member, Error> {
     let size = fs::metadata(path).map_err(|error| Error::io(name, error))?.len();
-    let known = layout::format_of(&own_name(path, name)).map_err(|fault| Error::layout(name, fault))?;
-    let (format, compression) = match known {
-        Some(known) => known,
-        None => by_content(path, name)?,
+    let (format, compression) = match layout::format_of(&own_name(path, name)) {
+        Ok(known) => known,
+        Err(fault) => (by_content(path, name)?.ok_or_else(|| Error::layout(name, fault))?, Compression::None),
     };
     Ok(Member {
         path: own_name(path, name),
@@ -131,42 +133,41 @@ fn file(path: &Path, name: &str) -> Result<Member, Error> {
 }
 
 /// The format of a file whose name does not tell.
-fn by_content(path: &Path, name: &str) -> Result<(Format, Compression), Error> {
+fn by_content(path: &Path, name: &str) -> Result<Option<Format>, Error> {
     const PEEK: u64 = 4096;
     let mut start = Vec::new();
     let peeked = File::open(path).and_then(|file| file.take(PEEK).read_to_end(&mut start));
     peeked.map_err(|error| Error::io(name, error))?;
     let text = start.trim_ascii_start();
-    let format = match () {
-        () if start.starts_with(b"PAR1") => Format::Parquet,
-        () if start.starts_with(b"ARROW1") || start.starts_with(&[0xff; 4]) => Format::Arrow,
-        () if text.starts_with(b"{\"") => Format::Jsonl,
-        () => {
-            let problem = match path.extension() {
-                Some(extension) => format!("is a .{} file", plain(&extension.to_string_lossy())),
-                None => "has no file name extension".into(),
-            };
-            return Err(Error::Format { name: plain(name), problem });
-        }
-    };
-    Ok((format, Compression::None))
+    Ok(match () {
+        () if start.starts_with(b"PAR1") => Some(Format::Parquet),
+        () if start.starts_with(b"ARROW1") || start.starts_with(&[0xff; 4]) => Some(Format::Arrow),
+        () if text.starts_with(b"{\"") => Some(Format::Jsonl),
+        () => None,
+    })
 }
 
 /// The files of a folder on this machine.
 fn local(path: PathBuf, name: &str) -> Result<Listing, Error> {
-    let fault = |fault| Error::layout(name, fault);
     let mut files = folder::files(&path, name)?;
     if let Some(saved) = folder::saved(&path, name)? {
-        let layout = saved_layout(saved, &files, name)?;
-        return Ok(Listing { layout, card: Card::default(), root: Root::Folder(path, files) });
+        let is_one_split = matches!(saved, Saved::One(..));
+        let splits = match saved {
+            Saved::One(files, split) => vec![(split.unwrap_or_else(|| "train".into()), files)],
+            Saved::Splits(splits) => splits,
+        };
+        let card = Card::of(vec![("default".into(), splits)]);
+        return Ok(Listing { card, paths: paths(&files), root: Root::Folder(path, files), is_one_split });
     }
-    let is_data = |file: &str| layout::format_of(file).is_ok_and(|format| format.is_some());
-    files.retain(|(file, _)| !(is_data(file) && folder::is_own(&path.join(file))));
+    files.retain(|(file, _)| layout::format_of(file).is_err() || !folder::is_own(&path.join(file)));
     let text = |file: &str| files.iter().any(|(path, _)| path == file).then(|| read(&path.join(file)));
-    let card = layout::card(text("README.md").as_deref(), text(".huggingface.yaml").as_deref()).map_err(fault)?;
-    let names: Vec<String> = files.iter().map(|(path, _)| path.clone()).collect();
-    let layout = layout::layout(&card, &names).map_err(fault)?;
-    Ok(Listing { layout, card, root: Root::Folder(path, files) })
+    let card = layout::card(text("README.md").as_deref(), text(".huggingface.yaml").as_deref());
+    let card = card.map_err(|fault| Error::layout(name, fault))?;
+    Ok(Listing { card, paths: paths(&files), root: Root::Folder(path, files), is_one_split: false })
+}
+
+fn paths(files: &[(String, u64)]) -> Vec<String> {
+    files.iter().map(|(path, _)| path.clone()).collect()
 }
 
 /// The text of a card, or nothing where it cannot be read.
@@ -175,21 +176,6 @@ fn read(path: &Path) -> String {
     let mut text = Vec::new();
     let file = File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut text));
     file.map_or_else(|_| String::new(), |_| String::from_utf8_lossy(&text).into_owned())
-}
-
-fn saved_layout(saved: Saved, files: &[(String, u64)], name: &str) -> Result<Layout, Error> {
-    let index = |wanted: &String| {
-        let found = files.binary_search_by(|(path, _)| path.cmp(wanted));
-        found.map_err(|_| Error::corrupt(name, "is not a whole saved dataset", &format!("{wanted} is missing")))
-    };
-    let splits = match saved {
-        Saved::One(files, split) => vec![(split.unwrap_or_else(|| "train".into()), files)],
-        Saved::Splits(splits) => splits,
-    };
-    let splits = splits.into_iter().map(|(split, files)| {
-        Ok(Split { name: split, files: files.iter().map(index).collect::<Result<_, Error>>()? })
-    });
-    Ok(Layout::of(vec![Config::of_arrow("default", splits.collect::<Result<_, Error>>()?)]))
 }
 
 /// What is at the Hub under a name: one file, or a repository.
@@ -208,7 +194,7 @@ async fn at_hub(request: &Request, hub: &Hub, name: &hub::Name) -> Result<Found,
     let fault = |fault| Error::layout(&request.name, fault);
     if revision == Some(CONVERTED) {
         let entries = repo.tree("").await?;
-        return Ok(Found::Listing(Box::new(converted(repo, entries).map_err(fault)?)));
+        return Ok(Found::Listing(Box::new(converted(repo, entries))));
     }
     let readme = repo.text("README.md").await?;
     let mut card = layout::card(readme.as_deref(), None).map_err(fault)?;
@@ -222,21 +208,20 @@ async fn at_hub(request: &Request, hub: &Hub, name: &hub::Name) -> Result<Found,
             entries = listed(&repo, card.folders(request.config.as_deref()).as_deref()).await?;
         }
     }
-    let names: Vec<String> = entries.iter().map(|entry| entry.path.clone()).collect();
-    match layout::layout(&card, &names) {
-        Ok(layout) => Ok(Found::Listing(Box::new(Listing { layout, card, root: Root::Hub(repo, entries) }))),
-        Err(reason) => {
-            // A dataset that is a script: the Hub may have run it once and kept what came of it.
-            let script = format!("{}.py", repo.id.rsplit('/').next().unwrap_or_default());
-            let is_script = names.contains(&script) && matches!(reason, Fault::Empty | Fault::NoneSupported { .. });
-            let Some(branch) = (if is_script { repo.converted().await? } else { None }) else {
-                return Err(if is_script { Error::Script { name: plain(&request.name) } } else { fault(reason) });
-            };
-            request.news(&News::Note("this dataset is a script: reading the Hub's own conversion to parquet"));
-            let entries = branch.tree("").await?;
-            Ok(Found::Listing(Box::new(converted(branch, entries).map_err(fault)?)))
-        }
+    let listing = Listing::at_hub(repo, card, entries);
+    // A dataset that is a script: the Hub may have run it once and kept what came of it.
+    let nothing = listing.layout().choose(request.config.as_deref()).err();
+    let script = format!("{}.py", listing.repo_name());
+    if !matches!(nothing, Some(Fault::Empty | Fault::NoneSupported { .. })) || !listing.paths.contains(&script) {
+        return Ok(Found::Listing(Box::new(listing)));
     }
+    let Root::Hub(repo, _) = listing.root else { return Err(Error::Script { name: plain(&request.name) }) };
+    let Some(branch) = repo.converted().await? else {
+        return Err(Error::Script { name: plain(&request.name) });
+    };
+    request.news(&News::Note("this dataset is a script: reading the Hub's own conversion to parquet"));
+    let entries = branch.tree("").await?;
+    Ok(Found::Listing(Box::new(converted(branch, entries))))
 }
 
 /// The branch to which the Hub writes what it has converted to parquet.
@@ -257,14 +242,11 @@ async fn listed(repo: &Repo, folders: Option<&[String]>) -> Result<Vec<Entry>, E
 }
 
 /// The Hub's conversion: `<config>/<split>/0000.parquet`, the split with `partial-` before it where it was cut.
-fn converted(repo: Repo, entries: Vec<Entry>) -> Result<Listing, Fault> {
-    let mut configs: Vec<(String, Vec<Split>)> = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        let mut parts = entry.path.split('/');
-        let (Some(config), Some(split), Some(file), None) = (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            continue;
-        };
+fn converted(repo: Repo, entries: Vec<Entry>) -> Listing {
+    let mut configs: Vec<(String, Vec<(String, Vec<String>)>)> = Vec::new();
+    for entry in &entries {
+        let parts: Vec<&str> = entry.path.split('/').collect();
+        let [config, split, file] = parts[..] else { continue };
         if !file.ends_with(".parquet") {
             continue;
         }
@@ -273,16 +255,12 @@ fn converted(repo: Repo, entries: Vec<Entry>) -> Result<Listing, Fault> {
             configs.push((config.to_owned(), Vec::new()));
         }
         let Some((_, splits)) = configs.last_mut() else { continue };
-        match splits.iter_mut().find(|each| each.name == split) {
-            Some(each) => each.files.push(index),
-            None => splits.push(Split { name: split.to_owned(), files: vec![index] }),
+        match splits.last_mut().filter(|(name, _)| name == split) {
+            Some((_, files)) => files.push(entry.path.clone()),
+            None => splits.push((split.to_owned(), vec![entry.path.clone()])),
         }
     }
-    if configs.is_empty() {
-        return Err(Fault::Empty);
-    }
-    let configs = configs.into_iter().map(|(name, splits)| Config::of_parquet(&name, splits)).collect();
-    Ok(Listing { layout: Layout::of(configs), card: Card::default(), root: Root::Hub(repo, entries) })
+    Listing::at_hub(repo, Card::of(configs), entries)
 }
 
 /// A file or a folder that is named within a repository.
@@ -293,9 +271,7 @@ async fn named(request: &Request, repo: Repo, path: &str) -> Result<Found, Error
     let mut entries = repo.tree(parent).await?;
     if let Some(entry) = entries.iter().find(|entry| entry.path == path) {
         request.expect_one_file()?;
-        let Some((format, compression)) = layout::format_of(path).map_err(fault)? else {
-            return Err(Error::Format { name: plain(&request.name), problem: "has no suffix that is known".into() });
-        };
+        let (format, compression) = layout::format_of(path).map_err(fault)?;
         return Ok(Found::File(Box::new(Member {
             path: path.to_owned(),
             label: request.name.clone(),
@@ -311,10 +287,9 @@ async fn named(request: &Request, repo: Repo, path: &str) -> Result<Found, Error
     if entries.is_empty() {
         return Err(Error::NotInRepository { repo: plain(&repo.id), path: plain(path) });
     }
-    let names: Vec<String> = entries.iter().map(|entry| entry.path[prefix.len()..].to_owned()).collect();
-    let card = Card::default();
-    let layout = layout::layout(&card, &names).map_err(fault)?;
-    Ok(Found::Listing(Box::new(Listing { layout, card, root: Root::Hub(repo, entries) })))
+    let paths = entries.iter().map(|entry| entry.path[prefix.len()..].to_owned()).collect();
+    let root = Root::Hub(repo, entries);
+    Ok(Found::Listing(Box::new(Listing { card: Card::default(), paths, root, is_one_split: false })))
 }
 
 impl Gathered {
@@ -325,18 +300,37 @@ impl Gathered {
             Found::File(member) => return downloaded(request, vec![Member::clone(member)]).await,
             Found::Listing(listing) => listing,
         };
-        let config = listing.layout.choose(request.config.as_deref()).map_err(fault)?;
-        let files = config.split(request.split.as_deref()).map_err(fault)?;
+        let config = listing.layout().choose(request.config.as_deref()).map_err(fault)?;
+        let split = if listing.is_one_split { Some("all") } else { None };
+        let files = config.split(request.split.as_deref().or(split)).map_err(fault)?;
         for key in &config.parameters.unknown {
             let text = format!("the card sets `{}` for config `{}`, which is not followed", plain(key), plain(&config.name));
             request.news(&News::Note(&text));
         }
-        let members = files.iter().map(|file| listing.member(*file, config, &request.name));
+        let members = files.iter().map(|file| listing.member(*file, &config, &request.name));
         downloaded(request, members.collect::<Result<_, _>>()?).await
     }
 }
 
 impl Listing {
+    fn at_hub(repo: Repo, card: Card, entries: Vec<Entry>) -> Self {
+        let paths = entries.iter().map(|entry| entry.path.clone()).collect();
+        Self { card, paths, root: Root::Hub(repo, entries), is_one_split: false }
+    }
+
+    /// The configs and splits.
+    pub(super) fn layout(&self) -> layout::Layout<'_> {
+        layout::layout(&self.card, &self.paths)
+    }
+
+    /// The repository's name without its owner, or nothing.
+    fn repo_name(&self) -> &str {
+        match &self.root {
+            Root::Folder(..) => "",
+            Root::Hub(repo, _) => repo.id.rsplit('/').next().unwrap_or_default(),
+        }
+    }
+
     /// How many bytes these files have.
     pub(super) fn bytes(&self, files: &[usize]) -> u64 {
         let size = |file: &usize| match &self.root {

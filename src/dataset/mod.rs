@@ -39,6 +39,7 @@ mod wanted;
 
 pub use describe::{Description, describe};
 pub use folder::OWN_MARKS;
+pub use layout::Fault;
 
 /// How many streamed files a sample looks into, unless it is told otherwise.
 pub const MAX_FILES: usize = 64;

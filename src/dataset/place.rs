@@ -73,7 +73,7 @@ fn absent(name: &str, endpoint: &str) -> Result<Place, Error> {
     let hint = near.map(|near| format!(" (did you mean `{}`?)", plain(&near))).unwrap_or_default();
     let missing = || Error::Missing { name: plain(name), hint: hint.clone() };
     // A data file's name is meant as a path: `rows.jsonl` and `data/rows.jsonl` could be names at the Hub too.
-    let is_file = super::layout::format_of(name).is_ok_and(|format| format.is_some());
+    let is_file = super::layout::format_of(name).is_ok();
     if is_file && !name.contains("://") {
         return Err(missing());
     }

@@ -79,13 +79,10 @@ fn read(path: &Path) -> Result<Vec<Vec<String>>, Error> {
 
 fn row(summary: &Summary) -> Vec<String> {
     let ledger = &summary.ledger;
-    let shares = summary.verdicts.map_or([const { String::new() }; 4], |counts| {
-        counts.map(|count| {
-            summary.share(count).0.map_or(String::new(), |share| format!("{:.2}%", share * 100.0))
-        })
-    });
+    let shares = [0, 1, 2, 3]
+        .map(|verdict| summary.share(verdict).0.map_or(String::new(), |share| format!("{:.2}%", share * 100.0)));
     let overall = summary.scores.get(summary.overall).map(|(_, mean)| mean);
-    let interval = overall.and_then(|mean| summary.mean_interval(mean));
+    let interval = summary.mean_interval(summary.overall);
     let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.4}"));
     let [poor, low, medium, good] = shares;
     vec![
@@ -108,8 +105,8 @@ fn row(summary: &Summary) -> Vec<String> {
         summary.usage.cost.map_or(String::new(), |cost| format!("{cost:.6}")),
         // Empty where nothing is inferred beyond the rows that were drawn.
         match summary.inference {
-            Inference::Population(rows) => rows.to_string(),
-            Inference::Census | Inference::Head | Inference::Unfinished => String::new(),
+            Inference::Population(rows) | Inference::Beginning(rows) => rows.to_string(),
+            Inference::Census | Inference::TwoStages { .. } | Inference::Head | Inference::Unfinished => String::new(),
         },
     ]
 }

@@ -1,7 +1,7 @@
 //! What many ratings say about a dataset, with its uncertainty.
 
 use crate::lens::Verdict;
-use crate::stats::{Interval, Mean, proportion};
+use crate::stats::{Clusters, Interval, Mean, proportion};
 
 use super::answer::Usage;
 use super::ledger::Ledger;
@@ -15,6 +15,16 @@ pub enum Inference {
     /// A uniform sample without replacement of a dataset of this many rows: intervals hold for those of them that can
     /// be rated.
     Population(u64),
+    /// A uniform sample of the first so many rows of the dataset: intervals hold for these, and say nothing of the rest.
+    Beginning(u64),
+    /// Files drawn by their size, and rows drawn uniformly within them: intervals allow for rows of one file being more
+    /// alike than rows of all.
+    TwoStages {
+        /// How many files were drawn.
+        files: usize,
+        /// How many there are.
+        of: usize,
+    },
     /// The head of the dataset: it says nothing of the rest, so there are no intervals.
     Head,
     /// A run that stopped early: rows are reached in order, so those reached are no random sample of the rest.
@@ -46,6 +56,8 @@ pub struct Summary {
     pub unsettled: u64,
     /// What may be said of the rows that were not sampled.
     pub inference: Inference,
+    /// The values of each score by file, and of each verdict (1 where a row has it): what two stages are judged by.
+    clusters: (Vec<Clusters>, [Clusters; 4]),
 }
 
 impl Summary {
@@ -63,6 +75,7 @@ impl Summary {
             usage: Usage::default(),
             unsettled: 0,
             inference,
+            clusters: (vec![Clusters::default(); target.scores.len()], Default::default()),
         }
     }
 
@@ -74,12 +87,29 @@ impl Summary {
         for ((_, mean), score) in self.scores.iter_mut().zip(&scores) {
             mean.push(*score);
         }
-        if let (Some(counts), Some(verdict)) = (&mut self.verdicts, target.verdict(&scores)) {
+        let verdict = target.verdict(&scores);
+        if let (Some(counts), Some(verdict)) = (&mut self.verdicts, verdict) {
             for (count, _) in counts.iter_mut().zip(Verdict::ALL).filter(|(_, each)| *each == verdict) {
                 *count += 1;
             }
         }
+        if let Inference::TwoStages { .. } = self.inference {
+            let file = rating.record.file;
+            let (by_score, by_verdict) = &mut self.clusters;
+            for (clusters, score) in by_score.iter_mut().zip(&scores) {
+                clusters.push(file, *score);
+            }
+            for (clusters, each) in by_verdict.iter_mut().zip(Verdict::ALL) {
+                clusters.push(file, f64::from(verdict == Some(each)));
+            }
+        }
         debug_assert!(fate != Fate::Empty, "an empty row has no scores");
+    }
+
+    /// Says that the dataset, of which nobody knew how many rows it has, has come to its end.
+    pub fn complete(&mut self) {
+        let ledger = &mut self.ledger;
+        ledger.rows = ledger.answered() + ledger.all_failed() + ledger.empty;
     }
 
     /// Says that no more ratings will come.
@@ -93,23 +123,33 @@ impl Summary {
     /// as in the sample, so the sampling fraction, and with it the correction for a finite dataset, stays the same.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count of rows")]
     fn ratable(&self) -> Option<u64> {
-        let Inference::Population(rows) = self.inference else { return None };
+        let (Inference::Population(rows) | Inference::Beginning(rows)) = self.inference else { return None };
         let (rated, drawn) = (self.ledger.answered(), self.ledger.rows.max(1));
         Some((rows as f64 * rated as f64 / drawn as f64).ceil() as u64)
     }
 
-    /// The 95 % interval of a score's mean over the whole dataset.
-    pub fn mean_interval(&self, mean: &Mean) -> Option<Interval> {
+    /// The 95 % interval of a score's mean over the whole dataset, given the score's index.
+    pub fn mean_interval(&self, score: usize) -> Option<Interval> {
+        let (_, mean) = self.scores.get(score)?;
+        let varies = mean.variance().is_some_and(|variance| variance > 0.0);
+        if let Inference::TwoStages { .. } = self.inference {
+            return self.clusters.0.get(score)?.interval().filter(|_| varies);
+        }
         let rows = self.ratable()?;
         // A few equal scores show no spread; that does not make their mean exact.
-        let spread = mean.variance().is_some_and(|variance| variance > 0.0) || mean.count() >= rows;
-        mean.interval(Some(rows)).filter(|_| spread)
+        mean.interval(Some(rows)).filter(|_| varies || mean.count() >= rows)
     }
 
-    /// A verdict's share of the rated rows, and its 95 % interval over the whole dataset.
-    pub fn share(&self, count: u64) -> (Option<f64>, Option<Interval>) {
+    /// A verdict's share of the rated rows, and its 95 % interval over the whole dataset, given the verdict's index in
+    /// [`Verdict::ALL`].
+    pub fn share(&self, verdict: usize) -> (Option<f64>, Option<Interval>) {
         let rated = self.ledger.answered();
-        let share = (rated > 0).then(|| count as f64 / rated as f64);
-        (share, self.ratable().and_then(|rows| proportion(count, rated, Some(rows))))
+        let count = self.verdicts.and_then(|counts| counts.get(verdict).copied());
+        let Some(count) = count.filter(|_| rated > 0) else { return (None, None) };
+        let interval = match self.inference {
+            Inference::TwoStages { .. } => self.clusters.1.get(verdict).and_then(Clusters::proportion),
+            _ => self.ratable().and_then(|rows| proportion(count, rated, Some(rows))),
+        };
+        (Some(count as f64 / rated as f64), interval)
     }
 }

@@ -18,6 +18,8 @@ const EXTRA: &str = ".huggingface.yaml";
 pub(in crate::dataset) struct Card {
     pub(super) configs: Vec<Declared>,
     default: DefaultConfig,
+    /// Config, split, and how many rows it is said to have.
+    rows: Vec<(String, String, u64)>,
 }
 
 /// Which config is taken if none is named.
@@ -68,16 +70,39 @@ pub(in crate::dataset) fn card(readme: Option<&str>, extra: Option<&str>) -> Res
         front.dataset_info = over.dataset_info.or(front.dataset_info);
     }
     let configs = configs(front.configs).map_err(|problem| Fault::BadCard { file, problem })?;
+    let rows = front.dataset_info.as_ref().map_or(Vec::new(), rows);
     let infos = front.dataset_info.map_or(Vec::new(), |info| infos(&info));
     let default = match (default(&configs), infos.as_slice()) {
         (DefaultConfig::Unsaid, [only]) => DefaultConfig::Is(only.clone()),
         (default, _) => default,
     };
     let configs = configs.into_iter().map(|(declared, _)| declared).collect();
-    Ok(Card { configs, default })
+    Ok(Card { configs, default, rows })
 }
 
 impl Card {
+    /// A card that names every file of every split of every config itself.
+    pub(in crate::dataset) fn of(configs: Vec<(String, Patterns)>) -> Self {
+        // What stands in brackets is no wildcard.
+        let literal = |path: &String| {
+            path.chars().map(|c| if matches!(c, '[' | '*' | '?') { format!("[{c}]") } else { c.into() }).collect()
+        };
+        let configs = configs.into_iter().map(|(name, splits)| {
+            let splits = splits.into_iter().map(|(split, paths)| (split, paths.iter().map(literal).collect()));
+            Declared { name, folder: String::new(), splits: Some(splits.collect()), parameters: Map::new() }
+        });
+        let configs: Vec<Declared> = configs.collect();
+        let default = configs.iter().any(|config| config.name == "default");
+        let default = if default { DefaultConfig::Is("default".into()) } else { DefaultConfig::Unsaid };
+        Self { configs, default, rows: Vec::new() }
+    }
+
+    /// How many rows a split is said to have.
+    pub(in crate::dataset) fn rows(&self, config: &str, split: &str) -> Option<u64> {
+        let found = self.rows.iter().find(|(own, each, _)| own == config && each == split);
+        found.map(|(.., rows)| *rows)
+    }
+
     /// The name of the config that is taken if none is named; None where the card does not say.
     pub(super) fn default_config(&self) -> Result<Option<&str>, Fault> {
         match &self.default {
@@ -124,6 +149,19 @@ impl Card {
         });
         (folders.len() <= MOST && folders.iter().all(|folder| !folder.is_empty())).then_some(folders)
     }
+}
+
+/// What `dataset_info` says of the lengths of splits.
+fn rows(info: &Value) -> Vec<(String, String, u64)> {
+    let infos = info.as_array().map_or(std::slice::from_ref(info), Vec::as_slice);
+    let splits = infos.iter().flat_map(|info| {
+        let config = info.get("config_name").and_then(scalar).unwrap_or_else(|| "default".to_owned());
+        let splits = info.get("splits").and_then(Value::as_array).into_iter().flatten();
+        splits.filter_map(move |split| {
+            Some((config.clone(), split.get("name").and_then(scalar)?, split.get("num_examples")?.as_u64()?))
+        })
+    });
+    splits.collect()
 }
 
 /// The YAML between a first line `---` and the next one.

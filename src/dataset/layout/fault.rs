@@ -5,7 +5,7 @@
 /// No message names the dataset: whoever shows it knows which one was asked for. Text of the card and of file
 /// names is already fit to be printed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(in crate::dataset) enum Fault {
+pub enum Fault {
     /// The YAML is broken, or says something that cannot be meant.
     #[error("{file}: {problem}")]
     BadCard {
@@ -123,4 +123,19 @@ pub(in crate::dataset) enum Fault {
         /// What is read.
         expected: &'static str,
     },
+}
+
+impl Fault {
+    /// Whether the cure is another command line, rather than another dataset.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::SeveralDefaults { .. }
+                | Self::ConfigMissing { .. }
+                | Self::UnknownConfig { .. }
+                | Self::UnknownSplit { .. }
+                | Self::Slice { .. }
+                | Self::Unsupported { .. }
+        )
+    }
 }

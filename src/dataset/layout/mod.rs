@@ -12,7 +12,7 @@ use listing::Listing;
 use serde_json::{Map, Value};
 
 pub(in crate::dataset) use card::{Card, card};
-pub(in crate::dataset) use fault::Fault;
+pub use fault::Fault;
 pub(in crate::dataset) use format::{Compression, Format, Module, format_of};
 
 mod card;
