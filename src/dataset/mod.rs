@@ -23,6 +23,7 @@ mod error;
 mod jsonl;
 mod parquet;
 mod sample;
+mod sequence;
 mod source;
 mod wanted;
 

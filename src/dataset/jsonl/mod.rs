@@ -1,30 +1,20 @@
-//! JSON lines: one object a line.
-//!
-//! A row is a line that is not blank (only spaces, tabs and carriage returns are blank). A byte order mark
-//! at the start is no part of the first line, and the last line needs no end.
-//! The file is read twice: once to count its rows and draw the sample, once for the rows that are wanted.
+//! A local file of JSON lines, read twice: once to count its rows and draw the sample, once for the rows that are
+//! wanted.
 
 use super::batch::{Batch, Stop};
 use super::error::{Error, plain};
 use super::sample::{Chosen, Draw};
-use super::wanted::Wanted;
+use super::sequence::{Kind, Place, Sequence, look, scan};
+use super::wanted::{Wanted, columns};
 use super::{Column, Request, Row};
 use crate::rating::run::Sample;
-use crate::record::MAX_TEXT;
-use lines::{Line, Lines, Place, scan, skip_bom};
-use row::Fault;
 use std::fs::File;
-use std::io::{Seek as _, SeekFrom};
-
-mod lines;
-mod look;
-mod row;
+use std::io::Seek as _;
 
 /// A file of JSON lines, ready to be read.
 #[derive(Debug)]
 pub(super) struct Jsonl {
-    lines: Lines<File>,
-    start: u64,
+    sequence: Sequence,
     chosen: Chosen<Place>,
 }
 
@@ -43,12 +33,11 @@ pub(super) fn open(
     is_stopped: &dyn Fn() -> bool,
 ) -> Result<Opened, Error> {
     let failed = |error| Error::io(&request.name, error);
-    let start = skip_bom(&mut file).map_err(failed)?;
     let mut draw = match request.sample {
         Sample::Random { rows, seed } => Some(Draw::new(rows, seed, path)),
         Sample::All | Sample::First { .. } => None,
     };
-    let rows = scan(&file, start, draw.as_mut(), is_stopped).map_err(failed)?;
+    let rows = scan(&file, draw.as_mut(), is_stopped).map_err(failed)?;
     if rows == 0 {
         return Err(Error::Empty { name: plain(&request.name) });
     }
@@ -57,10 +46,21 @@ pub(super) fn open(
         (_, Sample::First { rows: first }) => Chosen::Head(first.min(rows)),
         _ => Chosen::Head(rows),
     };
-    file.seek(SeekFrom::Start(start)).map_err(failed)?;
-    let mut lines = Lines::new(file, start, MAX_TEXT);
-    let columns = look::columns(&mut lines, request)?;
-    Ok(Opened { jsonl: Jsonl { lines, start, chosen }, columns, rows })
+    file.rewind().map_err(failed)?;
+    let mut sequence = Sequence::open_file(&Kind::Jsonl, file).map_err(|broken| broken.of(&request.name))?;
+    let wanted: Vec<String> = columns(request).cloned().collect();
+    let looked = look(&mut sequence, &wanted).map_err(|broken| broken.of(&request.name))?;
+    if let Some(detail) = looked.fault {
+        return Err(Error::NoObjects {
+            name: plain(&request.name),
+            rows: looked.rows,
+            detail: plain(&detail),
+        });
+    }
+    if let Some(column) = looked.missing.first() {
+        return Err(looked.known.unknown(&request.name, column));
+    }
+    Ok(Opened { jsonl: Jsonl { sequence, chosen }, columns: looked.known.columns, rows })
 }
 
 impl Jsonl {
@@ -70,28 +70,26 @@ impl Jsonl {
 
     /// Reads the chosen rows into the batch.
     pub(super) fn read(self, wanted: &Wanted, batch: &mut Batch) -> Result<(), Stop> {
-        let Self { mut lines, start, chosen } = self;
-        let failed = |error| Error::io(&wanted.name, error);
+        let Self { mut sequence, chosen } = self;
+        let broken = |broken: super::sequence::Broken| broken.of(&wanted.name);
         let changed = || Error::Changed { name: plain(&wanted.name) };
         match chosen {
             Chosen::Head(rows) => {
-                lines.seek(start).map_err(failed)?;
-                let mut number = 0;
-                let mut row = 0;
-                while row < rows {
-                    number += 1;
-                    let line = lines.next().map_err(failed)?.ok_or_else(changed)?;
-                    if line != Line::Blank {
-                        batch.push(read(&line, number, row, wanted))?;
-                        row += 1;
+                sequence.seek(Place::START).map_err(broken)?;
+                for row in 0..rows {
+                    if !sequence.advance().map_err(broken)? {
+                        return Err(changed().into());
                     }
+                    batch.push(read(&mut sequence, row, wanted))?;
                 }
             }
             Chosen::Rows(places) => {
                 for (row, place) in places {
-                    lines.seek(place.offset).map_err(failed)?;
-                    let line = lines.next().map_err(failed)?.ok_or_else(changed)?;
-                    batch.push(read(&line, place.line, row, wanted))?;
+                    sequence.seek(place).map_err(broken)?;
+                    if !sequence.advance().map_err(broken)? || sequence.place() != Some(place) {
+                        return Err(changed().into());
+                    }
+                    batch.push(read(&mut sequence, row, wanted))?;
                 }
             }
         }
@@ -99,28 +97,11 @@ impl Jsonl {
     }
 }
 
-fn read(line: &Line, number: u64, row: u64, wanted: &Wanted) -> Row {
-    let roots = within(line, |text| row::roots(text, wanted.picker.roots()));
-    match roots {
+fn read(sequence: &mut Sequence, row: u64, wanted: &Wanted) -> Row {
+    match sequence.roots(wanted.picker.roots()) {
         Ok(mut roots) => Ok(wanted.record(row, &mut roots)),
-        Err(fault) => Err(wanted.unreadable(row, &at(number, &fault))),
+        Err(detail) => Err(wanted.unreadable(row, &detail)),
     }
-}
-
-fn within<T>(line: &Line, parse: impl FnOnce(&[u8]) -> Result<T, Fault>) -> Result<T, Fault> {
-    match line {
-        Line::Text(text) => parse(text),
-        // A row that has become blank since it was counted.
-        Line::Blank => parse(b""),
-        Line::TooLong(length) => {
-            let detail = format!("a line of {length} bytes; the longest that is read has {MAX_TEXT}");
-            Err(Fault { byte: MAX_TEXT + 1, detail })
-        }
-    }
-}
-
-fn at(number: u64, fault: &Fault) -> String {
-    format!("line {number}, byte {}: {}", fault.byte, fault.detail)
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-mod footer;
-mod schema;
+pub(super) mod footer;
+pub(super) mod schema;
 
 /// A parquet file, ready to be read.
 #[derive(Debug)]
