@@ -309,7 +309,7 @@ impl Opening<'_> {
         let filled = members.iter().zip(&counts).find(|(_, rows)| **rows > 0);
         let Some((first, _)) = filled else { return Err(self.empty()) };
         let mut cursor = Cursor::open(first, Begun::Nothing, &self.runtime)?;
-        let columns = self.look(&mut cursor, first)?.columns;
+        let columns = cursor.look(&self.wanted())?.columns;
         let (chosen, drawn, sampled) = self.shares(&counts, |_, _| {
             let drawn = draw.map_or_else(Vec::new, Draw::finish);
             Ok(by_file(drawn, members.len()))
@@ -349,11 +349,6 @@ impl Opening<'_> {
         Ok(rows)
     }
 
-    /// The columns of a file; an error if one that is wanted is not there.
-    fn look(&self, cursor: &mut Cursor, member: &Member) -> Result<Known, Error> {
-        cursor.look(&self.wanted(), &member.label)
-    }
-
     /// Streamed files that are read from front to back, as they come.
     fn in_order(&self, members: Vec<Member>) -> Result<Sketch, Error> {
         let (columns, input) = self.look_ahead(&members)?;
@@ -366,7 +361,7 @@ impl Opening<'_> {
         let Some(first) = members.first() else { return Err(self.empty()) };
         let tape = Tape::new(read::input(first, &self.runtime)?);
         let mut cursor = Cursor::open(first, Begun::Input(Box::new(tape.clone())), &self.runtime)?;
-        let columns = self.look(&mut cursor, first)?.columns;
+        let columns = cursor.look(&self.wanted())?.columns;
         drop(cursor);
         let input = tape.rewound().ok_or_else(|| Error::corrupt(&first.label, "cannot be read", "it is still in use"))?;
         Ok((columns, input))

@@ -3,12 +3,14 @@
 use super::batch::{Batch, Stop};
 use super::error::{Error, plain};
 use super::gather::{At, Member};
-use super::layout::{Compression, Format};
+use super::layout::{self, Compression, Format};
 use super::parquet::Parquet;
 use super::plan::{self, Begun, Part, Plan, Work};
 use super::remote::Remote;
 use super::sample::Chosen;
-use super::sequence::{Broken, Input, Kind, Sequence, decompressed, is_compressed, look};
+use super::sequence::{
+    Broken, Input, Kind, LONGEST_MAGIC, Unit, Look, Sequence, declared, decompressed, is_compressed, look,
+};
 use super::wanted::{Known, Wanted};
 use super::{Request, Row};
 use crate::hub;
@@ -171,21 +173,27 @@ impl Cursor {
 
     /// Says which columns will be read; an error if the format declares its columns and one is not among them.
     pub(super) fn want(&mut self, wanted: &Wanted) -> Result<(), Error> {
-        if let Some(known) = self.sequence.known() {
-            known.check(&wanted.columns, &self.label)?;
+        if let Some(look) = declared(&self.sequence, &wanted.columns) {
+            self.seen(look)?;
         }
         self.sequence.want(wanted.picker.roots());
         Ok(())
     }
 
     /// The columns, declared or seen in the first rows; an error if one that is wanted is not there.
-    pub(super) fn look(&mut self, columns: &[String], name: &str) -> Result<Known, Error> {
-        match self.sequence.known() {
-            Some(known) => {
-                known.check(columns, name)?;
-                Ok(known)
-            }
-            None => look(&mut self.sequence, columns, name),
+    pub(super) fn look(&mut self, columns: &[String]) -> Result<Known, Error> {
+        let look = look(&mut self.sequence, columns).map_err(|broken| broken.of(&self.label))?;
+        self.seen(look)
+    }
+
+    fn seen(&self, look: Look) -> Result<Known, Error> {
+        let Look { known, missing, rows, fault } = look;
+        if let Some(detail) = fault {
+            return Err(Error::NoObjects { name: plain(&self.label), rows, detail: plain(&detail) });
+        }
+        match missing.first() {
+            Some(column) => Err(known.unknown(&self.label, column)),
+            None => Ok(known),
         }
     }
 
@@ -215,7 +223,14 @@ fn kind(member: &Member) -> Kind {
         // A parquet file never comes here; its rows are not found from front to back.
         Format::Json | Format::Parquet => Kind::Json { field: parameters.field.clone() },
         Format::Csv { separator } => Kind::Csv { separator: parameters.separator.unwrap_or(separator) },
-        Format::Text => Kind::Text { by: parameters.sample_by },
+        Format::Text => {
+            let by = match parameters.sample_by {
+                layout::Unit::Line => Unit::Line,
+                layout::Unit::Paragraph => Unit::Paragraph,
+                layout::Unit::Document => Unit::Document,
+            };
+            Kind::Text { by }
+        }
         Format::Arrow => Kind::Arrow,
     }
 }
@@ -236,7 +251,7 @@ fn plain_file(member: &Member) -> Result<Option<File>, Error> {
     let failed = |error: io::Error| Error::io(&member.label, error);
     let mut file = File::open(path).map_err(failed)?;
     let mut start = Vec::new();
-    file.by_ref().take(8).read_to_end(&mut start).map_err(failed)?;
+    file.by_ref().take(LONGEST_MAGIC).read_to_end(&mut start).map_err(failed)?;
     file.rewind().map_err(failed)?;
     Ok(Some(file).filter(|_| !is_compressed(&start)))
 }

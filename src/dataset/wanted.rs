@@ -20,15 +20,6 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// An error if one of these columns cannot be there.
-    pub(super) fn check(&self, wanted: &[String], name: &str) -> Result<(), Error> {
-        let is_there = |column: &String| {
-            let root = column.split_once('.').map_or(column.as_str(), |(root, _)| root);
-            self.columns.iter().any(|known| known.name == *column || known.name == root)
-        };
-        wanted.iter().find(|column| !is_there(column)).map_or(Ok(()), |column| Err(self.unknown(name, column)))
-    }
-
     /// The error for a column that is not there.
     pub(super) fn unknown(&self, name: &str, column: &str) -> Error {
         const LISTED: usize = 20;

@@ -25,7 +25,7 @@ pub(super) fn refusal(file: &Bytes) -> io::Result<Option<String>> {
 }
 
 /// Walks the footer as far as it is well formed; the rest the decoder refuses.
-fn check(footer: &[u8]) -> Result<(), String> {
+pub(in crate::dataset) fn check(footer: &[u8]) -> Result<(), String> {
     Thrift { rest: footer }.schemas().unwrap_or(Ok(()))
 }
 

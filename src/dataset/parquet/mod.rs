@@ -23,8 +23,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 mod fetch;
-mod footer;
-mod schema;
+pub(super) mod footer;
+pub(super) mod schema;
 
 /// What the footer of a parquet file says.
 #[derive(Debug)]

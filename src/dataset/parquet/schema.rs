@@ -1,4 +1,4 @@
-//! The schema of a parquet file: its columns for people, and the types it is read as.
+//! The schema of a parquet or Arrow file: its columns for people, and the types it is read as.
 
 use crate::dataset::Column;
 use crate::dataset::wanted::Known;
@@ -10,7 +10,7 @@ use parquet::schema::types::{SchemaDescriptor, Type};
 use std::sync::Arc;
 
 /// The columns that the file has.
-pub(super) fn known(schema: &Schema) -> Known {
+pub(in crate::dataset) fn known(schema: &Schema) -> Known {
     let fields = schema.fields().iter();
     let columns =
         fields.clone().map(|field| Column { name: field.name().clone(), kind: kind(field.data_type()) });
@@ -25,12 +25,17 @@ pub(super) fn known(schema: &Schema) -> Known {
 
 fn kind(data_type: &DataType) -> String {
     match data_type {
-        DataType::Utf8 => "string".into(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "string".into(),
         DataType::Boolean => "bool".into(),
         DataType::Timestamp(_, _) => "timestamp".into(),
         DataType::Date32 | DataType::Date64 => "date".into(),
         DataType::Time32(_) | DataType::Time64(_) => "time".into(),
-        DataType::List(item) => format!("list<{}>", kind(item.data_type())),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _) => format!("list<{}>", kind(item.data_type())),
+        DataType::Dictionary(_, value) => kind(value),
         DataType::Map(entry, _) => match entry.data_type() {
             DataType::Struct(fields) => format!("map<{}>", kinds(fields, |field| kind(field.data_type()))),
             other => format!("map<{}>", kind(other)),
@@ -49,7 +54,7 @@ fn kinds(fields: &Fields, each: impl Fn(&Field) -> String) -> String {
 
 /// The field that a column is in, and the names that lead to it as far as they go through structs only;
 /// `None` if the schema has no such column.
-pub(super) fn path(fields: &Fields, column: &str) -> Option<Vec<String>> {
+pub(in crate::dataset) fn path(fields: &Fields, column: &str) -> Option<Vec<String>> {
     if let Some(field) = fields.iter().find(|field| field.name() == column) {
         return Some(vec![field.name().clone()]);
     }
@@ -68,7 +73,12 @@ fn leads(data_type: &DataType, column: &str) -> bool {
     match data_type {
         DataType::Struct(fields) => path(fields, column).is_some(),
         DataType::Map(_, _) => true,
-        DataType::List(item) => {
+        DataType::Dictionary(_, value) => leads(value, column),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _) => {
             let (position, rest) =
                 column.split_once('.').map_or((column, None), |(at, rest)| (at, Some(rest)));
             position.parse::<usize>().is_ok() && rest.is_none_or(|rest| leads(item.data_type(), rest))

@@ -1,14 +1,11 @@
-//! A look into the first rows of a file of JSON lines, for the columns that it has.
+//! A look into the first rows of a sequence, for the columns that it has.
 
-use super::lines::{Line, Lines};
-use super::{at, row, within};
-use crate::dataset::error::{Error, plain};
-use crate::dataset::wanted::{self, Known};
-use crate::dataset::{Column, Request};
+use super::{Broken, Sequence};
+use crate::dataset::Column;
+use crate::dataset::wanted::Known;
 use crate::record::pick;
 use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap};
-use std::io::{Read, Seek};
 
 /// The most rows that are looked at.
 const ROWS: u64 = 1_000;
@@ -16,45 +13,69 @@ const ROWS: u64 = 1_000;
 /// The bytes after which no further row is looked at.
 const BYTES: u64 = 8 << 20;
 
-/// The columns of the first rows; an error if one that is wanted is in none of them.
-pub(super) fn columns(lines: &mut Lines<impl Read + Seek>, request: &Request) -> Result<Vec<Column>, Error> {
+/// What a look has found.
+#[derive(Debug)]
+pub(in crate::dataset) struct Look {
+    /// The columns that there are.
+    pub(in crate::dataset) known: Known,
+    /// Those of the wanted columns that there are not, in their order.
+    pub(in crate::dataset) missing: Vec<String>,
+    /// How many rows were looked at: none where the format declares its columns.
+    pub(in crate::dataset) rows: u64,
+    /// Why the first of the rows that cannot be read cannot, if no row can.
+    pub(in crate::dataset) fault: Option<String>,
+}
+
+/// The columns of a sequence at its beginning: those that it declares, or else those of its first rows (at most
+/// 1,000, of about 8 MiB), which are read by this.
+pub(in crate::dataset) fn look(sequence: &mut Sequence, wanted: &[String]) -> Result<Look, Broken> {
+    if let Some(declared) = declared(sequence, wanted) {
+        return Ok(declared);
+    }
     let mut seen = Seen::default();
-    let mut missing: Vec<&String> = wanted::columns(request).collect();
+    let mut missing = wanted.to_vec();
     let mut fault = None;
-    let (mut number, mut rows, mut bytes) = (0, 0, 0);
+    let (mut rows, mut bytes) = (0, 0);
     let is_whole = loop {
         if rows == ROWS || bytes >= BYTES {
             break false;
         }
-        let line = lines.next().map_err(|error| Error::io(&request.name, error))?;
-        let Some(line) = line else { break true };
-        number += 1;
-        bytes += match line {
-            Line::Blank => continue,
-            Line::Text(text) => text.len() as u64,
-            Line::TooLong(length) => length,
-        };
+        if !sequence.advance()? {
+            break true;
+        }
+        bytes += sequence.size();
         rows += 1;
-        match within(&line, row::object) {
+        match sequence.row() {
             Ok(object) => {
                 seen.add(&object);
                 let object = Value::Object(object);
                 missing.retain(|column| pick::find(&object, column).is_none());
             }
             Err(found) => {
-                fault.get_or_insert_with(|| at(number, &found));
+                fault.get_or_insert(found);
             }
         }
     };
-    if let (true, Some(detail)) = (seen.kinds.is_empty(), fault) {
-        return Err(Error::NoObjects { name: plain(&request.name), rows, detail: plain(&detail) });
-    }
     let note = if is_whole { String::new() } else { format!(" (in its first {rows} rows)") };
+    fault = fault.filter(|_| seen.kinds.is_empty());
     let known = Known { columns: seen.columns(), nested: seen.nested.into_iter().collect(), note };
-    match missing.first() {
-        Some(column) => Err(known.unknown(&request.name, column)),
-        None => Ok(known.columns),
-    }
+    Ok(Look { known, missing, rows, fault })
+}
+
+/// The columns that a sequence declares before any row; None of JSON.
+pub(in crate::dataset) fn declared(sequence: &Sequence, wanted: &[String]) -> Option<Look> {
+    let (known, missing) = match sequence {
+        Sequence::Arrow(rows) => {
+            (rows.known(), wanted.iter().filter(|column| !rows.has(column)).cloned().collect())
+        }
+        _ => {
+            let columns = sequence.columns()?;
+            let names: BTreeSet<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+            let missing = wanted.iter().filter(|column| !names.contains(column.as_str())).cloned().collect();
+            (Known { columns, ..Known::default() }, missing)
+        }
+    };
+    Some(Look { known, missing, rows: 0, fault: None })
 }
 
 /// The keys that were seen, and what kinds of value they had.

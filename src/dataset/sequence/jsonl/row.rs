@@ -1,43 +1,46 @@
-//! One line of JSON, read as far as it is wanted.
+//! One row of JSON, read as far as it is wanted.
 
 use crate::record::MAX_VALUES;
+use memchr::{memchr_iter, memrchr};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::cell::Cell;
 use std::fmt;
 
-/// What is wrong with a line.
+/// What is wrong with a row.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// The byte where it shows, counted in the line from 1.
-    pub(super) byte: usize,
+pub(in crate::dataset) struct Fault {
+    /// The line where it shows, counted in the row's text from 1.
+    pub(in crate::dataset) line: usize,
+    /// The byte where it shows, counted in that line from 1.
+    pub(in crate::dataset) byte: usize,
     /// What is expected or found there.
-    pub(super) detail: String,
+    pub(in crate::dataset) detail: String,
 }
 
 /// The values of `roots` in the object on this line, in their order; `None` where it has none.
 ///
 /// The rest of the line is checked for its form and not kept. Of equal keys the last counts.
-pub(super) fn roots(line: &[u8], roots: &[String]) -> Result<Vec<Option<Value>>, Fault> {
+pub(in crate::dataset) fn roots(line: &[u8], roots: &[String]) -> Result<Vec<Option<Value>>, Fault> {
     parse(line, Roots { roots, left: &Cell::new(MAX_VALUES) })
 }
 
 /// The whole object on this line.
-pub(super) fn object(line: &[u8]) -> Result<Map<String, Value>, Fault> {
+pub(in crate::dataset) fn object(line: &[u8]) -> Result<Map<String, Value>, Fault> {
     match parse(line, Part { left: &Cell::new(MAX_VALUES) })? {
         Value::Object(entries) => Ok(entries),
-        _ => Err(Fault { byte: 1, detail: OBJECT.into() }),
+        _ => Err(Fault { line: 1, byte: 1, detail: OBJECT.into() }),
     }
 }
 
 const OBJECT: &str = "expected a JSON object, `{…}`";
 
 fn parse<'l, S: DeserializeSeed<'l>>(line: &'l [u8], seed: S) -> Result<S::Value, Fault> {
-    let text = str::from_utf8(line)
-        .map_err(|error| Fault { byte: error.valid_up_to() + 1, detail: "expected UTF-8 text".into() })?;
+    let text =
+        str::from_utf8(line).map_err(|error| Fault::at(line, error.valid_up_to(), "expected UTF-8 text"))?;
     let start = line.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
     if line.get(start) != Some(&b'{') {
-        return Err(Fault { byte: start + 1, detail: OBJECT.into() });
+        return Err(Fault::at(line, start, OBJECT));
     }
     let mut json = serde_json::Deserializer::from_str(text);
     let value = seed.deserialize(&mut json);
@@ -45,8 +48,17 @@ fn parse<'l, S: DeserializeSeed<'l>>(line: &'l [u8], seed: S) -> Result<S::Value
         let detail = error.to_string();
         let place = format!(" at line {} column {}", error.line(), error.column());
         let detail = detail.strip_suffix(&place).map(str::to_owned).unwrap_or(detail);
-        Fault { byte: error.column().max(1), detail }
+        Fault { line: error.line().max(1), byte: error.column().max(1), detail }
     })
+}
+
+impl Fault {
+    /// A fault at this byte of a row's text, counted from 0.
+    fn at(row: &[u8], at: usize, detail: &str) -> Self {
+        let before = &row[..at];
+        let start = memrchr(b'\n', before).map_or(0, |newline| newline + 1);
+        Self { line: memchr_iter(b'\n', before).count() + 1, byte: at - start + 1, detail: detail.into() }
+    }
 }
 
 /// Reads an object, and keeps the roots.
@@ -183,8 +195,9 @@ mod tests {
     use serde_json::json;
 
     fn fault(line: &[u8]) -> (usize, String) {
-        let Fault { byte, detail } = roots(line, &["a".into()]).unwrap_err();
-        assert_eq!(object(line).unwrap_err(), Fault { byte, detail: detail.clone() });
+        let Fault { line: number, byte, detail } = roots(line, &["a".into()]).unwrap_err();
+        assert_eq!(object(line).unwrap_err(), Fault { line: number, byte, detail: detail.clone() });
+        assert_eq!(number, 1);
         (byte, detail)
     }
 
@@ -212,6 +225,14 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_of_a_row_of_several_lines_is_counted_in_its_own_line() {
+        let place = |row: &[u8]| roots(row, &[]).map_err(|fault| (fault.line, fault.byte)).unwrap_err();
+        assert_eq!(place(b"{\n  \"a\": x}"), (2, 8));
+        assert_eq!(place(b"{\n\n \"\xff\"}"), (3, 3));
+        assert_eq!(place(b" \n ["), (2, 2));
+    }
+
+    #[test]
     fn very_deep_nesting_is_a_fault_and_no_overflow() {
         let line = format!("{{\"a\": {}", "[".repeat(1_000_000));
         assert_eq!(fault(line.as_bytes()).1, "recursion limit exceeded");
@@ -234,7 +255,7 @@ mod tests {
         fn any_bytes_are_an_object_or_a_fault_inside_the_line(tail in proptest::collection::vec(any::<u8>(), 0..40)) {
             let line = [b"{\"a\":".as_slice(), &tail].concat();
             if let Err(fault) = roots(&line, &["a".into()]) {
-                prop_assert!((1..=line.len() + 1).contains(&fault.byte));
+                prop_assert!((1..=line.len() + 1).contains(&fault.byte) && fault.line <= line.len());
                 prop_assert!(!fault.detail.chars().any(char::is_control));
             }
         }
