@@ -2,12 +2,14 @@
 
 mod bill;
 mod cache;
+mod dataset;
 pub mod exit;
 mod lens;
 mod rater;
 pub mod settings;
 mod show_settings;
 mod signals;
+mod source;
 mod summary;
 
 use clap::error::ErrorKind;
@@ -27,6 +29,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Summary(Box<summary::SummaryArgs>),
+    Dataset(Box<dataset::DatasetArgs>),
     #[command(subcommand)]
     Lens(lens::LensCommand),
     #[command(subcommand)]
@@ -83,6 +86,7 @@ fn start() -> anyhow::Result<Exit> {
     let result = runtime.block_on(async {
         match cli.command {
             Command::Summary(args) => summary::run(*args).await,
+            Command::Dataset(args) => dataset::run(*args).await,
             Command::Lens(command) => lens::run(command),
             Command::Cache(command) => cache::run(command).await,
             Command::Settings(args) => show_settings::run(&args, &matches, &loaded),

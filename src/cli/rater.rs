@@ -8,6 +8,7 @@ use serde_json::json;
 use super::exit::usage;
 use super::settings::{HEURISTIC, LensArgs, RaterArgs, StoreArgs};
 use crate::console::Console;
+use crate::dataset::Shape;
 use crate::endpoint::{self, Endpoint, Listing};
 use crate::lens::{self, Lens, Origin};
 use crate::meter::Meter;
@@ -43,12 +44,13 @@ pub(super) struct Hosted {
     model: String,
 }
 
-/// Opens the lenses of a command. Each must read as many fields as columns are given.
+/// Opens the lenses of a command, and says how columns become their fields. Each lens must read as many fields as
+/// columns are given; lenses of two fields also read one column of messages.
 pub(super) fn open_lenses(
     names: &[String],
     args: &LensArgs,
     columns: &[String],
-) -> anyhow::Result<Vec<Arc<Lens>>> {
+) -> anyhow::Result<(Vec<Arc<Lens>>, Shape)> {
     if names.is_empty() || columns.is_empty() {
         return Err(usage("give at least one column and one lens, such as: markdown textbook_quality"));
     }
@@ -57,10 +59,16 @@ pub(super) fn open_lenses(
         if lenses.iter().any(|lens| lens.name == *name) {
             continue;
         }
-        let lens = lens::open(name, std::slice::from_ref(&args.lens_dir))?;
+        lenses.push(Arc::new(lens::open(name, std::slice::from_ref(&args.lens_dir))?));
+    }
+    if columns.len() == 1 && lenses.iter().all(|lens| lens.fields.len() == 2) {
+        return Ok((lenses, Shape::Conversation));
+    }
+    for lens in &lenses {
         if lens.fields.len() != columns.len() {
             return Err(usage(format!(
-                "lens {name} reads {} ({}), but {} given ({}): name one column for each, in this order",
+                "lens {} reads {} ({}), but {} given ({}): name one column for each, in this order",
+                lens.name,
                 count(lens.fields.len(), "field"),
                 lens.fields.join(", "),
                 if columns.len() == 1 {
@@ -71,9 +79,8 @@ pub(super) fn open_lenses(
                 columns.join(", "),
             )));
         }
-        lenses.push(Arc::new(lens));
     }
-    Ok(lenses)
+    Ok((lenses, Shape::Columns))
 }
 
 fn count(n: usize, what: &str) -> String {

@@ -14,7 +14,7 @@ use crate::endpoint::{self, HOSTED_URL, ReplyForm};
 use crate::meter::Limits;
 use crate::model::{self, Price};
 use crate::rating::question::Sampling;
-use crate::{chunk, console};
+use crate::{chunk, console, hub};
 
 /// The file of settings beside which the program is started.
 pub const FILE: &str = "local.env";
@@ -304,6 +304,11 @@ impl StoreArgs {
             })?;
         Ok(format!("sqlite:{}", home.join("classified/ratings.db").display()))
     }
+}
+
+/// Where the Hugging Face Hub is, who asks and where its files are kept: by the variables of the Python tools.
+pub fn hub() -> anyhow::Result<hub::Options> {
+    Ok(hub::Options::from(&variable)?)
 }
 
 /// Names that `local.env` sets and the environment did not.

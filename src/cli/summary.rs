@@ -14,8 +14,9 @@ use super::exit::{Exit, usage};
 use super::rater::{self, Cuts, Raters};
 use super::settings::Settings;
 use super::signals::{Signal, Signals};
+use super::source::{self, SourceArgs};
 use crate::console::{self, Console, tables};
-use crate::dataset::{self, Dataset};
+use crate::dataset::{self, Dataset, Drawn, Reach, Request, Shape};
 use crate::export::jsonl::{Fields, Lines};
 use crate::export::{self, summary_csv};
 use crate::rate::{self, End, Event, Plan};
@@ -29,6 +30,7 @@ const AFTER_HELP: &str = "\
 Examples:
   classified summary data/textbooks.parquet markdown textbook_quality --max 25 --model heuristic
   classified summary rows.jsonl instruction,output instruction_following --max 1000
+  classified summary vikp/textbooks markdown textbook_quality --max 25 --stream
 
 The key is taken from OPENAI_API_KEY (or OPENAI_KEY), in the environment or in local.env; a server of your own,
 named by --base-url, needs none. `classified settings` shows every setting and where its value comes from.
@@ -41,7 +43,7 @@ goes on from what is kept.";
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct SummaryArgs {
-    /// Datasets: paths of parquet or JSONL files, separated by commas
+    /// Datasets, separated by commas: files, folders, `-` for JSON lines on stdin, or names at the Hugging Face Hub
     dataset: String,
     /// Columns of the data, separated by commas, in the order of the lenses' input fields
     columns: String,
@@ -57,15 +59,17 @@ pub(super) struct SummaryArgs {
     /// Seed of the sample; the same seed draws the same rows on every machine
     #[arg(long, default_value_t = 42, value_name = "N")]
     seed: u64,
-    /// Split of the dataset
-    #[arg(long, value_name = "NAME")]
-    split: Option<String>,
     /// Version of the ratings; a new number rates again what is rated already
     #[arg(long, default_value_t = 1, value_name = "N")]
     version: u32,
-    /// Read rows as they come instead of downloading first; local files are always read so
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Read a stream of unknown length to its end for a random sample, instead of its first 10,000 rows or 64 MiB
     #[arg(long)]
-    stream: bool,
+    whole: bool,
+    /// Files that a random sample of streamed parquet looks into; of more files this many are drawn by their size
+    #[arg(long, default_value_t = dataset::MAX_FILES, value_name = "N", value_parser = max_files)]
+    max_files: usize,
     /// Column that holds the rows' ids [default: FILE#ROW]
     #[arg(long, value_name = "COLUMN")]
     id: Option<String>,
@@ -98,18 +102,19 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     // What the user can mend is told before anything is read, opened or asked.
     args.settings.rater.check()?;
     fields_of(&args, &columns)?;
-    let lenses = rater::open_lenses(&list(&args.lenses), &args.settings.lens, &columns)?;
+    let (lenses, shape) = rater::open_lenses(&list(&args.lenses), &args.settings.lens, &columns)?;
     let names = datasets_of(&args.dataset);
     if names.is_empty() {
-        return Err(usage("the dataset is empty: give the path of a parquet or JSONL file"));
+        return Err(usage("the dataset is empty: name a file, a folder or a dataset at the Hub"));
     }
-    let datasets = open_all(&args, &names, &columns).await?;
+    let request = request(&args, &columns, shape, &console)?;
+    let datasets = open_all(&names, &request).await?;
     let raters = Raters::open(&args.settings.rater, &args.settings.store, &lenses, &console).await?;
     raters.tell_of_older_texts(&lenses, args.version, &console).await?;
     let bounded = args.yes || args.max.is_some();
     let unbounded = Unbounded { raters: &raters, lenses: &lenses, columns: &columns, cuts: cuts(&args) };
     if !bounded && unbounded.may_surprise(&datasets) {
-        unbounded.check(open_all(&args, &names, &columns).await?, console).await?;
+        unbounded.check(open_all(&names, &request).await?, console).await?;
     }
 
     let mut signals = Signals::listen()?;
@@ -213,18 +218,22 @@ async fn one(
     summaries: &mut Vec<Summary>,
 ) -> anyhow::Result<Ended> {
     let rows = dataset.sampled.or(dataset.rows);
-    let inference = match (args.sample, rows, dataset.rows) {
-        (_, Some(drawn), Some(all)) if drawn >= all => Inference::Census,
-        (HowToSample::Random, _, Some(all)) => Inference::Population(all),
-        (HowToSample::First, ..) | (.., None) => Inference::Head,
+    let inference = match (dataset.drawn, dataset.rows) {
+        (Drawn::All, _) => Inference::Census,
+        (Drawn::Uniform, Some(all)) => Inference::Population(all),
+        (Drawn::Head { rows }, _) => Inference::Beginning(rows),
+        (Drawn::TwoStages { files, of }, _) => Inference::TwoStages { files, of },
+        (Drawn::First | Drawn::Uniform, _) => Inference::Head,
     };
+    let hub = dataset.hub.clone();
+    let is_counted = rows.is_some();
     let folder = export::folder(&args.settings.data.data_dir, &dataset.name);
     let fields = fields_of(args, &plan.columns)?;
     let mut files = Vec::new();
     let mut own: Vec<Summary> = Vec::new();
     let mut runs = Vec::new();
     for (target, each) in plan.targets.iter().enumerate() {
-        let meaning = meaning(args, &plan, target, &dataset.name)?;
+        let meaning = meaning(args, &plan, target, &dataset)?;
         files.push(Lines::create(&folder, meaning.clone(), fields.clone())?);
         runs.push(rater::begin(&plan, &meaning).await?);
         own.push(Summary::new(&dataset.name, each, rows.unwrap_or(0), inference));
@@ -274,10 +283,16 @@ async fn one(
     }
     bar.finish();
 
+    if let Some(hub) = hub {
+        console.note(&source::traffic(&hub));
+    }
     rater::settle(&plan, &mut own);
+    if !is_counted && ended.error.is_none() && ended.exit == Exit::Done {
+        own.iter_mut().for_each(Summary::complete);
+    }
     own.iter_mut().for_each(Summary::close);
     for ((file, run), summary) in files.into_iter().zip(&runs).zip(&own) {
-        let all_reached = rows.is_some() && summary.ledger.not_reached() == 0;
+        let all_reached = is_counted && summary.ledger.not_reached() == 0;
         let complete = ended.error.is_none() && (ended.exit == Exit::Done || all_reached);
         match if complete { file.finish() } else { file.interrupt() } {
             Ok(note) => note.iter().for_each(|note| console.note(note)),
@@ -340,10 +355,16 @@ fn show(console: Console, summaries: &[Summary]) -> Result<(), console::Error> {
 fn describe(args: &SummaryArgs, dataset: &Dataset, plan: &Plan) -> String {
     let name = &dataset.name;
     let of = dataset.rows.map_or(String::new(), |rows| format!(" of {rows}"));
-    let how = match (args.max, args.sample) {
-        (None, _) => "all rows".to_owned(),
-        (Some(_), HowToSample::Random) => format!("a uniform sample, seed {}", args.seed),
-        (Some(_), HowToSample::First) => "the first rows".to_owned(),
+    let how = match dataset.drawn {
+        Drawn::All => "all rows".to_owned(),
+        Drawn::Uniform => format!("a uniform sample, seed {}", args.seed),
+        Drawn::Head { rows } => {
+            format!("a uniform sample of the first {rows} rows, seed {}; --whole draws from all of them", args.seed)
+        }
+        Drawn::TwoStages { files, of } => {
+            format!("a sample in two stages, seed {}: {files} of {of} files by size, then rows", args.seed)
+        }
+        Drawn::First => "the first rows".to_owned(),
     };
     let model = plan.targets.first().map_or("", |target| target.model.as_str());
     match dataset.sampled {
@@ -352,25 +373,31 @@ fn describe(args: &SummaryArgs, dataset: &Dataset, plan: &Plan) -> String {
     }
 }
 
-/// Opens the datasets: each is read once, to count its rows.
-async fn open_all(args: &SummaryArgs, names: &[String], columns: &[String]) -> anyhow::Result<Vec<Dataset>> {
+/// What is asked of every dataset of the command.
+fn request(args: &SummaryArgs, columns: &[String], shape: Shape, console: &Console) -> anyhow::Result<Request> {
+    let request = args.source.request(columns.to_vec(), console)?;
+    Ok(Request {
+        shape,
+        keep: args.keep.as_deref().map(list).unwrap_or_default(),
+        id: args.id.clone(),
+        sample: sample(args),
+        max_files: args.max_files,
+        reach: if args.whole { Reach::Whole } else { Reach::Head },
+        ..request
+    })
+}
+
+/// Opens the datasets: files on this machine are read once, to count their rows.
+async fn open_all(names: &[String], request: &Request) -> anyhow::Result<Vec<Dataset>> {
     let mut datasets = Vec::new();
     for name in names {
-        let request = dataset::Request {
-            name: name.clone(),
-            columns: columns.to_vec(),
-            keep: args.keep.as_deref().map(list).unwrap_or_default(),
-            id: args.id.clone(),
-            split: args.split.clone(),
-            sample: sample(args),
-        };
-        datasets.push(dataset::open(request).await?);
+        datasets.push(dataset::open(Request { name: name.clone(), ..request.clone() }).await?);
     }
     Ok(datasets)
 }
 
 /// What the run means, for its digest.
-fn meaning(args: &SummaryArgs, plan: &Plan, target: usize, dataset: &str) -> anyhow::Result<Meaning> {
+fn meaning(args: &SummaryArgs, plan: &Plan, target: usize, dataset: &Dataset) -> anyhow::Result<Meaning> {
     let each = &plan.targets[target];
     let sampling = args.settings.rater.sampling()?;
     let sampling = json!({
@@ -385,10 +412,13 @@ fn meaning(args: &SummaryArgs, plan: &Plan, target: usize, dataset: &str) -> any
     let limits = plan.limits;
     Ok(Meaning {
         command: "summary".to_owned(),
-        dataset: Path::new(dataset)
-            .file_name()
-            .map_or_else(|| dataset.to_owned(), |name| name.to_string_lossy().into_owned()),
-        split: args.split.clone(),
+        dataset: match (&dataset.hub, Path::new(&dataset.name).file_name()) {
+            (None, Some(name)) => name.to_string_lossy().into_owned(),
+            _ => dataset.name.clone(),
+        },
+        config: args.source.config.clone(),
+        revision: dataset.revision.clone(),
+        split: args.source.split.clone(),
         columns: plan.columns.clone(),
         sample: sample(args),
         lens: each.lens.name.clone(),
@@ -427,6 +457,12 @@ fn datasets_of(text: &str) -> Vec<String> {
     let mut seen = HashSet::new();
     names.retain(|name| seen.insert(name.clone()));
     names
+}
+
+/// A number of files, one at least.
+fn max_files(text: &str) -> Result<usize, String> {
+    let files: usize = text.parse().map_err(|_| "expected a number of files".to_owned())?;
+    if files == 0 { Err("a sample looks into one file at least".to_owned()) } else { Ok(files) }
 }
 
 fn list(text: &str) -> Vec<String> {

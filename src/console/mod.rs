@@ -5,7 +5,7 @@ pub mod tables;
 
 use std::io::{IsTerminal, Write};
 
-pub use progress::Bar;
+pub use progress::{Bar, Transfer};
 
 /// How results are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,11 @@ impl Console {
             Verbosity::Quiet => Bar::hidden(),
             Verbosity::Normal => Bar::new(&plain(what), total, std::io::stderr().is_terminal()),
         }
+    }
+
+    /// The progress of downloads, shown as [`Console::bar`] is.
+    pub fn transfer(&self) -> Transfer {
+        Transfer::new(self.verbosity == Verbosity::Normal, std::io::stderr().is_terminal())
     }
 }
 

@@ -82,6 +82,45 @@ impl Bar {
     }
 }
 
+/// The progress of a download, in bytes.
+#[derive(Debug)]
+pub struct Transfer {
+    shown: Shown,
+    on_terminal: bool,
+}
+
+impl Transfer {
+    pub(super) fn new(is_shown: bool, on_terminal: bool) -> Self {
+        let last = Instant::now();
+        Self { shown: if is_shown { Shown::Lines { last } } else { Shown::Nothing }, on_terminal }
+    }
+
+    /// Shows how far the download is; at its end the bar goes away.
+    pub fn show(&mut self, done: u64, total: u64) {
+        if let (Shown::Lines { .. }, true) = (&self.shown, self.on_terminal) {
+            let template = "downloading {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, ETA {eta}";
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            self.shown = Shown::Bar(ProgressBar::new(total).with_style(style));
+        }
+        match &mut self.shown {
+            Shown::Nothing => {}
+            Shown::Bar(bar) => {
+                bar.set_length(total);
+                bar.set_position(done);
+                if done >= total {
+                    bar.finish_and_clear();
+                }
+            }
+            Shown::Lines { last } => {
+                if last.elapsed() >= LINE_EVERY {
+                    *last = Instant::now();
+                    say(&format!("downloading {:.1}/{:.1} MB", done as f64 / 1e6, total as f64 / 1e6));
+                }
+            }
+        }
+    }
+}
+
 /// Rate, time left, and what came of it so far.
 fn details(progress: &Progress, total: Option<u64>, elapsed: Duration) -> String {
     let rate = progress.done as f64 / elapsed.as_secs_f64().max(0.001);

@@ -74,10 +74,10 @@ pub async fn describe(request: Request) -> Result<Description, Error> {
     while let Some(batch) = batches.next().await {
         examples.extend(batch?);
     }
-    let Gathered { found, spool: _spool, .. } = gathered;
-    let (configs, revision) = match &found {
-        Found::File(_) => (Vec::new(), None),
-        Found::Listing(listing) => (configs(listing), listing.revision().map(str::to_owned)),
+    let Gathered { found, revision, spool: _spool, .. } = gathered;
+    let configs = match &found {
+        Found::File(_) => Vec::new(),
+        Found::Listing(listing) => configs(listing),
     };
     Ok(Description { name: request.name, revision, configs, rows: seen.rows, columns: seen.columns, examples })
 }

@@ -63,6 +63,8 @@ pub(super) enum Found {
 #[derive(Debug)]
 pub(super) struct Gathered {
     pub(super) found: Found,
+    /// The commit of a repository at the Hub.
+    pub(super) revision: Option<String>,
     pub(super) hub: Option<Hub>,
     /// Removed when the dataset is closed.
     pub(super) spool: Option<Spool>,
@@ -75,8 +77,8 @@ pub(super) async fn gather(request: &Request) -> Result<Gathered, Error> {
     let place = blocking(&request.name, move || place::find(&name, &endpoint)).await?;
     if let Place::Hub(name) = place {
         let hub = request.connect()?;
-        let found = at_hub(request, &hub, &name).await?;
-        return Ok(Gathered { found, hub: Some(hub), spool: None });
+        let (found, sha) = at_hub(request, &hub, &name).await?;
+        return Ok(Gathered { found, revision: Some(sha), hub: Some(hub), spool: None });
     }
     if let (Some(revision), false) = (&request.revision, matches!(place, Place::Hub(_))) {
         return Err(Error::NotAtHub { name: plain(&request.name), revision: plain(revision) });
@@ -86,7 +88,7 @@ pub(super) async fn gather(request: &Request) -> Result<Gathered, Error> {
     if let Found::File(_) = found {
         request.expect_one_file()?;
     }
-    Ok(Gathered { found, hub: None, spool })
+    Ok(Gathered { found, revision: None, hub: None, spool })
 }
 
 /// What is on this machine.
@@ -178,8 +180,8 @@ fn read(path: &Path) -> String {
     file.map_or_else(|_| String::new(), |_| String::from_utf8_lossy(&text).into_owned())
 }
 
-/// What is at the Hub under a name: one file, or a repository.
-async fn at_hub(request: &Request, hub: &Hub, name: &hub::Name) -> Result<Found, Error> {
+/// What is at the Hub under a name, one file or a repository, and at which commit.
+async fn at_hub(request: &Request, hub: &Hub, name: &hub::Name) -> Result<(Found, String), Error> {
     let revision = match (&request.revision, &name.revision) {
         (Some(one), Some(other)) if one != other => {
             let (one, other) = (plain(one), plain(other));
@@ -188,40 +190,49 @@ async fn at_hub(request: &Request, hub: &Hub, name: &hub::Name) -> Result<Found,
         (one, other) => one.as_deref().or(other.as_deref()),
     };
     let repo = hub.repo(&name.repo, revision).await?;
+    let sha = repo.sha.clone();
     if let Some(path) = name.path.as_deref().filter(|path| !path.is_empty()) {
-        return named(request, repo, path).await;
+        return Ok((named(request, repo, path).await?, sha));
     }
-    let fault = |fault| Error::layout(&request.name, fault);
-    if revision == Some(CONVERTED) {
+    let listing = if revision == Some(CONVERTED) {
         let entries = repo.tree("").await?;
-        return Ok(Found::Listing(Box::new(converted(repo, entries))));
-    }
+        converted(repo, entries)
+    } else {
+        repository(request, repo).await?
+    };
+    Ok((Found::Listing(Box::new(listing)), sha))
+}
+
+/// The card and the files of a repository.
+async fn repository(request: &Request, repo: Repo) -> Result<Listing, Error> {
+    let fault = |fault| Error::layout(&request.name, fault);
+    let config = request.config.as_deref();
     let readme = repo.text("README.md").await?;
     let mut card = layout::card(readme.as_deref(), None).map_err(fault)?;
-    let folders = card.folders(request.config.as_deref());
+    let folders = card.folders(config);
     let mut entries = listed(&repo, folders.as_deref()).await?;
     // A list of some folders does not show whether there is a second card, which would change it.
     if folders.is_some() || entries.iter().any(|entry| entry.path == EXTRA_CARD) {
         let extra = repo.text(EXTRA_CARD).await?;
         if extra.is_some() {
             card = layout::card(readme.as_deref(), extra.as_deref()).map_err(fault)?;
-            entries = listed(&repo, card.folders(request.config.as_deref()).as_deref()).await?;
+            entries = listed(&repo, card.folders(config).as_deref()).await?;
         }
     }
-    let listing = Listing::at_hub(repo, card, entries);
     // A dataset that is a script: the Hub may have run it once and kept what came of it.
-    let nothing = listing.layout().choose(request.config.as_deref()).err();
-    let script = format!("{}.py", listing.repo_name());
-    if !matches!(nothing, Some(Fault::Empty | Fault::NoneSupported { .. })) || !listing.paths.contains(&script) {
-        return Ok(Found::Listing(Box::new(listing)));
+    let script = format!("{}.py", repo.id.rsplit('/').next().unwrap_or_default());
+    let is_script = entries.iter().any(|entry| entry.path == script);
+    let listing = Listing::at_hub(repo.clone(), card, entries);
+    let nothing = listing.layout().choose(config).err();
+    if !is_script || !matches!(nothing, Some(Fault::Empty | Fault::NoneSupported { .. })) {
+        return Ok(listing);
     }
-    let Root::Hub(repo, _) = listing.root else { return Err(Error::Script { name: plain(&request.name) }) };
     let Some(branch) = repo.converted().await? else {
         return Err(Error::Script { name: plain(&request.name) });
     };
     request.news(&News::Note("this dataset is a script: reading the Hub's own conversion to parquet"));
     let entries = branch.tree("").await?;
-    Ok(Found::Listing(Box::new(converted(branch, entries))))
+    Ok(converted(branch, entries))
 }
 
 /// The branch to which the Hub writes what it has converted to parquet.
@@ -323,14 +334,6 @@ impl Listing {
         layout::layout(&self.card, &self.paths)
     }
 
-    /// The repository's name without its owner, or nothing.
-    fn repo_name(&self) -> &str {
-        match &self.root {
-            Root::Folder(..) => "",
-            Root::Hub(repo, _) => repo.id.rsplit('/').next().unwrap_or_default(),
-        }
-    }
-
     /// How many bytes these files have.
     pub(super) fn bytes(&self, files: &[usize]) -> u64 {
         let size = |file: &usize| match &self.root {
@@ -338,14 +341,6 @@ impl Listing {
             Root::Hub(_, entries) => entries[*file].size,
         };
         files.iter().map(size).sum()
-    }
-
-    /// What is known of the repository's state; nothing of a folder.
-    pub(super) fn revision(&self) -> Option<&str> {
-        match &self.root {
-            Root::Folder(..) => None,
-            Root::Hub(repo, _) => Some(&repo.sha),
-        }
     }
 
     fn member(&self, file: usize, config: &Config, name: &str) -> Result<Member, Error> {

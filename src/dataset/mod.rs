@@ -241,6 +241,8 @@ pub struct Dataset {
     pub sampled: Option<u64>,
     /// Which rows come.
     pub drawn: Drawn,
+    /// The commit of a repository at the Hub.
+    pub revision: Option<String>,
     /// The Hub that it is read from; its traffic can be asked for at any time.
     pub hub: Option<Hub>,
     plan: Plan,
@@ -253,8 +255,8 @@ pub async fn open(request: Request) -> Result<Dataset, Error> {
     let gathered = gather::gather(&request).await?;
     let members = gathered.members(&request).await?;
     let dataset = opened(request, members).await?;
-    let gather::Gathered { hub, spool, .. } = gathered;
-    Ok(Dataset { hub, plan: dataset.plan.keeping(spool), ..dataset })
+    let gather::Gathered { revision, hub, spool, .. } = gathered;
+    Ok(Dataset { revision, hub, plan: dataset.plan.keeping(spool), ..dataset })
 }
 
 /// A dataset of these files.
@@ -274,7 +276,7 @@ async fn opened(request: Request, members: Vec<gather::Member>) -> Result<Datase
         }
     };
     let plan::Opened { columns, rows, sampled, drawn, plan } = opened;
-    Ok(Dataset { name, columns, rows, sampled, drawn, hub: None, plan })
+    Ok(Dataset { name, columns, rows, sampled, drawn, revision: None, hub: None, plan })
 }
 
 /// Runs work that waits for files on a thread for it.

@@ -12,7 +12,7 @@ use super::remote::Tape;
 use super::sample::{Chosen, Draw, by_file};
 use super::sequence::{self, Input, Place};
 use super::stages;
-use super::wanted::{Known, Wanted, columns};
+use super::wanted::{Wanted, columns};
 use super::{Column, Drawn, Reach, Request, Row};
 use crate::rating::run::Sample;
 use futures::stream::{self, StreamExt as _};
@@ -132,6 +132,9 @@ struct Sketch {
     drawn: Drawn,
     work: Work,
 }
+
+/// The last bytes of files; nothing of a file on this machine.
+type Tails = std::vec::IntoIter<Option<Result<bytes::Bytes, Error>>>;
 
 struct Opening<'s> {
     request: Arc<Request>,
@@ -283,7 +286,7 @@ impl Opening<'_> {
     }
 
     /// The last bytes of streamed files, a few fetched at a time; nothing of files on this machine.
-    fn tails<'m>(&self, members: impl Iterator<Item = &'m Member>) -> impl Iterator<Item = Option<Result<bytes::Bytes, Error>>> + use<> {
+    fn tails<'m>(&self, members: impl Iterator<Item = &'m Member>) -> Tails {
         const AT_ONCE: usize = 8;
         let files: Vec<_> = members.map(|member| match &member.at {
             At::Hub(file) => Some(file.clone()),

@@ -66,7 +66,7 @@ impl Tape {
     pub(super) fn rewound(self) -> Option<Box<dyn Read + Send>> {
         let Recording { input, heard } =
             Arc::into_inner(self.0)?.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Some(Box::new(io::Cursor::new(heard).chain(input)))
+        Some(Box::new(Read::chain(io::Cursor::new(heard), input)))
     }
 }
 

@@ -41,6 +41,12 @@ pub struct Meaning {
     pub command: String,
     /// The dataset's name; of a local path its last part.
     pub dataset: String,
+    /// The config, where one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+    /// The commit of a dataset at the Hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// The split, where one was named.
     pub split: Option<String>,
     /// Columns, in the order of the lens's fields.
@@ -92,6 +98,8 @@ mod tests {
         Meaning {
             command: "summary".into(),
             dataset: "rows.jsonl".into(),
+            config: None,
+            revision: None,
             split: None,
             columns: vec!["text".into()],
             sample,

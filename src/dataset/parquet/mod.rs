@@ -1,7 +1,7 @@
 //! Parquet files: only the wanted columns, row groups and pages are read.
 
 use super::batch::{Batch, Stop};
-use super::error::{Error, panic_text, plain};
+use super::error::{Error, panic_text};
 use super::Row;
 use super::bytes::Bytes;
 use super::sample::Chosen;

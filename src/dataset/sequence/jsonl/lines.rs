@@ -1,6 +1,5 @@
 //! The lines of a file: finding them without holding them, and reading those that are wanted.
 
-use crate::dataset::sample::Draw;
 use crate::dataset::sequence::window::{BOM, Window, read};
 use memchr::{memchr, memchr_iter};
 use std::io::{self, ErrorKind, Read, Seek};
