@@ -366,7 +366,7 @@ async fn a_used_up_limit_is_waited_for_and_told() {
     options.notice = Some(Arc::new(move |text: &str| sink.lock().unwrap().push(text.to_owned())));
     Hub::new(options).unwrap().repo("acme/set", None).await.unwrap();
     let host = hub.endpoint().trim_start_matches("http://");
-    assert_eq!(*told.lock().unwrap(), [format!("{host} limits the rate of requests: waiting 1 s")]);
+    assert_eq!(*told.lock().unwrap(), [format!("{host} limits the rate of requests: trying again in 1 s")]);
 }
 
 #[tokio::test]
@@ -554,11 +554,14 @@ async fn a_login_page_in_between_is_not_taken_for_the_hub() {
         assert!(message.starts_with("HUB does not answer as a Hub does (a web page"), "{message}");
         assert!(!usage);
     }
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    let page = Action::status(200).header("Content-Type", "text/html").body("<h1>Log in</h1>");
+    hub.fault(Fault::new(Side::Hub, "", page));
+    assert!(matches!(repo.text("README.md").await, Err(Error::Stranger { .. })));
     hub.fault(Fault::new(Side::Hub, "", Action::status(200).body(json!({"sha": "../../x", "id": "a/b"}))));
     assert!(failure(&hub, &[], "acme/set", None).await.0.contains("without a proper name or commit"));
     let outside = json!([{"type": "file", "path": "../x", "size": 1, "oid": "abcdef0123"}]);
     hub.fault(Fault::new(Side::Hub, "/tree/", Action::status(200).body(outside)));
-    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
     assert!(matches!(repo.tree("").await, Err(Error::Stranger { .. })));
 }
 
