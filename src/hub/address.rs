@@ -36,15 +36,12 @@ pub(super) fn unquoted(text: &str) -> Option<String> {
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         let digit = |at: usize| char::from(*bytes.get(at)?).to_digit(16);
-        match (byte, digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                out.extend(u8::try_from(high * 16 + low));
-                at += 3;
-            }
-            _ => {
-                out.push(byte);
-                at += 1;
-            }
+        if let (b'%', Some(high), Some(low)) = (byte, digit(at + 1), digit(at + 2)) {
+            out.extend(u8::try_from(high * 16 + low));
+            at += 3;
+        } else {
+            out.push(byte);
+            at += 1;
         }
     }
     String::from_utf8(out).ok()
@@ -82,8 +79,8 @@ pub(super) fn host(url: &Url) -> String {
 /// The next page of a list at `page`, from the header `Link: <URL>; rel="next"` (RFC 8288). Where a mirror passes on
 /// the Hub's own address it is rewritten to the endpoint; an address anywhere else is an error, which is told.
 pub(super) fn next_page(headers: &HeaderMap, page: &Url, endpoint: &Url) -> Result<Option<Url>, String> {
-    let links = headers.get_all(header::LINK).iter().filter_map(|value| value.to_str().ok());
-    let Some(target) = links.filter_map(next_link).next() else { return Ok(None) };
+    let mut links = headers.get_all(header::LINK).iter().filter_map(|value| value.to_str().ok());
+    let Some(target) = links.find_map(next_link) else { return Ok(None) };
     let next = page.join(target).map_err(|_| "the address of the next page is not valid".to_owned())?;
     let next = if same_origin(&next, endpoint) {
         next

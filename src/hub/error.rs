@@ -200,6 +200,20 @@ impl Error {
     }
 }
 
+impl Error {
+    /// What has happened, for one who will ask again: without what to do about it.
+    pub(super) fn cause(&self) -> String {
+        match self {
+            Self::RateLimited { hub, .. } => format!("{hub} limits the rate of requests"),
+            Self::Server { host, status, .. } => format!("{host} answers {status}"),
+            Self::Transport { host, source } => format!("cannot read from {host}: {source}"),
+            Self::Bytes { host, problem, .. } => format!("{host} sends wrong bytes: {problem}"),
+            Self::NoRanges { host, .. } => format!("{host} ignores byte ranges"),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// A time to wait, for people.
 pub(super) fn wait(time: Duration) -> String {
     match time.as_secs() {

@@ -180,14 +180,13 @@ mod tests {
 
     const MIRROR: &str = "http://127.0.0.1:8765";
 
-    fn parsed(text: &str) -> Option<Result<(String, Option<String>, Option<String>), String>> {
-        let parsed = Name::parse(text, MIRROR)?;
-        Some(parsed.map(|name| (name.repo, name.revision, name.path)).map_err(|error| error.to_string()))
+    fn parsed(text: &str) -> Option<Result<Name, String>> {
+        Some(Name::parse(text, MIRROR)?.map_err(|error| error.to_string()))
     }
 
     fn name(text: &str) -> (String, String, String) {
-        let (repo, revision, path) = parsed(text).unwrap().unwrap();
-        (repo, revision.unwrap_or_default(), path.unwrap_or_default())
+        let name = parsed(text).unwrap().unwrap();
+        (name.repo, name.revision.unwrap_or_default(), name.path.unwrap_or_default())
     }
 
     fn is(text: &str, repo: &str, revision: &str, path: &str) {

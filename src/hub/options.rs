@@ -164,13 +164,13 @@ fn expanded(path: &str, set: &dyn Fn(&str) -> Option<String>) -> PathBuf {
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
         let after = &rest[at + 1..];
-        let (name, end) = match after.strip_prefix('{').and_then(|inner| Some((inner, inner.find('}')?))) {
-            Some((inner, close)) => (&inner[..close], close + 2),
-            None => {
-                let end =
-                    after.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(after.len());
-                (&after[..end], end)
-            }
+        let braced = after.strip_prefix('{').and_then(|inner| Some((inner, inner.find('}')?)));
+        let (name, end) = if let Some((inner, close)) = braced {
+            (&inner[..close], close + 2)
+        } else {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let end = after.find(|c| !word(c)).unwrap_or(after.len());
+            (&after[..end], end)
         };
         match set(name) {
             Some(value) if !name.is_empty() => out.push_str(&value),

@@ -1,5 +1,6 @@
 //! A dataset at one commit: what it holds, and its small files.
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -242,8 +243,7 @@ impl Repo {
         let url = self.hub.url(&self.address(path))?;
         let mut tries = Tries::new(&self.hub);
         loop {
-            let body = async { self.hub.open(&url, &Ask::File).await?.read(MAX_TEXT).await };
-            match body.await {
+            match self.text_once(&url).await {
                 Ok(body) => {
                     let body = &body[..body.len().min(MAX_TEXT)];
                     return Ok(Some(String::from_utf8_lossy(body).into_owned()));
@@ -254,6 +254,15 @@ impl Repo {
                 }
             }
         }
+    }
+
+    async fn text_once(&self, url: &Url) -> Result<Bytes, Trouble> {
+        let mut answer = self.hub.open(url, &Ask::File).await?;
+        // The Hub gives every small file as plain text.
+        if answer.is_page() && address::same_origin(&answer.url, &self.hub.inner.endpoint) {
+            return Err(stranger(url, "a web page"));
+        }
+        answer.read(MAX_TEXT).await
     }
 
     /// The same dataset as the Hub has converted it to parquet; none if it has not.
