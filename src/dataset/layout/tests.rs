@@ -76,7 +76,7 @@ fn names_of_files_make_the_splits_that_the_library_makes() {
                 }
             }
             (Err(fault), Some(error)) => {
-                assert!(is_same_reason(&fault, error), "{name}: {fault:?}, not {error}")
+                assert!(is_same_reason(&fault, error), "{name}: {fault:?}, not {error}");
             }
             (outcome, error) => panic!("{name}: {outcome:?}, not {error:?}"),
         }
