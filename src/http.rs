@@ -4,8 +4,9 @@ use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{HeaderMap, RETRY_AFTER};
-pub use reqwest::{Request, Response, StatusCode};
+use reqwest::header::RETRY_AFTER;
+pub use reqwest::header::{self, HeaderMap, HeaderValue};
+pub use reqwest::{Method, Request, Response, StatusCode, Url};
 
 /// A longer reply than this is no rating: reading it would only fill the memory.
 const MAX_BODY: usize = 16 << 20;
@@ -48,18 +49,21 @@ impl Reply {
     /// How long the server asks to wait: `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), or the
     /// finer `retry-after-ms` that some servers send.
     pub fn retry_after(&self) -> Option<Duration> {
-        if let Some(ms) =
-            self.headers.get("retry-after-ms").and_then(|value| value.to_str().ok()?.parse().ok())
-        {
-            return Some(Duration::from_millis(ms));
-        }
-        let value = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-        if let Ok(seconds) = value.parse::<f64>() {
-            return Duration::try_from_secs_f64(seconds).ok();
-        }
-        let date = httpdate::parse_http_date(value).ok()?;
-        Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+        retry_after(&self.headers)
     }
+}
+
+/// How long the sender of these headers asks to wait; see [`Reply::retry_after`].
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    if let Some(ms) = headers.get("retry-after-ms").and_then(|value| value.to_str().ok()?.parse().ok()) {
+        return Some(Duration::from_millis(ms));
+    }
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
 impl From<Reply> for Response {
@@ -68,6 +72,27 @@ impl From<Reply> for Response {
         *response.status_mut() = reply.status;
         *response.headers_mut() = reply.headers;
         response.map(reqwest::Body::from).into()
+    }
+}
+
+/// A reply of any status whose body is still on its way.
+#[derive(Debug)]
+pub struct Incoming {
+    /// The status code.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    response: Response,
+}
+
+impl Incoming {
+    /// The next piece of the body, none at its end. A server that sends nothing `within` this time is an error, and so
+    /// is a body that ends before the length that its headers give.
+    pub async fn chunk(&mut self, within: Duration) -> Result<Option<Bytes>, Error> {
+        match tokio::time::timeout(within, self.response.chunk()).await {
+            Ok(part) => part.map_err(|error| kind(&error, within)),
+            Err(_) => Err(Error::Timeout(within)),
+        }
     }
 }
 
@@ -117,6 +142,15 @@ impl Client {
         }
     }
 
+    /// Sends one request and waits for the head of its reply alone: the body is read with [`Incoming::chunk`].
+    pub async fn open(&self, request: Request) -> Result<Incoming, Error> {
+        let opening = tokio::time::timeout(self.timeout, self.inner.execute(request)).await;
+        let mut response =
+            opening.map_err(|_| Error::Timeout(self.timeout))?.map_err(|error| self.error(&error))?;
+        let headers = std::mem::take(response.headers_mut());
+        Ok(Incoming { status: response.status(), headers, response })
+    }
+
     async fn exchange(&self, request: Request) -> Result<Reply, Error> {
         let mut response = self.inner.execute(request).await.map_err(|error| self.error(&error))?;
         let mut body = BytesMut::new();
@@ -134,13 +168,18 @@ impl Client {
     }
 
     fn error(&self, error: &reqwest::Error) -> Error {
-        if error.is_timeout() {
-            Error::Timeout(self.timeout)
-        } else if error.is_connect() {
-            Error::Connect(cause(error))
-        } else {
-            Error::Broken(cause(error))
-        }
+        kind(error, self.timeout)
+    }
+}
+
+/// Which kind of trouble this is, within the time that was given.
+fn kind(error: &reqwest::Error, within: Duration) -> Error {
+    if error.is_timeout() {
+        Error::Timeout(within)
+    } else if error.is_connect() {
+        Error::Connect(cause(error))
+    } else {
+        Error::Broken(cause(error))
     }
 }
 
@@ -154,5 +193,45 @@ fn cause(error: &reqwest::Error) -> String {
         Some(_) if error.is_builder() => "the URL or a header is not valid".to_owned(),
         Some(_) => "the request failed".to_owned(),
         None => innermost.to_string(),
+    }
+}
+
+/// The longest piece of a stranger's text that a message shows, in characters.
+const SHOWN: usize = 200;
+
+/// Text from a server, a file or a command line, fit for a message: control characters and characters that change
+/// the direction of writing are escaped, and what is very long is cut.
+pub fn plain(text: &str) -> String {
+    let mut shown = String::new();
+    for character in text.chars().take(SHOWN) {
+        let turns =
+            matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || turns || matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}') {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_of_a_file_never_reach_a_message() {
+        assert_eq!(plain("a\x1b[31mb\r\n\u{202e}c\u{9b}"), "a\\u{1b}[31mb\\r\\n\\u{202e}c\\u{9b}");
+        assert_eq!(plain("wörter 漢字"), "wörter 漢字");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_in_a_message() {
+        assert_eq!(plain(&"x".repeat(SHOWN)).chars().count(), SHOWN);
+        assert_eq!(plain(&"x".repeat(SHOWN + 1)).chars().count(), SHOWN + 1);
+        assert!(plain(&"x".repeat(1_000)).ends_with("x…"));
     }
 }

@@ -10,6 +10,7 @@ pub mod model;
 pub mod lens;
 pub mod rating;
 pub mod http;
+pub mod hub;
 pub mod dataset;
 pub mod store;
 pub mod meter;

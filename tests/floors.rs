@@ -20,7 +20,7 @@ const CRATES: [(&str, &[&str]); 15] = [
     ("parquet", &["record", "dataset", "export"]),
     ("minijinja", &["lens"]),
     ("jsonschema", &["lens"]),
-    ("backon", &["rate"]),
+    ("backon", &["hub", "rate"]),
 ];
 
 fn source() -> PathBuf {

@@ -4,6 +4,8 @@ use std::any::Any;
 use std::fmt::Write as _;
 use std::io;
 
+pub(super) use crate::http::plain;
+
 /// Why a dataset cannot be opened, or cannot be read on.
 ///
 /// A single bad row is not an error but an [`Unreadable`](super::Unreadable) row.
@@ -127,28 +129,6 @@ impl Error {
     }
 }
 
-/// The longest piece of a stranger's text that a message shows, in characters.
-const SHOWN: usize = 200;
-
-/// Text from a file or a command line, fit for a message: control characters and characters that change
-/// the direction of writing are escaped, and what is very long is cut.
-pub(super) fn plain(text: &str) -> String {
-    let mut shown = String::new();
-    for character in text.chars().take(SHOWN) {
-        let turns =
-            matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if character.is_control() || turns || matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}') {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    if text.chars().nth(SHOWN).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
 /// What a panic says.
 pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -187,19 +167,6 @@ pub(super) fn nearest<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn control_characters_of_a_file_never_reach_a_message() {
-        assert_eq!(plain("a\x1b[31mb\r\n\u{202e}c\u{9b}"), "a\\u{1b}[31mb\\r\\n\\u{202e}c\\u{9b}");
-        assert_eq!(plain("wörter 漢字"), "wörter 漢字");
-    }
-
-    #[test]
-    fn a_long_text_is_cut_in_a_message() {
-        assert_eq!(plain(&"x".repeat(SHOWN)).chars().count(), SHOWN);
-        assert_eq!(plain(&"x".repeat(SHOWN + 1)).chars().count(), SHOWN + 1);
-        assert!(plain(&"x".repeat(1_000)).ends_with("x…"));
-    }
 
     #[test]
     fn a_list_says_how_many_names_it_leaves_out() {

@@ -1,0 +1,1 @@
+//! The test hub as a client sees it.
