@@ -216,12 +216,11 @@ fn configs(configs: Option<Value>) -> Result<Vec<(Declared, bool)>, String> {
     for config in list {
         let config = self::config(config)?;
         // As in a dictionary: the later one replaces the earlier.
-        match places.get(&config.0.name).and_then(|place: &usize| configs.get_mut(*place)) {
-            Some(same) => *same = config,
-            None => {
-                places.insert(config.0.name.clone(), configs.len());
-                configs.push(config);
-            }
+        if let Some(same) = places.get(&config.0.name).and_then(|place: &usize| configs.get_mut(*place)) {
+            *same = config;
+        } else {
+            places.insert(config.0.name.clone(), configs.len());
+            configs.push(config);
         }
     }
     Ok(configs)
@@ -365,6 +364,7 @@ fn kind(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fmt::Write as _;
 
     fn folders(yaml: &str, config: Option<&str>) -> Option<Vec<String>> {
         card(Some(&format!("---\n{yaml}\n---\n# Title\n")), None).unwrap().folders(config)
@@ -430,7 +430,7 @@ mod tests {
         let mut yaml = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..12 {
             let inner = vec![format!("*a{}", level - 1); 10].join(", ");
-            yaml.push_str(&format!("a{level}: &a{level} [{inner}]\n"));
+            writeln!(yaml, "a{level}: &a{level} [{inner}]").unwrap();
         }
         yaml.push_str("configs: *a11\n");
         assert!(matches!(card(None, Some(&yaml)), Err(Fault::BadCard { .. })));

@@ -145,7 +145,7 @@ impl Module {
     /// Whether a file of this name belongs to a config of this module: `a.csv`, `a.csv.gz`; archives always do.
     pub(super) fn takes(self, path: &str) -> bool {
         let is_own = |suffix| Self::of(suffix).is_some_and(|module| module.name() == self.name());
-        path.ends_with(".zip") || suffixes(path).any(is_own)
+        suffixes(path).next_back() == Some("zip") || suffixes(path).any(is_own)
     }
 }
 

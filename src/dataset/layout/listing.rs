@@ -42,7 +42,7 @@ pub(super) enum Of {
 impl<'f> Listing<'f> {
     /// Files, and their indices as [`sorted`] gives them.
     pub(super) fn new(files: &'f [String], sorted: &'f [usize]) -> Self {
-        Self { files, sorted, effort: Effort::new() }
+        Self { files, sorted, effort: Effort::for_files(files.len()) }
     }
 
     pub(super) fn len(&self) -> usize {
