@@ -78,7 +78,7 @@ mod tests {
     use tokio::sync::mpsc::{self, Receiver};
 
     fn row(bytes: usize) -> Record {
-        Record { id: String::new(), row: 0, fields: vec!["x".repeat(bytes).into()], kept: Vec::new() }
+        Record { id: String::new(), file: 0, fields: vec!["x".repeat(bytes).into()], kept: Vec::new() }
     }
 
     fn sizes(mut receiver: Receiver<Result<Vec<Row>, Error>>) -> Vec<usize> {

@@ -1,12 +1,14 @@
 //! Tests of the whole room, and the means for the tests of each format.
 
-use super::{Dataset, Error, Request, Row, open};
+use super::{Dataset, Drawn, Error, Request, Row, open};
+use crate::hub;
 use crate::rating::run::Sample;
 use crate::record::Record;
 use futures::StreamExt as _;
 use serde_json::json;
 use std::fs;
 use std::pin::pin;
+use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -30,20 +32,19 @@ impl Folder {
 
     /// A request for all rows of a file in this folder.
     pub(super) fn request(&self, name: &str, columns: &[&str]) -> Request {
-        Request {
-            name: self.0.path().join(name).to_str().unwrap().to_owned(),
-            columns: columns.iter().map(|&column| column.to_owned()).collect(),
-            keep: Vec::new(),
-            id: None,
-            split: None,
-            sample: Sample::All,
-        }
+        let columns = columns.iter().map(|&column| column.to_owned()).collect();
+        Request::new(self.0.path().join(name).to_str().unwrap(), columns, no_hub())
     }
 
     /// A message without the folder's name, which differs from run to run.
     pub(super) fn message(&self, error: &Error) -> String {
         error.to_string().replace(&format!("{}/", self.0.path().display()), "")
     }
+}
+
+/// Settings of a Hub that is never asked.
+pub(super) fn no_hub() -> Arc<hub::Options> {
+    Arc::new(hub::Options::from(&|name| (name == "HF_HOME").then(|| "/no/such/folder".into())).unwrap())
 }
 
 /// Runs a future as the program does, with threads for blocking work.
@@ -90,18 +91,27 @@ pub(super) fn numbered(rows: usize) -> String {
 fn an_open_dataset_says_what_it_has_and_how_many_rows_will_come() {
     let folder = Folder::with("rows.jsonl", numbered(10));
     let request = |sample| Request { sample, ..folder.request("rows.jsonl", &["text"]) };
-    for (sample, sampled) in [
-        (Sample::All, 10),
-        (Sample::First { rows: 3 }, 3),
-        (Sample::First { rows: 11 }, 10),
-        (Sample::Random { rows: 4, seed: 1 }, 4),
-        (Sample::Random { rows: u64::MAX, seed: 1 }, 10),
-        (Sample::Random { rows: 0, seed: 1 }, 0),
+    for (sample, sampled, drawn) in [
+        (Sample::All, 10, Drawn::All),
+        (Sample::Random { rows: 4, seed: 1 }, 4, Drawn::Uniform),
+        (Sample::Random { rows: u64::MAX, seed: 1 }, 10, Drawn::All),
+        (Sample::Random { rows: 0, seed: 1 }, 0, Drawn::Uniform),
     ] {
         let dataset = run(open(request(sample))).unwrap();
         assert_eq!((dataset.rows, dataset.sampled), (Some(10), Some(sampled)), "{sample:?}");
-        assert_eq!(dataset.name, request(sample).name);
+        assert_eq!((dataset.name, dataset.drawn), (request(sample).name, drawn));
         assert_eq!(records(request(sample)).len() as u64, sampled);
+    }
+}
+
+#[test]
+fn the_first_rows_are_read_without_counting_the_others() {
+    let folder = Folder::with("rows.jsonl", numbered(10));
+    for (first, read) in [(3, 3), (11, 10)] {
+        let request = Request { sample: Sample::First { rows: first }, ..folder.request("rows.jsonl", &["text"]) };
+        let dataset = run(open(request.clone())).unwrap();
+        assert_eq!((dataset.rows, dataset.sampled, dataset.drawn), (None, None, Drawn::First));
+        assert_eq!(records(request).len(), read);
     }
 }
 
@@ -110,11 +120,10 @@ fn a_sample_is_in_row_order_and_pinned_by_seed_and_name() {
     let folder = Folder::with("rows.jsonl", numbered(1_000));
     let sample = Sample::Random { rows: 10, seed: 42 };
     let sampled = records(Request { sample, ..folder.request("rows.jsonl", &["n"]) });
-    let rows: Vec<_> = sampled.iter().map(|record| record.row).collect();
-    assert_eq!(rows, [12, 14, 77, 157, 162, 178, 325, 773, 913, 989]);
-    for record in sampled {
-        assert_eq!(record.fields, [json!(record.row)]);
-        assert_eq!(record.id, format!("rows.jsonl#{}", record.row));
+    let rows = [12, 14, 77, 157, 162, 178, 325, 773, 913, 989];
+    assert_eq!(sampled.len(), rows.len());
+    for (record, row) in sampled.into_iter().zip(rows) {
+        assert_eq!((record.fields, record.id), (vec![json!(row)], format!("rows.jsonl#{row}")));
     }
 }
 
@@ -126,7 +135,7 @@ fn a_single_file_has_only_the_split_train() {
     assert_eq!(records(request("train")).len(), 2);
     let error = read(request("test")).unwrap_err();
     assert!(error.is_usage());
-    insta::assert_snapshot!(folder.message(&error), @"no split `test` in `rows.jsonl`: a single file has only the split `train`");
+    insta::assert_snapshot!(folder.message(&error), @"no split `test` in `rows.jsonl`: a single file has none; leave --split out");
 }
 
 #[test]

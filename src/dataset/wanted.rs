@@ -96,19 +96,28 @@ pub(super) fn columns(request: &Request) -> impl Iterator<Item = &String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rating::run::Sample;
+    use crate::dataset::gather::At;
+    use crate::dataset::layout::{Compression, Format, Parameters};
+    use crate::dataset::tests::no_hub;
     use serde_json::json;
 
     fn wanted(id: Option<&str>) -> Wanted {
+        let columns = vec!["text".into(), "meta.n".into()];
         let request = Request {
-            name: "data/rows.jsonl".into(),
-            columns: vec!["text".into(), "meta.n".into()],
             keep: vec!["url".into()],
             id: id.map(str::to_owned),
-            split: None,
-            sample: Sample::All,
+            ..Request::new("data/rows.jsonl", columns, no_hub())
         };
-        Wanted::new(&request, "rows.jsonl".into())
+        let member = Member {
+            path: "rows.jsonl".into(),
+            label: "data/rows.jsonl".into(),
+            size: 0,
+            format: Format::Jsonl,
+            compression: Compression::None,
+            parameters: Parameters::default(),
+            at: At::Local("data/rows.jsonl".into()),
+        };
+        Wanted::new(&request, &member, 3)
     }
 
     fn record(wanted: &Wanted, row: &Value) -> Record {
@@ -121,7 +130,7 @@ mod tests {
         let row = json!({"url": "u", "meta": {"n": 3}, "text": "t"});
         let expected = Record {
             id: "rows.jsonl#17".into(),
-            row: 17,
+            file: 3,
             fields: vec![json!("t"), json!(3)],
             kept: vec![("url".into(), json!("u"))],
         };

@@ -2,7 +2,7 @@
 
 use crate::dataset::sample::Draw;
 use crate::dataset::tests::{Folder, read, records, run};
-use crate::dataset::{Column, Error, Request, Unreadable, open, open_blocking};
+use crate::dataset::{Column, Error, Request, Unreadable, open};
 use crate::rating::run::Sample;
 use arrow::array::{
     ArrayRef, DictionaryArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
@@ -21,6 +21,7 @@ use parquet::schema::parser::parse_message_type;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tokio::runtime::Runtime;
 
 const ROWS: usize = 1_000;
 
@@ -100,7 +101,7 @@ fn every_row_comes_with_its_values_whatever_the_compression() {
         let records = records(request);
         assert_eq!(records.len(), ROWS);
         for (row, record) in records.into_iter().enumerate() {
-            assert_eq!((record.row, record.id), (row as u64, row.to_string()));
+            assert_eq!((record.file, record.id), (0, row.to_string()));
             assert_eq!(record.fields, expected(row));
             assert_eq!(record.kept, [("n".to_owned(), json!(row))]);
         }
@@ -118,10 +119,10 @@ fn rows_without_a_wanted_column_are_still_rows() {
 
 /// The rows of a sample of 1,000, by the draw alone.
 fn drawn(rows: u64, seed: u64) -> Vec<usize> {
-    let mut draw = Draw::new(rows, seed, "rows.parquet");
+    let mut draw = Draw::new(rows, seed);
+    draw.file(0, "rows.parquet");
     (0..ROWS as u64).for_each(|row| draw.offer(row, || ()));
-    let runs = draw.finish().within(0..ROWS as u64).into_iter().flatten();
-    runs.map(|row| usize::try_from(row).unwrap()).collect()
+    draw.finish().into_iter().map(|drawn| usize::try_from(drawn.row).unwrap()).collect()
 }
 
 #[test]
@@ -219,7 +220,7 @@ fn a_text_that_is_not_utf8_makes_only_its_row_unreadable() {
     assert!(error.is_none());
     let rows: Vec<_> = rows.into_iter().map(|row| row.map(|record| record.fields)).collect();
     let detail = "column text: not UTF-8 text, from byte 3".into();
-    let bad = Unreadable { id: "rows.parquet#1".into(), row: 1, detail };
+    let bad = Unreadable { id: "rows.parquet#1".into(), file: 0, detail };
     assert_eq!(rows, [Ok(vec![json!("good")]), Err(bad), Ok(vec![json!("też")])]);
 }
 
@@ -264,10 +265,11 @@ fn a_file_that_is_cut_anywhere_is_an_error_that_says_so() {
     let bytes = sample_file(Compression::UNCOMPRESSED);
     let folder = Folder::new();
     let request = folder.request("rows.parquet", &["text"]);
+    let runtime = Runtime::new().unwrap();
     let cuts = (0..200).chain((200..bytes.len()).step_by(101)).chain(bytes.len() - 200..bytes.len());
     for cut in cuts {
         folder.write("rows.parquet", &bytes[..cut]);
-        let error = open_blocking(request.clone(), &|| false).unwrap_err();
+        let error = runtime.block_on(open(request.clone())).unwrap_err();
         assert!(!error.is_usage());
         let message = folder.message(&error);
         assert!(
