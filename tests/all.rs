@@ -12,6 +12,7 @@ mod cache;
 mod endpoint;
 mod floors;
 mod heuristic;
+mod hub_replay;
 mod interrupted;
 mod lens;
 mod limit;
