@@ -5,10 +5,17 @@ use serde_json::{Value, json};
 
 use super::*;
 
+thread_local! {
+    /// One a test: reading the system's certificates is what a client costs.
+    static CLIENT: Client = {
+        // Only the first of the tests in one process can install it, and all install the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Client::builder().no_proxy().redirect(Policy::none()).build().unwrap()
+    };
+}
+
 fn client() -> Client {
-    // Only the first of the tests in one process can install it, and all install the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder().no_proxy().redirect(Policy::none()).build().unwrap()
+    CLIENT.with(Client::clone)
 }
 
 fn get(hub: &TestHub, path: &str) -> RequestBuilder {
