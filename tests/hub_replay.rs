@@ -81,10 +81,6 @@ impl Made {
                 }
             }
         }
-        for number in 0..2300 {
-            let path = format!("data/part-{number:05}.jsonl");
-            repos = repos.file("acme/many-files", &path, format!("{{\"id\": {number}}}\n"));
-        }
         for (repo, revisions) in &self.files {
             let mut options = self.options.get(repo).cloned().unwrap_or_else(|| json!({}));
             if !Self::is_text(revisions) {
@@ -95,6 +91,15 @@ impl Made {
         }
         repos
     }
+}
+
+/// Adds the repository whose tree needs three pages.
+fn with_many_files(mut repos: Repos) -> Repos {
+    for number in 0..2300 {
+        let path = format!("data/part-{number:05}.jsonl");
+        repos = repos.file("acme/many-files", &path, format!("{{\"id\": {number}}}\n"));
+    }
+    repos
 }
 
 fn recorded() -> Recorded {
@@ -178,7 +183,7 @@ impl Met {
 #[tokio::test]
 async fn the_python_client_gets_the_recorded_replies() {
     let recorded = recorded();
-    let coded = TestHub::start(Made::read().repos());
+    let coded = TestHub::start(with_many_files(Made::read().repos()));
     assert_eq!(coded.count(), 27);
     // What is asked of this one is a repository that is not there.
     let faithful =
@@ -252,10 +257,10 @@ fn repositories_of_text_have_the_recorded_commits() {
     let mut same = 0;
     for (sha, head) in recorded().commits {
         let (repo, revision) = head.split_once('@').unwrap();
-        if made.files.get(repo).is_none_or(Made::is_text) {
+        if made.files.get(repo).is_some_and(Made::is_text) {
             assert_eq!(hub.sha(repo, revision), sha, "{head}");
             same += 1;
         }
     }
-    assert_eq!(same, 15);
+    assert_eq!(same, 14);
 }
