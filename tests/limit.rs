@@ -11,9 +11,8 @@ use classified::rate::{End, Event, Plan, Rater, rate};
 use classified::rating::Target;
 use classified::rating::answer::Usage;
 use classified::rating::question::{Digest, Form, Sampling};
-use classified::rating::run::Sample;
 use classified::store::{Slot, Store};
-use classified::{chunk, dataset, lens};
+use classified::{chunk, dataset, hub, lens};
 use futures::StreamExt as _;
 
 use crate::standin::{Config, Standin};
