@@ -21,6 +21,11 @@ pub use error::Error;
 mod batch;
 mod error;
 mod jsonl;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "files of a folder and of the Hub are opened by it next")
+)]
+mod layout;
 mod parquet;
 mod sample;
 mod source;

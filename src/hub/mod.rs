@@ -4,6 +4,8 @@
 //! through `/resolve/`, which redirects to a signed address on another server: the token never goes there.
 
 mod address;
+#[cfg_attr(not(test), expect(dead_code, reason = "downloads and offline runs use it next"))]
+mod cache;
 mod error;
 mod file;
 mod name;
@@ -20,6 +22,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::time::Instant;
 
+pub use self::cache::Error as CacheError;
 pub use self::error::Error;
 pub use self::file::File;
 pub use self::name::Name;

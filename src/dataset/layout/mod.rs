@@ -1,0 +1,258 @@
+//! From names of files and a card to configs, splits and formats, as the `datasets` library 5.2 does.
+//!
+//! Nothing here touches a disk or the network: the listing and the card's text are given. Differences to the library,
+//! each on purpose: the format is found for each config, not once for all; a config that is not asked for cannot
+//! fail another; a file that several patterns or splits name is taken once; a pattern cannot leave the dataset.
+
+use crate::dataset::error::{listed, nearest, plain};
+use format::named;
+use glob::Pattern;
+use infer::Patterns;
+use listing::Listing;
+use serde_json::{Map, Value};
+
+pub(in crate::dataset) use card::{Card, card};
+pub(in crate::dataset) use fault::Fault;
+pub(in crate::dataset) use format::{Compression, Format, Module, format_of};
+
+mod card;
+mod fault;
+mod format;
+mod glob;
+mod infer;
+mod listing;
+
+/// A dataset's files as its card, or their names, divide them.
+#[derive(Debug)]
+pub(in crate::dataset) struct Layout<'l> {
+    card: &'l Card,
+    files: &'l [String],
+    sorted: Vec<usize>,
+}
+
+/// The name of the only config of a dataset whose card declares none.
+const ONLY: &str = "default";
+
+/// Names in a message.
+const SHOWN: usize = 20;
+
+/// Divides files, which are paths below the dataset's folder with `/` between names.
+pub(in crate::dataset) fn layout<'l>(card: &'l Card, files: &'l [String]) -> Layout<'l> {
+    Layout { card, files, sorted: listing::sorted(files) }
+}
+
+/// A config: its splits, and how their files are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::dataset) struct Config {
+    /// Its name.
+    pub(in crate::dataset) name: String,
+    /// Its splits, in the order of the card, or `train`, `validation`, `test` and then others.
+    pub(in crate::dataset) splits: Vec<Split>,
+    /// The kind of its files.
+    pub(in crate::dataset) module: Module,
+    /// What the card tells the reader of its files.
+    pub(in crate::dataset) parameters: Parameters,
+}
+
+/// A part of a config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::dataset) struct Split {
+    /// Its name.
+    pub(in crate::dataset) name: String,
+    /// Its files, as indices of the listing, in the order in which they are read.
+    pub(in crate::dataset) files: Vec<usize>,
+}
+
+/// Parameters of a config, named as the card names them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::dataset) struct Parameters {
+    /// `sep` or `delimiter`: what stands between the cells of CSV, whatever the suffix.
+    pub(in crate::dataset) separator: Option<u8>,
+    /// `field`: the key of a JSON file under which its rows are.
+    pub(in crate::dataset) field: Option<String>,
+    /// `sample_by`: what a row of a text file is.
+    pub(in crate::dataset) sample_by: Unit,
+    /// Keys that are not followed, for a warning.
+    pub(in crate::dataset) unknown: Vec<String>,
+}
+
+/// What a row of a text file is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::dataset) enum Unit {
+    /// A line.
+    #[default]
+    Line,
+    /// What stands between blank lines.
+    Paragraph,
+    /// The whole file.
+    Document,
+}
+
+impl Layout<'_> {
+    /// The names of the configs.
+    pub(in crate::dataset) fn configs(&self) -> Vec<&str> {
+        match self.card.configs.as_slice() {
+            [] => vec![ONLY],
+            configs => configs.iter().map(|declared| declared.name.as_str()).collect(),
+        }
+    }
+
+    /// The name of the config that the card makes the default one, if it does.
+    pub(in crate::dataset) fn default_config(&self) -> Option<&str> {
+        self.card.default_config().ok().flatten()
+    }
+
+    /// The files of a config: of the one that is named, of the default one, or of the only one.
+    ///
+    /// A config that is not chosen is not looked at, so what is wrong with it does not matter.
+    pub(in crate::dataset) fn choose(&self, config: Option<&str>) -> Result<Config, Fault> {
+        let mut listing = Listing::new(self.files, &self.sorted);
+        if self.card.configs.is_empty() {
+            return match config {
+                None | Some(ONLY) => self::config(&mut listing, ONLY, "", None)?.0.if_read(),
+                Some(other) => Err(self.unknown(other)),
+            };
+        }
+        let Some(declared) = self.card.find(config)? else {
+            return Err(config.map_or_else(
+                || Fault::ConfigMissing { configs: listed(self.configs(), SHOWN) },
+                |config| self.unknown(config),
+            ));
+        };
+        let (mut config, _) =
+            self::config(&mut listing, &declared.name, &declared.folder, declared.splits.as_ref())?;
+        config.parameters = parameters(config.module, &declared.parameters)?;
+        config.if_read()
+    }
+
+    fn unknown(&self, config: &str) -> Fault {
+        let names = self.configs();
+        Fault::UnknownConfig {
+            config: plain(config),
+            nearest: hint(nearest(config, names.iter().copied())),
+            configs: listed(names, SHOWN),
+        }
+    }
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!(" (did you mean `{}`?)", plain(name)))
+}
+
+/// Finds the files of a config in `folder` (empty: everywhere), in whatever format, and their patterns.
+fn config(
+    listing: &mut Listing,
+    name: &str,
+    folder: &str,
+    declared: Option<&Patterns>,
+) -> Result<(Config, Patterns), Fault> {
+    let patterns =
+        declared.map_or_else(|| infer::splits(listing, folder), |patterns| Ok(patterns.clone()))?;
+    let mut splits = Vec::with_capacity(patterns.len());
+    for (split, patterns) in &patterns {
+        let read: Vec<_> =
+            patterns.iter().map(|text| Pattern::new(folder, text)).collect::<Result<_, _>>()?;
+        let files = listing.find_all(&read)?;
+        if files.is_empty() && declared.is_some() {
+            let patterns = listed(patterns.iter().map(String::as_str), SHOWN);
+            return Err(Fault::NothingMatches { split: plain(split), patterns });
+        }
+        splits.push((split.clone(), files));
+    }
+    let module = infer::module(listing, &splits)?;
+    let splits = splits.into_iter().map(|(name, mut files)| {
+        files.retain(|index| module.takes(listing.name(*index)));
+        Split { name, files }
+    });
+    let splits = splits.collect();
+    Ok((Config { name: name.to_owned(), splits, module, parameters: Parameters::default() }, patterns))
+}
+
+impl Config {
+    fn if_read(self) -> Result<Self, Fault> {
+        if self.module.is_read() {
+            return Ok(self);
+        }
+        let what = format!("the format `{}` of config `{}`", self.module.name(), plain(&self.name));
+        Err(Fault::Unsupported { what })
+    }
+
+    /// The files of a split, or of several: `train+test`, `all`. None is `train`. Each file comes once.
+    pub(in crate::dataset) fn split(&self, expression: Option<&str>) -> Result<Vec<usize>, Fault> {
+        let expression = expression.unwrap_or("train").trim();
+        let named = |name: &str| self.splits.iter().find(|split| split.name == name);
+        let splits: Vec<_> = if let Some(split) = named(expression) {
+            vec![split]
+        } else if expression.contains('[') {
+            return Err(Fault::Slice { expression: plain(expression) });
+        } else if expression == "all" {
+            self.splits.iter().collect()
+        } else {
+            let find = |name: &str| named(name.trim()).ok_or_else(|| self.unknown(name.trim()));
+            expression.split('+').map(find).collect::<Result<_, _>>()?
+        };
+        let mut taken = std::collections::HashSet::new();
+        let files = splits.into_iter().flat_map(|split| &split.files);
+        Ok(files.copied().filter(|file| taken.insert(*file)).collect())
+    }
+
+    fn unknown(&self, split: &str) -> Fault {
+        let names = || self.splits.iter().map(|split| split.name.as_str());
+        Fault::UnknownSplit {
+            split: plain(split),
+            nearest: hint(nearest(split, names())),
+            splits: listed(names(), SHOWN),
+        }
+    }
+
+    /// How one of its files is written and compressed: by the suffixes of its name that belong to the config, and
+    /// with the separator that the card names.
+    pub(in crate::dataset) fn format(&self, path: &str) -> Result<(Format, Compression), Fault> {
+        let (format, compression) = named(path, Some(self.module))?;
+        let format = match (format, self.parameters.separator) {
+            (Format::Csv { .. }, Some(separator)) => Format::Csv { separator },
+            (format, _) => format,
+        };
+        Ok((format, compression))
+    }
+}
+
+/// What the card tells the reader of these files.
+fn parameters(module: Module, given: &Map<String, Value>) -> Result<Parameters, Fault> {
+    let mut parameters = Parameters::default();
+    for (key, value) in given.iter().filter(|(_, value)| !value.is_null()) {
+        match (key.as_str(), module) {
+            ("sep" | "delimiter", Module::Csv | Module::Tsv) => match value.as_str().map(str::as_bytes) {
+                // `delimiter` is the other name of `sep`, and wins.
+                Some([separator]) if key == "delimiter" || !given.contains_key("delimiter") => {
+                    parameters.separator = Some(*separator);
+                }
+                Some([_]) => {}
+                _ => return Err(wrong("sep", value, "one ASCII character")),
+            },
+            ("field", Module::Json) => match value.as_str() {
+                Some(field) => parameters.field = Some(field.to_owned()),
+                None => return Err(wrong("field", value, "the name of a key")),
+            },
+            ("sample_by", Module::Text) => {
+                parameters.sample_by = match value.as_str() {
+                    Some("line") => Unit::Line,
+                    Some("paragraph") => Unit::Paragraph,
+                    Some("document") => Unit::Document,
+                    _ => return Err(wrong("sample_by", value, "line, paragraph or document")),
+                };
+            }
+            // What they say is in the data, or is for people.
+            ("features" | "version" | "description", _) => {}
+            _ => parameters.unknown.push(key.clone()),
+        }
+    }
+    Ok(parameters)
+}
+
+fn wrong(key: &'static str, value: &Value, expected: &'static str) -> Fault {
+    Fault::BadParameter { key, value: plain(&value.to_string()), expected }
+}
+
+#[cfg(test)]
+mod tests;
