@@ -1,6 +1,6 @@
 //! What a dataset has, without reading it: configs, splits, sizes, columns, and a few rows.
 
-use super::gather::{Found, Gathered, Listing, gather};
+use super::gather::{Found, Gathered, Listing, Scope, gather};
 use super::layout::Format;
 use super::{Column, Error, Request, Row, opened};
 use crate::rating::run::Sample;
@@ -55,7 +55,7 @@ pub struct Split {
 
 /// Looks at a dataset. The config and split of the request are those whose columns and rows are shown.
 pub async fn describe(request: Request) -> Result<Description, Error> {
-    let gathered = gather(&request).await?;
+    let gathered = gather(&request, Scope::All).await?;
     let members = gathered.members(&request).await?;
     let is_counted = members.iter().all(|member| member.format == Format::Parquet);
     let first = Sample::First { rows: EXAMPLES };

@@ -70,14 +70,23 @@ pub(super) struct Gathered {
     pub(super) spool: Option<Spool>,
 }
 
+/// How much of a repository is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The folders of the request's config, where the card says which those are.
+    Chosen,
+    /// Everything.
+    All,
+}
+
 /// Finds the dataset, and reads its card and its list of files.
-pub(super) async fn gather(request: &Request) -> Result<Gathered, Error> {
+pub(super) async fn gather(request: &Request, scope: Scope) -> Result<Gathered, Error> {
     let name = request.name.clone();
     let endpoint = request.hub.endpoint.clone();
     let place = blocking(&request.name, move || place::find(&name, &endpoint)).await?;
     if let Place::Hub(name) = place {
         let hub = request.connect()?;
-        let (found, sha) = at_hub(request, &hub, &name).await?;
+        let (found, sha) = at_hub(request, &hub, &name, scope).await?;
         return Ok(Gathered { found, revision: Some(sha), hub: Some(hub), spool: None });
     }
     if let (Some(revision), false) = (&request.revision, matches!(place, Place::Hub(_))) {
@@ -181,7 +190,7 @@ fn read(path: &Path) -> String {
 }
 
 /// What is at the Hub under a name, one file or a repository, and at which commit.
-async fn at_hub(request: &Request, hub: &Hub, name: &hub::Name) -> Result<(Found, String), Error> {
+async fn at_hub(request: &Request, hub: &Hub, name: &hub::Name, scope: Scope) -> Result<(Found, String), Error> {
     let revision = match (&request.revision, &name.revision) {
         (Some(one), Some(other)) if one != other => {
             let (one, other) = (plain(one), plain(other));
@@ -198,25 +207,26 @@ async fn at_hub(request: &Request, hub: &Hub, name: &hub::Name) -> Result<(Found
         let entries = repo.tree("").await?;
         converted(repo, entries)
     } else {
-        repository(request, repo).await?
+        repository(request, repo, scope).await?
     };
     Ok((Found::Listing(Box::new(listing)), sha))
 }
 
 /// The card and the files of a repository.
-async fn repository(request: &Request, repo: Repo) -> Result<Listing, Error> {
+async fn repository(request: &Request, repo: Repo, scope: Scope) -> Result<Listing, Error> {
     let fault = |fault| Error::layout(&request.name, fault);
     let config = request.config.as_deref();
     let readme = repo.text("README.md").await?;
     let mut card = layout::card(readme.as_deref(), None).map_err(fault)?;
-    let folders = card.folders(config);
-    let mut entries = listed(&repo, folders.as_deref()).await?;
+    let folders = |card: &Card| if scope == Scope::All { None } else { card.folders(config) };
+    let is_part = folders(&card).is_some();
+    let mut entries = listed(&repo, folders(&card).as_deref()).await?;
     // A list of some folders does not show whether there is a second card, which would change it.
-    if folders.is_some() || entries.iter().any(|entry| entry.path == EXTRA_CARD) {
+    if is_part || entries.iter().any(|entry| entry.path == EXTRA_CARD) {
         let extra = repo.text(EXTRA_CARD).await?;
         if extra.is_some() {
             card = layout::card(readme.as_deref(), extra.as_deref()).map_err(fault)?;
-            entries = listed(&repo, card.folders(config).as_deref()).await?;
+            entries = listed(&repo, folders(&card).as_deref()).await?;
         }
     }
     // A dataset that is a script: the Hub may have run it once and kept what came of it.

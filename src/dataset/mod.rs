@@ -252,7 +252,7 @@ pub struct Dataset {
 ///
 /// The work is done on threads of its own, and given up when the future is dropped.
 pub async fn open(request: Request) -> Result<Dataset, Error> {
-    let gathered = gather::gather(&request).await?;
+    let gathered = gather::gather(&request, gather::Scope::Chosen).await?;
     let members = gathered.members(&request).await?;
     let dataset = opened(request, members).await?;
     let gather::Gathered { revision, hub, spool, .. } = gathered;

@@ -63,7 +63,6 @@ pub(super) struct Part {
 pub(super) enum Begun {
     Nothing,
     Footer(Box<Footer>),
-    Tail(bytes::Bytes),
     Input(Input),
 }
 
@@ -72,7 +71,6 @@ impl std::fmt::Debug for Begun {
         formatter.write_str(match self {
             Self::Nothing => "Nothing",
             Self::Footer(_) => "Footer",
-            Self::Tail(_) => "Tail",
             Self::Input(_) => "Input",
         })
     }

@@ -81,7 +81,6 @@ impl Reading<'_> {
         let Part { member, chosen, begun, .. } = part;
         let footer = match (begun, &member.at) {
             (Begun::Footer(footer), _) => *footer,
-            (Begun::Tail(tail), _) => plan::footer(&member, Some(tail), self.runtime)?,
             (_, At::Hub(file)) => {
                 let tail = self.runtime.block_on(tail(file))?;
                 plan::footer(&member, Some(tail), self.runtime)?
