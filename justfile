@@ -42,3 +42,11 @@ standin port="8080":
 # The lenses of this folder, built-in ones included
 lens-check:
     cargo run -- lens check
+
+# The real Python client reads from the test hub: installs `datasets` from PyPI into target/
+real-client:
+    tests/real_client.sh
+
+# A local Hub over a folder of repositories: HF_ENDPOINT is the first address that it prints
+testhub root:
+    cargo run --release --example testhub -- --root {{root}}
