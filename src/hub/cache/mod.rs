@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 use crate::http::plain;
 
-#[expect(unused_imports, reason = "downloads use it next")]
 pub(super) use download::{Begun, Download};
 
 mod download;
