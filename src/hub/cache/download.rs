@@ -16,7 +16,7 @@ pub(in crate::hub) enum Begun {
     /// The cache has it already: its place.
     Done(PathBuf),
     /// It is ours to download.
-    Ready(Download),
+    Ready(Box<Download>),
     /// Another process is downloading it: ask again in a while.
     Busy,
 }
@@ -76,7 +76,7 @@ impl Cache {
             _lock: lock,
         };
         download.resume().map_err(at(&download.incomplete))?;
-        Ok(Begun::Ready(download))
+        Ok(Begun::Ready(Box::new(download)))
     }
 }
 
@@ -227,7 +227,7 @@ mod tests {
 
     fn ready(cache: &Cache, entry: &Entry) -> Download {
         match cache.begin(REPO, SHA, entry).unwrap() {
-            Begun::Ready(download) => download,
+            Begun::Ready(download) => *download,
             other => panic!("{other:?}"),
         }
     }

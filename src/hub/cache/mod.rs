@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::http::plain;
 
-pub(super) use download::{Begun, Download};
+pub(super) use download::Begun;
 
 mod download;
 
@@ -68,10 +68,10 @@ impl Cache {
 
     /// The commit that a revision of a dataset was last seen at. A full commit is itself.
     pub(super) fn revision(&self, repo: &str, revision: &str) -> Option<String> {
+        const LONGEST: u64 = 100;
         if is_commit(revision) {
             return Some(revision.to_owned());
         }
-        const LONGEST: u64 = 100;
         let file = File::open(self.below(repo, "refs").ok()?.join(relative(revision).ok()?)).ok()?;
         let mut commit = String::new();
         file.take(LONGEST).read_to_string(&mut commit).ok()?;
