@@ -30,7 +30,7 @@ enum DefaultConfig {
 }
 
 /// A config as the card declares it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Declared {
     pub(super) name: String,
     /// The folder of its files, or empty.

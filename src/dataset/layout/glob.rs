@@ -30,7 +30,7 @@ impl Effort {
 /// A pattern of paths below the dataset's folder.
 #[derive(Debug)]
 pub(super) struct Pattern {
-    /// As it is written, without `./` and doubled slashes.
+    /// As it is written, without `./`, doubled slashes and those at the end.
     text: String,
     parts: Vec<Part>,
     /// How much of the text is before the first `*`, `?` or `[`.
@@ -88,13 +88,9 @@ impl Pattern {
             return fault("is an absolute path: name files of this dataset");
         }
         let names = folder.split('/').chain(pattern.split('/'));
-        let mut names: Vec<_> = names.filter(|name| !name.is_empty() && *name != ".").collect();
+        let names: Vec<_> = names.filter(|name| !name.is_empty() && *name != ".").collect();
         if names.contains(&"..") {
             return fault("leads out of the dataset");
-        }
-        if pattern.ends_with('/') {
-            // A folder is no file: the empty name at the end matches none.
-            names.push("");
         }
         if names.iter().any(|name| name.contains("**") && *name != "**") {
             return fault("has `**` beside other characters: it must stand alone between slashes");
@@ -363,8 +359,7 @@ mod tests {
     fn a_pattern_is_relative_to_its_folder() {
         let pattern = Pattern::new("./d//", "./t*.csv").unwrap();
         assert_eq!((pattern.text(), pattern.prefix()), ("d/t*.csv", "d/t"));
-        assert!(Pattern::new("", "a/").unwrap().is_literal());
-        assert!(!is_match("a/", "a"));
+        assert_eq!(Pattern::new("a", "**/").unwrap().text(), "a/**");
     }
 
     #[test]

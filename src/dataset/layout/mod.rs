@@ -5,6 +5,7 @@
 //! fail another; a file that several patterns or splits name is taken once; a pattern cannot leave the dataset.
 
 use crate::dataset::error::{listed, nearest, plain};
+use card::Declared;
 use format::named;
 use glob::Pattern;
 use infer::Patterns;
@@ -109,7 +110,7 @@ impl Layout<'_> {
         let mut listing = Listing::new(self.files, &self.sorted);
         if self.card.configs.is_empty() {
             return match config {
-                None | Some(ONLY) => self::config(&mut listing, ONLY, "", None)?.0.if_read(),
+                None | Some(ONLY) => undeclared(&mut listing)?.0.if_read(),
                 Some(other) => Err(self.unknown(other)),
             };
         }
@@ -119,10 +120,28 @@ impl Layout<'_> {
                 |config| self.unknown(config),
             ));
         };
-        let (mut config, _) =
-            self::config(&mut listing, &declared.name, &declared.folder, declared.splits.as_ref())?;
-        config.parameters = parameters(config.module, &declared.parameters)?;
-        config.if_read()
+        self.declared(&mut listing, declared)?.if_read()
+    }
+
+    /// The files of a declared config, in whatever format.
+    fn declared(&self, listing: &mut Listing, declared: &Declared) -> Result<Config, Fault> {
+        let Some(patterns) = &declared.splits else {
+            let patterns = infer::splits(listing, &declared.folder)?;
+            let splits = splits(listing, &declared.folder, &patterns)?;
+            return Config::of(listing, declared, splits);
+        };
+        let mut splits = splits(listing, &declared.folder, patterns)?;
+        // The library looks for the format in the first config only, and there every split must have files.
+        let is_first = self.card.configs.first().is_some_and(|first| first.name == declared.name);
+        let empty = splits.iter().position(|(_, files)| files.is_empty());
+        if let Some((split, patterns)) = empty.and_then(|empty| patterns.get(empty))
+            && (is_first || splits.iter().all(|(_, files)| files.is_empty()))
+        {
+            let patterns = listed(patterns.iter().map(String::as_str), SHOWN);
+            return Err(Fault::NothingMatches { split: plain(split), patterns });
+        }
+        splits.retain(|(_, files)| !files.is_empty());
+        Config::of(listing, declared, splits)
     }
 
     fn unknown(&self, config: &str) -> Fault {
@@ -139,36 +158,40 @@ fn hint(nearest: Option<&str>) -> String {
     nearest.map_or_else(String::new, |name| format!(" (did you mean `{}`?)", plain(name)))
 }
 
-/// Finds the files of a config in `folder` (empty: everywhere), in whatever format, and their patterns.
-fn config(
+/// The only config of a dataset whose card declares none, in whatever format, and its patterns.
+fn undeclared(listing: &mut Listing) -> Result<(Config, Patterns), Fault> {
+    let only = Declared { name: ONLY.to_owned(), ..Declared::default() };
+    let patterns = infer::splits(listing, "")?;
+    let splits = splits(listing, "", &patterns)?;
+    Ok((Config::of(listing, &only, splits)?, patterns))
+}
+
+/// The files of each split below `folder` (empty: anywhere).
+fn splits(
     listing: &mut Listing,
-    name: &str,
     folder: &str,
-    declared: Option<&Patterns>,
-) -> Result<(Config, Patterns), Fault> {
-    let patterns =
-        declared.map_or_else(|| infer::splits(listing, folder), |patterns| Ok(patterns.clone()))?;
-    let mut splits = Vec::with_capacity(patterns.len());
-    for (split, patterns) in &patterns {
+    patterns: &Patterns,
+) -> Result<Vec<(String, Vec<usize>)>, Fault> {
+    let files = |(split, patterns): &(String, Vec<String>)| {
         let read: Vec<_> =
             patterns.iter().map(|text| Pattern::new(folder, text)).collect::<Result<_, _>>()?;
-        let files = listing.find_all(&read)?;
-        if files.is_empty() && declared.is_some() {
-            let patterns = listed(patterns.iter().map(String::as_str), SHOWN);
-            return Err(Fault::NothingMatches { split: plain(split), patterns });
-        }
-        splits.push((split.clone(), files));
-    }
-    let module = infer::module(listing, &splits)?;
-    let splits = splits.into_iter().map(|(name, mut files)| {
-        files.retain(|index| module.takes(listing.name(*index)));
-        Split { name, files }
-    });
-    let splits = splits.collect();
-    Ok((Config { name: name.to_owned(), splits, module, parameters: Parameters::default() }, patterns))
+        Ok((split.clone(), listing.find_all(&read)?))
+    };
+    patterns.iter().map(files).collect()
 }
 
 impl Config {
+    /// Finds the format of the files, and leaves out those that are in another.
+    fn of(listing: &Listing, declared: &Declared, splits: Vec<(String, Vec<usize>)>) -> Result<Self, Fault> {
+        let module = infer::module(listing, &splits)?;
+        let parameters = parameters(module, &declared.parameters)?;
+        let splits = splits.into_iter().map(|(name, mut files)| {
+            files.retain(|index| module.takes(listing.name(*index)));
+            Split { name, files }
+        });
+        Ok(Self { name: declared.name.clone(), splits: splits.collect(), module, parameters })
+    }
+
     fn if_read(self) -> Result<Self, Fault> {
         if self.module.is_read() {
             return Ok(self);

@@ -61,7 +61,7 @@ fn names_of_files_make_the_splits_that_the_library_makes() {
         let files = strings(&case["files"]);
         let sorted = listing::sorted(&files);
         let mut listing = Listing::new(&files, &sorted);
-        match (config(&mut listing, ONLY, "", None), case["error"].as_str()) {
+        match (undeclared(&mut listing), case["error"].as_str()) {
             (Ok((config, patterns)), None) => {
                 assert_eq!(patterns, by_split(&case["patterns"]), "{name}");
                 assert_eq!(named_splits(&config, &files), by_split(&case["final"]), "{name}");
@@ -146,7 +146,16 @@ fn what_is_not_read_matters_only_where_it_is_chosen() {
         "{said}"
     );
     assert!(matches!(choose(TWO, &["fr.csv"], Some("en")), Err(Fault::NothingMatches { .. })));
+    assert!(matches!(choose(TWO, &["en.csv"], Some("fr")), Err(Fault::NothingMatches { .. })));
     assert!(choose(TWO, &["fr.csv"], Some("fr")).is_ok());
+}
+
+#[test]
+fn a_split_without_files_is_left_out_of_a_config_that_is_not_the_first() {
+    let splits = "  data_files: [{split: train, path: a*}, {split: test, path: b*}]\n";
+    let yaml = format!("configs:\n- config_name: x\n{splits}- config_name: y\n{splits}");
+    assert!(matches!(choose(&yaml, &["a.csv"], Some("x")), Err(Fault::NothingMatches { .. })));
+    assert_eq!(choose(&yaml, &["a.csv"], Some("y")).unwrap().splits.len(), 1);
 }
 
 #[test]
