@@ -16,7 +16,7 @@ const TOKEN: &str = "hf_valid";
 
 /// Options for this Hub, with waits that a test can afford.
 fn options(hub: &TestHub, variables: &[(&str, &str)]) -> Options {
-    let home = std::env::temp_dir().join("classified-no-such-home").display().to_string();
+    let home = hub.repos().root().join("home").display().to_string();
     let look_up = |name: &str| match name {
         "HF_ENDPOINT" => Some(hub.endpoint().to_owned()),
         "HF_HOME" => Some(home.clone()),
@@ -615,6 +615,140 @@ async fn a_stream_that_is_cut_again_and_again_without_progress_is_an_error_and_n
         Action::default().header("Content-Length", "1000").header("Content-Range", "bytes 0-299999/300000");
     hub.fault(Fault::new(Side::Cdn, "", short).times(u64::MAX));
     assert!(matches!(read(&large, 0).await, Err(Error::Bytes { .. })));
+}
+
+/// A progress that keeps what it was told.
+fn told(into: &Mutex<Vec<u64>>) -> impl Fn(u64) + Sync {
+    |have| into.lock().unwrap().push(have)
+}
+
+fn cache(hub: &TestHub) -> std::path::PathBuf {
+    options(hub, &[]).cache.join("datasets--acme--set")
+}
+
+#[tokio::test]
+async fn a_download_lies_in_the_cache_as_the_python_tools_have_it_and_comes_once() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    for path in ["data/large.bin", "data/small.jsonl", "data/empty.jsonl"] {
+        let entry = entry(&repo, path).await;
+        assert_eq!(repo.cached(path), None);
+        let progress = Mutex::default();
+        let file = repo.download(&entry, &told(&progress)).await.unwrap();
+        assert_eq!(file, cache(&hub).join("snapshots").join(&repo.sha).join(path));
+        assert_eq!(std::fs::read(&file).unwrap(), text(usize::try_from(entry.size).unwrap()));
+        assert_eq!(std::fs::canonicalize(&file).unwrap().file_name().unwrap(), entry.blob.as_str());
+        assert_eq!(progress.lock().unwrap().last(), Some(&entry.size));
+        hub.clear_log();
+        assert_eq!(repo.download(&entry, &|_| ()).await.unwrap(), file);
+        assert_eq!((hub.requests(), repo.cached(path)), (0, Some(file)));
+    }
+    assert_eq!(std::fs::read_to_string(cache(&hub).join("refs/main")).unwrap(), repo.sha);
+}
+
+#[tokio::test]
+async fn a_download_goes_on_where_an_earlier_one_ended() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    let large = entry(&repo, "data/large.bin").await;
+    hub.fault(Fault::new(Side::Cdn, "", Action::truncated(100_000)));
+    hub.fault(Fault::new(Side::Cdn, "", Action::status(404)).times(u64::MAX));
+    assert!(repo.download(&large, &|_| ()).await.is_err());
+    hub.clear_faults();
+    hub.clear_log();
+    let progress = Mutex::default();
+    let file = repo.download(&large, &told(&progress)).await.unwrap();
+    assert_eq!(std::fs::read(file).unwrap(), text(300_000));
+    assert_eq!(progress.lock().unwrap()[0], 100_000);
+    assert_eq!(hub.log()[0].request["range"], "bytes=100000-299999");
+}
+
+#[tokio::test]
+async fn what_was_left_wrong_is_downloaded_anew() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    let large = entry(&repo, "data/large.bin").await;
+    let left = cache(&hub).join("blobs").join(format!("{}.incomplete", large.blob));
+    std::fs::create_dir_all(left.parent().unwrap()).unwrap();
+    std::fs::write(&left, vec![b'?'; 100_000]).unwrap();
+    let file = repo.download(&large, &|_| ()).await.unwrap();
+    assert_eq!(std::fs::read(file).unwrap(), text(300_000));
+    assert!(!left.exists());
+}
+
+#[tokio::test]
+async fn wrong_content_is_an_error_and_never_in_the_cache() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    let large = entry(&repo, "data/large.bin").await;
+    let other = Entry { blob: "0".repeat(64), ..large };
+    let error = repo.download(&other, &|_| ()).await.unwrap_err();
+    assert!(error.to_string().contains("sha256"), "{error}");
+    assert_eq!(repo.cached("data/large.bin"), None);
+}
+
+#[tokio::test]
+async fn a_server_without_ranges_still_serves_downloads() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    let large = entry(&repo, "data/large.bin").await;
+    let left = cache(&hub).join("blobs").join(format!("{}.incomplete", large.blob));
+    std::fs::create_dir_all(left.parent().unwrap()).unwrap();
+    std::fs::write(&left, text(1_000)).unwrap();
+    hub.fault(Fault::new(Side::Cdn, "", Action::ignoring_range()).times(u64::MAX));
+    let file = repo.download(&large, &|_| ()).await.unwrap();
+    assert_eq!(std::fs::read(file).unwrap(), text(300_000));
+}
+
+#[tokio::test]
+async fn two_downloads_of_one_file_fetch_it_once() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    let large = entry(&repo, "data/large.bin").await;
+    hub.clear_log();
+    let (one, other) = tokio::join!(repo.download(&large, &|_| ()), repo.download(&large, &|_| ()));
+    assert_eq!(one.unwrap(), other.unwrap());
+    assert_eq!(hub.requests(), 2);
+}
+
+#[tokio::test]
+async fn offline_the_cache_answers_and_no_request_is_made() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    let large = entry(&repo, "data/large.bin").await;
+    repo.text("README.md").await.unwrap();
+    let file = repo.download(&large, &|_| ()).await.unwrap();
+    hub.clear_log();
+    let offline = client(&hub, &[("HF_HUB_OFFLINE", "1")]).repo("acme/set", None).await.unwrap();
+    assert_eq!((&offline.sha, &offline.revision), (&repo.sha, &repo.revision));
+    let listed: Vec<_> = offline.tree("").await.unwrap().into_iter().map(|entry| entry.path).collect();
+    assert_eq!(listed, ["README.md", "data/large.bin"]);
+    assert_eq!(offline.tree("data").await.unwrap().len(), 1);
+    assert_eq!(offline.tree("dat").await.unwrap().len(), 0);
+    assert_eq!(offline.text("README.md").await.unwrap().as_deref(), Some("---\n---\nA card"));
+    assert_eq!(offline.text("other.md").await.unwrap(), None);
+    assert!(offline.converted().await.unwrap().is_none());
+    assert_eq!(offline.download(&offline.tree("data").await.unwrap()[0], &|_| ()).await.unwrap(), file);
+    let gone = Entry { path: "data/small.jsonl".to_owned(), ..large };
+    let error = offline.download(&gone, &|_| ()).await.unwrap_err();
+    assert!(
+        error.to_string().starts_with("HF_HUB_OFFLINE forbids requests and `data/small.jsonl`"),
+        "{error}"
+    );
+    assert!(matches!(offline.file(&gone).range(0..1).await, Err(Error::Offline { .. })));
+    assert_eq!(hub.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_small_file_is_kept_and_its_absence_too() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    hub.clear_log();
+    for _ in 0..2 {
+        assert!(repo.text("README.md").await.unwrap().is_some());
+        assert!(repo.text("none.yaml").await.unwrap().is_none());
+    }
+    assert_eq!(asked(&hub).len(), 3, "{:?}", asked(&hub));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::CacheError;
 use crate::http;
 
 /// Why the Hub does not give what was asked for. No message names a URL with its query, which may be signed.
@@ -172,6 +173,9 @@ pub enum Error {
         /// The bound.
         most: usize,
     },
+    /// The cache on disk cannot be read or written, or what came is not what it should be.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
 }
 
 impl Error {
@@ -195,7 +199,8 @@ impl Error {
             | Self::Stranger { .. }
             | Self::Redirect { .. }
             | Self::Bytes { .. }
-            | Self::NoRanges { .. } => false,
+            | Self::NoRanges { .. }
+            | Self::Cache(_) => false,
         }
     }
 }

@@ -78,10 +78,8 @@ impl Hub {
 
     async fn send(&self, url: &Url, ask: &Ask, home: bool) -> Result<Incoming, Trouble> {
         let options = self.options();
-        if let Some(variable) = &options.offline {
-            let missing = plain(url.path());
-            let cache = options.cache.clone();
-            return Err(Trouble::Final(Error::Offline { variable: variable.clone(), missing, cache }));
+        if options.offline.is_some() {
+            return Err(Trouble::Final(self.not_cached(&plain(url.path()))));
         }
         let mut request = Request::new(Method::GET, url.clone());
         let headers = request.headers_mut();
