@@ -371,29 +371,40 @@ impl Listing {
     }
 }
 
-/// The same files, those of the Hub from its cache, unless they are to be streamed.
+/// The same files, those of the Hub from its cache: downloaded first, unless they are to be streamed.
 async fn downloaded(request: &Request, members: Vec<Member>) -> Result<Vec<Member>, Error> {
     const AT_ONCE: usize = 4;
     const LARGE: u64 = 1 << 30;
-    let total: u64 = members.iter().filter(|member| matches!(member.at, At::Hub(_))).map(|member| member.size).sum();
-    if request.access == Access::Stream || total == 0 {
-        return Ok(members);
+    let is_streamed = request.access == Access::Stream && request.hub.offline.is_none();
+    let mut missing = 0;
+    for member in &members {
+        if let At::Hub(file) = &member.at {
+            missing += if file.cached().is_some() { 0 } else { member.size };
+        }
     }
-    if total > LARGE {
-        let gigabytes = total as f64 / 1e9;
-        let text = format!("{gigabytes:.1} GB in the Hub cache or to be downloaded; --stream reads what is needed alone");
+    if missing > LARGE && !is_streamed {
+        let gigabytes = missing as f64 / 1e9;
+        let text = format!("{gigabytes:.1} GB are downloaded first; --stream reads what is needed alone");
         request.news(&News::Note(&text));
     }
-    let done = AtomicU64::new(0);
-    let progress = |bytes: u64| {
-        let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        request.news(&News::Download { done, total });
-    };
-    let progress = &progress;
+    let all = AtomicU64::new(0);
+    let all = &all;
     let members = stream::iter(members).map(|mut member| async move {
-        if let At::Hub(file) = &member.at {
-            let _ = (file, progress); // TODO-MERGE download
-        }
+        let At::Hub(file) = &member.at else { return Ok(member) };
+        let path = match file.cached() {
+            None if is_streamed => return Ok(member),
+            Some(path) => path,
+            None => {
+                let own = AtomicU64::new(0);
+                let progress = |have: u64| {
+                    let new = have.saturating_sub(own.swap(have, Ordering::Relaxed));
+                    let done = all.fetch_add(new, Ordering::Relaxed) + new;
+                    request.news(&News::Download { done, total: missing });
+                };
+                file.download(&progress).await?
+            }
+        };
+        member.at = At::Local(path);
         Ok::<_, Error>(member)
     });
     members.buffered(AT_ONCE).try_collect().await

@@ -4,6 +4,7 @@
 //! until it expires. It is asked for once, shared by all clones, and asked for again when the other server refuses.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -53,6 +54,16 @@ impl File {
     /// Its length in bytes, as the dataset's list has it.
     pub fn size(&self) -> u64 {
         self.inner.entry.size
+    }
+
+    /// Where the Hub cache has it, if it does.
+    pub fn cached(&self) -> Option<PathBuf> {
+        self.inner.repo.cached(self.path())
+    }
+
+    /// Downloads it into the Hub cache; see [`Repo::download`].
+    pub async fn download(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<PathBuf, Error> {
+        self.inner.repo.download(&self.inner.entry, progress).await
     }
 
     /// Exactly the bytes of `range`, which lies within the file.

@@ -98,11 +98,6 @@ impl Layout<'_> {
         }
     }
 
-    /// The name of the config that the card makes the default one, if it does.
-    pub(in crate::dataset) fn default_config(&self) -> Option<&str> {
-        self.card.default_config().ok().flatten()
-    }
-
     /// The files of a config: of the one that is named, of the default one, or of the only one.
     ///
     /// A config that is not chosen is not looked at, so what is wrong with it does not matter.

@@ -101,7 +101,7 @@ fn a_card_makes_the_configs_that_the_library_makes() {
         }
         let card = card(readme.as_deref(), None).unwrap();
         let layout = layout(&card, &files);
-        assert_eq!(layout.default_config(), case["default_config"].as_str(), "{name}");
+        assert_eq!(layout.card.default_config().ok().flatten(), case["default_config"].as_str(), "{name}");
         let expected = case["configs"].as_object().unwrap();
         assert_eq!(layout.configs(), expected.keys().collect::<Vec<_>>(), "{name}");
         for (config, splits) in expected {

@@ -203,14 +203,6 @@ impl Sequence {
         }
     }
 
-    /// Where the current row begins, for [`Sequence::seek`]; JSON lines only.
-    pub(in crate::dataset) fn place(&self) -> Option<Place> {
-        match self {
-            Self::Jsonl(rows) => Some(rows.place()),
-            _ => None,
-        }
-    }
-
     /// Goes to just before the row that begins here. An error unless these are JSON lines of
     /// [`Sequence::open_file`].
     pub(in crate::dataset) fn seek(&mut self, place: Place) -> Result<(), Broken> {

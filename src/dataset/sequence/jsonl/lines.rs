@@ -26,11 +26,6 @@ pub(in crate::dataset) enum Line<'b> {
     TooLong(u64),
 }
 
-impl Place {
-    /// The beginning of a file.
-    pub(in crate::dataset) const START: Self = Self { offset: 0, line: 1 };
-}
-
 /// Counts the rows (lines that are not blank) of a file from its beginning, and shows each.
 ///
 /// Holds one chunk at a time, however long the lines are. `is_stopped` is asked once a chunk.

@@ -50,10 +50,6 @@ impl Jsonl {
         self.lines.raw().map_or_else(|length| length, |line| line.len() as u64)
     }
 
-    pub(super) fn place(&self) -> Place {
-        self.lines.place()
-    }
-
     pub(super) fn seek(&mut self, place: Place) -> io::Result<()> {
         self.lines.seek(place)
     }
