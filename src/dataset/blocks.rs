@@ -25,7 +25,7 @@ const AT_ONCE: usize = 8;
 
 /// Two planned ranges with no more than this between them are fetched as one: a request costs about as much time as
 /// this many bytes.
-const GAP: u64 = 512 << 10;
+const GAP: u64 = 2 << 20;
 
 /// What is fetched around a place that was not planned.
 const LOOSE: u64 = 64 << 10;
