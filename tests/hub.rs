@@ -172,6 +172,12 @@ async fn a_small_file_is_text_and_one_that_is_missing_is_none() {
         let small = repo.file(&entry(&repo, "data/small.jsonl").await);
         assert_eq!(small.range(5..10).await.unwrap(), text(10)[5..10]);
         assert_eq!(small.range(0..5_000).await.unwrap(), text(5_000));
+        // The Hub's own redirects are followed each time.
+        let at_resolve = asked(&hub)
+            .iter()
+            .filter(|line| line.contains("/small.jsonl") && line.contains("/resolve/"))
+            .count();
+        assert_eq!(at_resolve, 2);
     }
 }
 

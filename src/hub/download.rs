@@ -29,9 +29,12 @@ impl Repo {
     /// checked, and the sha256 of a large file.
     pub async fn download(&self, entry: &Entry, progress: &(dyn Fn(u64) + Sync)) -> Result<PathBuf, Error> {
         if self.hub().offline().is_some() {
-            let missing =
-                || self.hub().not_cached(&format!("`{}` of dataset `{}`", plain(&entry.path), self.id));
-            return self.cached(&entry.path).ok_or_else(missing);
+            let Some(path) = self.cached(&entry.path) else {
+                let missing = format!("`{}` of dataset `{}`", plain(&entry.path), self.id);
+                return Err(self.hub().not_cached(&missing));
+            };
+            progress(entry.size);
+            return Ok(path);
         }
         let mut result = self.fetched(entry, progress, Begin::AfterKept).await;
         // What an earlier run has left may be wrong, and a server that ignores ranges can only give all.

@@ -269,7 +269,7 @@ impl Repo {
 
     async fn text_once(&self, url: &Url, path: &str) -> Result<Bytes, Trouble> {
         let mut answer = self.hub.open(url, &Ask::File).await?;
-        let home = address::same_origin(&answer.url, &self.hub.inner.endpoint);
+        let home = answer.is_home();
         // The Hub gives every small file as plain text.
         if answer.is_page() && home {
             return Err(stranger(url, "a web page"));

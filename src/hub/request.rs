@@ -154,6 +154,11 @@ impl Answer {
         Ok(body.freeze())
     }
 
+    /// Whether it came from the endpoint itself.
+    pub(super) fn is_home(&self) -> bool {
+        same_origin(&self.url, &self.hub.inner.endpoint)
+    }
+
     /// Whether the body is a web page, which the Hub never gives to us.
     pub(super) fn is_page(&self) -> bool {
         let kind = self.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());

@@ -227,7 +227,7 @@ mod tests {
 
     fn ready(cache: &Cache, entry: &Entry) -> Download {
         match cache.begin(REPO, SHA, entry).unwrap() {
-            Begun::Ready(download) => *download,
+            Begun::Ready(download) => download,
             other => panic!("{other:?}"),
         }
     }
