@@ -38,9 +38,8 @@ impl Asked<'_> {
             if blobs {
                 sibling["blobId"] = json!(file.git);
                 sibling["size"] = json!(file.size);
-                if let Some(pointer) = &file.pointer {
-                    sibling["lfs"] =
-                        json!({"sha256": file.sha256, "size": file.size, "pointerSize": pointer.len()});
+                if let Some(large) = &file.large {
+                    sibling["lfs"] = json!({"sha256": large.sha256, "size": file.size, "pointerSize": large.pointer.len()});
                 }
             }
             sibling
@@ -163,10 +162,11 @@ fn refs(repo: &Repo) -> Reply {
 fn entry(repo: &Repo, snapshot: &Snapshot, path: &str, expand: bool) -> Value {
     let mut entry = if let Some(file) = snapshot.files.get(path) {
         let mut entry = json!({"type": "file", "oid": file.git, "size": file.size});
-        if let Some(pointer) = &file.pointer {
-            entry["lfs"] = json!({"oid": file.sha256, "size": file.size, "pointerSize": pointer.len()});
+        if let Some(large) = &file.large {
+            entry["lfs"] =
+                json!({"oid": large.sha256, "size": file.size, "pointerSize": large.pointer.len()});
             if repo.options.xet {
-                entry["xetHash"] = json!(file.xet);
+                entry["xetHash"] = json!(large.xet);
             }
         }
         entry

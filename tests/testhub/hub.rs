@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{
     Budget, Missing, SmallFiles, cdn,
     faults::Action,
-    index::{Entry, Repo, Snapshot, Stored},
+    index::{Entry, Large, Repo, Snapshot, Stored},
     reply::Reply,
     state::{Limit, State},
     url,
@@ -181,12 +181,12 @@ impl<'a> Asked<'a> {
                 return error(404, Some("EntryNotFound"), "Entry not found")
                     .map_err(|reply| Box::new(reply.header("X-Repo-Commit", &snapshot.sha)));
             };
-            let reply = match (how, &file.pointer) {
-                ("raw", Some(pointer)) => {
-                    Reply::text(200, pointer.clone()).header("ETag", &quoted(&file.git))
+            let reply = match (how, &file.large) {
+                ("raw", Some(large)) => {
+                    Reply::text(200, large.pointer.clone()).header("ETag", &quoted(&file.git))
                 }
                 ("raw", None) => self.small(file).header("ETag", &quoted(&file.git)),
-                (_, Some(_)) => self.large(repo, snapshot, (&path, file)),
+                (_, Some(large)) => self.large((repo, snapshot), &path, (file.size, large)),
                 (_, None) if self.header(IF_NONE_MATCH) == Some(&quoted(&file.git)) => {
                     Reply::text(304, "").header("ETag", &quoted(&file.git))
                 }
@@ -219,15 +219,15 @@ impl<'a> Asked<'a> {
     }
 
     /// The reply for a file whose bytes the CDN has.
-    fn large(&self, repo: &Repo, snapshot: &Snapshot, (path, file): (&str, &Entry)) -> Reply {
-        let etag = quoted(&file.sha256);
+    fn large(&self, (repo, snapshot): (&Repo, &Snapshot), path: &str, (size, large): (u64, &Large)) -> Reply {
+        let etag = quoted(&large.sha256);
         if self.header(IF_NONE_MATCH) == Some(&etag) {
             return Reply::text(304, "").header("ETag", &etag);
         }
         let ttl = self.action.sig_ttl.unwrap_or(self.state.config().sig_ttl);
-        let location = cdn::signed(self.state, repo, file, (&disposition(path), ttl));
+        let location = cdn::signed(self.state, repo, large, (&disposition(path), ttl));
         let reply = redirect(302, &location)
-            .header("X-Linked-Size", &file.size.to_string())
+            .header("X-Linked-Size", &size.to_string())
             .header("X-Linked-ETag", &etag)
             .header("ETag", &etag);
         if !repo.options.xet {
@@ -236,9 +236,9 @@ impl<'a> Asked<'a> {
         let link = format!(
             "<{}/api/datasets/{}/xet-read-token/{}>; rel=\"xet-auth\", \
              <http://cas.invalid/v1/reconstructions/{}>; rel=\"xet-reconstruction-info\"",
-            self.state.hub_url, repo.id, snapshot.sha, file.xet
+            self.state.hub_url, repo.id, snapshot.sha, large.xet
         );
-        reply.header("X-Xet-Hash", &file.xet).header("Link", &link)
+        reply.header("X-Xet-Hash", &large.xet).header("Link", &link)
     }
 
     fn small(&self, file: &Entry) -> Reply {
