@@ -117,7 +117,9 @@ fn comparable(value: &str, hub: &TestHub) -> String {
     while let Some(first) = rest.chars().next() {
         let digest = rest.len() - rest.trim_start_matches(|c: char| matches!(c, '0'..='9' | 'a'..='f')).len();
         if digest >= 24 {
-            text.push_str(&format!("<{digest} digits>"));
+            text += "<";
+            text += &digest.to_string();
+            text += " digits>";
             rest = &rest[digest..];
         } else {
             let length = digest.max(first.len_utf8());

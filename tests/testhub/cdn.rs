@@ -10,7 +10,7 @@ use hyper::{
 use super::{
     digest,
     faults::Action,
-    index::{Entry, Repo},
+    index::{Large, Repo},
     reply::Reply,
     state::State,
     url,
@@ -19,7 +19,7 @@ use super::{
 const KEY: &[u8] = b"test-hub-signing-key";
 
 /// A URL under which the bytes of `file` can be read for so many seconds.
-pub(super) fn signed(state: &State, repo: &Repo, file: &Entry, (disposition, ttl): (&str, f64)) -> String {
+pub(super) fn signed(state: &State, repo: &Repo, file: &Large, (disposition, ttl): (&str, f64)) -> String {
     let path = format!("/xet-bridge-us/{}/{}", repo.key(), file.xet);
     // Whole seconds, as the real ones.
     let expires = (now() + ttl).floor();

@@ -98,19 +98,29 @@ pub(super) fn git_blob(content: &[u8]) -> String {
     sha1(&[format!("blob {}\0", content.len()).as_bytes(), content])
 }
 
-/// The SHA-256 of a file, read in pieces, and its name as a git blob.
-pub(super) fn of_file(path: &Path) -> io::Result<(String, String)> {
+/// [`git_blob`] of a file.
+pub(super) fn git_blob_of_file(path: &Path) -> io::Result<String> {
+    let mut sha = Sha1::new();
+    sha.update(format!("blob {}\0", path.metadata()?.len()).as_bytes());
+    read(path, |piece| sha.update(piece))?;
+    Ok(sha.finish())
+}
+
+/// [`sha256`] of a file.
+pub(super) fn sha256_of_file(path: &Path) -> io::Result<String> {
+    let mut sha = Sha256::new();
+    read(path, |piece| sha.update(piece))?;
+    Ok(hex(&sha.finalize()))
+}
+
+/// Reads a file in pieces.
+fn read(path: &Path, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let mut file = File::open(path)?;
-    let (mut sha256, mut git) = (Sha256::new(), Sha1::new());
-    git.update(format!("blob {}\0", file.metadata()?.len()).as_bytes());
     let mut piece = vec![0; 256 << 10];
     loop {
         match file.read(&mut piece)? {
-            0 => return Ok((hex(&sha256.finalize()), git.finish())),
-            n => {
-                sha256.update(&piece[..n]);
-                git.update(&piece[..n]);
-            }
+            0 => return Ok(()),
+            length => take(&piece[..length]),
         }
     }
 }

@@ -86,9 +86,16 @@ pub(super) struct Entry {
     pub(super) size: u64,
     /// Git's name of the blob: of the pointer, where there is one.
     pub(super) git: String,
+    /// What there is to know of an LFS file.
+    pub(super) large: Option<Large>,
+}
+
+/// A file whose bytes the CDN has.
+#[derive(Debug)]
+pub(super) struct Large {
     pub(super) sha256: String,
-    /// The pointer that git has in place of an LFS file.
-    pub(super) pointer: Option<String>,
+    /// What git has in its place.
+    pub(super) pointer: String,
     /// Stands for the Xet hash: 64 digits that are not the SHA-256.
     pub(super) xet: String,
 }
@@ -118,7 +125,10 @@ impl Index {
             let revision = url::unquote(&each);
             let snapshot = Snapshot::read(&folder.join(&each), &options, &format!("{id}@{revision}"))?;
             for file in snapshot.files.values() {
-                self.stored.insert(file.xet.clone(), Stored { path: file.place.clone(), size: file.size });
+                if let Some(large) = &file.large {
+                    let stored = Stored { path: file.place.clone(), size: file.size };
+                    self.stored.insert(large.xet.clone(), stored);
+                }
             }
             revisions.insert(revision, snapshot);
         }
@@ -200,24 +210,28 @@ impl Snapshot {
 impl Entry {
     fn read(place: PathBuf, path: &str, options: &Options) -> anyhow::Result<Self> {
         let size = fs::metadata(&place)?.len();
-        let (sha256, content_git) = match options.hash {
-            Hash::Content => digest::of_file(&place)?,
-            Hash::Names => {
-                let name = format!("{path} {size}");
-                (digest::sha256(&[name.as_bytes()]), digest::git_blob(name.as_bytes()))
-            }
-        };
         let lfs = match &options.lfs_suffixes {
             Some(suffixes) => suffixes.iter().any(|suffix| path.ends_with(suffix)),
             None => LFS_SUFFIXES.iter().any(|suffix| path.ends_with(suffix)),
         };
+        let name = format!("{path} {size}");
+        if !lfs {
+            let git = match options.hash {
+                Hash::Content => digest::git_blob_of_file(&place)?,
+                Hash::Names => digest::git_blob(name.as_bytes()),
+            };
+            return Ok(Self { place, size, git, large: None });
+        }
+        let sha256 = match options.hash {
+            Hash::Content => digest::sha256_of_file(&place)?,
+            Hash::Names => digest::sha256(&[name.as_bytes()]),
+        };
         // git-lfs, docs/spec.md
-        let pointer = lfs.then(|| {
-            format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n")
-        });
-        let git = pointer.as_ref().map_or(content_git, |pointer| digest::git_blob(pointer.as_bytes()));
+        let pointer =
+            format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n");
+        let git = digest::git_blob(pointer.as_bytes());
         let xet = digest::sha256(&[b"xet", sha256.as_bytes()]);
-        Ok(Self { place, size, git, sha256, pointer, xet })
+        Ok(Self { place, size, git, large: Some(Large { sha256, pointer, xet }) })
     }
 }
 

@@ -24,6 +24,7 @@
 
 #![expect(clippy::expect_used, reason = "a test whose hub cannot start is over")]
 
+mod api;
 mod cdn;
 mod connection;
 mod control;
