@@ -13,6 +13,7 @@ mod endpoint;
 mod floors;
 mod heuristic;
 mod hub;
+mod hub_replay;
 mod interrupted;
 mod lens;
 mod limit;

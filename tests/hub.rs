@@ -16,7 +16,7 @@ const TOKEN: &str = "hf_valid";
 
 /// Options for this Hub, with waits that a test can afford.
 fn options(hub: &TestHub, variables: &[(&str, &str)]) -> Options {
-    let home = std::env::temp_dir().join("classified-no-such-home").display().to_string();
+    let home = hub.repos().root().join("home").display().to_string();
     let look_up = |name: &str| match name {
         "HF_ENDPOINT" => Some(hub.endpoint().to_owned()),
         "HF_HOME" => Some(home.clone()),
@@ -172,6 +172,12 @@ async fn a_small_file_is_text_and_one_that_is_missing_is_none() {
         let small = repo.file(&entry(&repo, "data/small.jsonl").await);
         assert_eq!(small.range(5..10).await.unwrap(), text(10)[5..10]);
         assert_eq!(small.range(0..5_000).await.unwrap(), text(5_000));
+        // The Hub's own redirects are followed each time.
+        let at_resolve = asked(&hub)
+            .iter()
+            .filter(|line| line.contains("/small.jsonl") && line.contains("/resolve/"))
+            .count();
+        assert_eq!(at_resolve, 2);
     }
 }
 
@@ -208,10 +214,10 @@ async fn a_branch_may_have_a_slash_in_its_name() {
 async fn a_signed_address_serves_many_ranges_and_all_clones() {
     let hub = TestHub::start(dataset());
     let large = large(&hub).await;
-    let ranges: Vec<Range<u64>> = (0..8).map(|part| part * 1_000..part * 1_000 + 1_500).collect();
+    let ranges: Vec<Range<u32>> = (0..8).map(|part| part * 1_000..part * 1_000 + 1_500).collect();
     let clones = ranges.iter().map(|range| {
         let (large, range) = (large.clone(), range.clone());
-        async move { large.range(range).await.unwrap() }
+        async move { large.range(range.start.into()..range.end.into()).await.unwrap() }
     });
     let whole = text(300_000);
     for (bytes, range) in join_all(clones).await.iter().zip(&ranges) {
@@ -233,6 +239,21 @@ async fn the_token_goes_to_the_hub_and_never_to_the_other_server() {
         let sent = request.request.get("authorization").map(String::as_str);
         assert_eq!(sent, (request.side == "hub").then_some("Bearer hf_valid"), "{}", request.path);
     }
+}
+
+#[tokio::test]
+async fn the_token_does_not_come_back_from_another_server() {
+    let hub = TestHub::start(dataset());
+    let client = client(&hub, &[("HF_TOKEN", TOKEN)]);
+    let repo = client.repo("acme/set", None).await.unwrap();
+    let large = repo.file(&entry(&repo, "data/large.bin").await);
+    hub.clear_log();
+    let back = format!("{}/datasets/acme/set/resolve/main/data/small.jsonl", hub.endpoint());
+    hub.fault(Fault::new(Side::Cdn, "", Action::redirect(302, &back)));
+    let _ = large.range(0..10).await;
+    let sent: Vec<_> =
+        hub.log().iter().take(3).map(|request| request.request.contains_key("authorization")).collect();
+    assert_eq!(sent, [true, false, false]);
 }
 
 #[tokio::test]
@@ -304,7 +325,9 @@ async fn what_fails_for_a_moment_is_asked_again() {
     ];
     let hub = TestHub::start(dataset());
     let count = faults.len();
-    faults.into_iter().for_each(|fault| hub.fault(fault));
+    for fault in faults {
+        hub.fault(fault);
+    }
     let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
     let large = repo.file(&entry(&repo, "data/large.bin").await);
     assert_eq!(repo.text("README.md").await.unwrap().as_deref(), Some("---\n---\nA card"));
@@ -349,7 +372,7 @@ async fn a_used_up_limit_is_waited_for_and_told() {
     options.notice = Some(Arc::new(move |text: &str| sink.lock().unwrap().push(text.to_owned())));
     Hub::new(options).unwrap().repo("acme/set", None).await.unwrap();
     let host = hub.endpoint().trim_start_matches("http://");
-    assert_eq!(*told.lock().unwrap(), [format!("{host} limits the rate of requests: waiting 1 s")]);
+    assert_eq!(*told.lock().unwrap(), [format!("{host} limits the rate of requests: trying again in 1 s")]);
 }
 
 #[tokio::test]
@@ -537,11 +560,14 @@ async fn a_login_page_in_between_is_not_taken_for_the_hub() {
         assert!(message.starts_with("HUB does not answer as a Hub does (a web page"), "{message}");
         assert!(!usage);
     }
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    let page = Action::status(200).header("Content-Type", "text/html").body("<h1>Log in</h1>");
+    hub.fault(Fault::new(Side::Hub, "", page));
+    assert!(matches!(repo.text("README.md").await, Err(Error::Stranger { .. })));
     hub.fault(Fault::new(Side::Hub, "", Action::status(200).body(json!({"sha": "../../x", "id": "a/b"}))));
     assert!(failure(&hub, &[], "acme/set", None).await.0.contains("without a proper name or commit"));
     let outside = json!([{"type": "file", "path": "../x", "size": 1, "oid": "abcdef0123"}]);
     hub.fault(Fault::new(Side::Hub, "/tree/", Action::status(200).body(outside)));
-    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
     assert!(matches!(repo.tree("").await, Err(Error::Stranger { .. })));
 }
 
@@ -595,6 +621,140 @@ async fn a_stream_that_is_cut_again_and_again_without_progress_is_an_error_and_n
         Action::default().header("Content-Length", "1000").header("Content-Range", "bytes 0-299999/300000");
     hub.fault(Fault::new(Side::Cdn, "", short).times(u64::MAX));
     assert!(matches!(read(&large, 0).await, Err(Error::Bytes { .. })));
+}
+
+/// A progress that keeps what it was told.
+fn told(into: &Mutex<Vec<u64>>) -> impl Fn(u64) + Sync {
+    |have| into.lock().unwrap().push(have)
+}
+
+fn cache(hub: &TestHub) -> std::path::PathBuf {
+    options(hub, &[]).cache.join("datasets--acme--set")
+}
+
+#[tokio::test]
+async fn a_download_lies_in_the_cache_as_the_python_tools_have_it_and_comes_once() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    for path in ["data/large.bin", "data/small.jsonl", "data/empty.jsonl"] {
+        let entry = entry(&repo, path).await;
+        assert_eq!(repo.cached(path), None);
+        let progress = Mutex::default();
+        let file = repo.download(&entry, &told(&progress)).await.unwrap();
+        assert_eq!(file, cache(&hub).join("snapshots").join(&repo.sha).join(path));
+        assert_eq!(std::fs::read(&file).unwrap(), text(usize::try_from(entry.size).unwrap()));
+        assert_eq!(std::fs::canonicalize(&file).unwrap().file_name().unwrap(), entry.blob.as_str());
+        assert_eq!(progress.lock().unwrap().last(), Some(&entry.size));
+        hub.clear_log();
+        assert_eq!(repo.download(&entry, &|_| ()).await.unwrap(), file);
+        assert_eq!((hub.requests(), repo.cached(path)), (0, Some(file)));
+    }
+    assert_eq!(std::fs::read_to_string(cache(&hub).join("refs/main")).unwrap(), repo.sha);
+}
+
+#[tokio::test]
+async fn a_download_goes_on_where_an_earlier_one_ended() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    let large = entry(&repo, "data/large.bin").await;
+    hub.fault(Fault::new(Side::Cdn, "", Action::truncated(100_000)));
+    hub.fault(Fault::new(Side::Cdn, "", Action::status(404)).times(u64::MAX));
+    assert!(repo.download(&large, &|_| ()).await.is_err());
+    hub.clear_faults();
+    hub.clear_log();
+    let progress = Mutex::default();
+    let file = repo.download(&large, &told(&progress)).await.unwrap();
+    assert_eq!(std::fs::read(file).unwrap(), text(300_000));
+    assert_eq!(progress.lock().unwrap()[0], 100_000);
+    assert_eq!(hub.log()[0].request["range"], "bytes=100000-299999");
+}
+
+#[tokio::test]
+async fn what_was_left_wrong_is_downloaded_anew() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    let large = entry(&repo, "data/large.bin").await;
+    let left = cache(&hub).join("blobs").join(format!("{}.incomplete", large.blob));
+    std::fs::create_dir_all(left.parent().unwrap()).unwrap();
+    std::fs::write(&left, vec![b'?'; 100_000]).unwrap();
+    let file = repo.download(&large, &|_| ()).await.unwrap();
+    assert_eq!(std::fs::read(file).unwrap(), text(300_000));
+    assert!(!left.exists());
+}
+
+#[tokio::test]
+async fn wrong_content_is_an_error_and_never_in_the_cache() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    let large = entry(&repo, "data/large.bin").await;
+    let other = Entry { blob: "0".repeat(64), ..large };
+    let error = repo.download(&other, &|_| ()).await.unwrap_err();
+    assert!(error.to_string().contains("sha256"), "{error}");
+    assert_eq!(repo.cached("data/large.bin"), None);
+}
+
+#[tokio::test]
+async fn a_server_without_ranges_still_serves_downloads() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    let large = entry(&repo, "data/large.bin").await;
+    let left = cache(&hub).join("blobs").join(format!("{}.incomplete", large.blob));
+    std::fs::create_dir_all(left.parent().unwrap()).unwrap();
+    std::fs::write(&left, text(1_000)).unwrap();
+    hub.fault(Fault::new(Side::Cdn, "", Action::ignoring_range()).times(u64::MAX));
+    let file = repo.download(&large, &|_| ()).await.unwrap();
+    assert_eq!(std::fs::read(file).unwrap(), text(300_000));
+}
+
+#[tokio::test]
+async fn two_downloads_of_one_file_fetch_it_once() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    let large = entry(&repo, "data/large.bin").await;
+    hub.clear_log();
+    let (one, other) = tokio::join!(repo.download(&large, &|_| ()), repo.download(&large, &|_| ()));
+    assert_eq!(one.unwrap(), other.unwrap());
+    assert_eq!(hub.requests(), 2);
+}
+
+#[tokio::test]
+async fn offline_the_cache_answers_and_no_request_is_made() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    let large = entry(&repo, "data/large.bin").await;
+    repo.text("README.md").await.unwrap();
+    let file = repo.download(&large, &|_| ()).await.unwrap();
+    hub.clear_log();
+    let offline = client(&hub, &[("HF_HUB_OFFLINE", "1")]).repo("acme/set", None).await.unwrap();
+    assert_eq!((&offline.sha, &offline.revision), (&repo.sha, &repo.revision));
+    let listed: Vec<_> = offline.tree("").await.unwrap().into_iter().map(|entry| entry.path).collect();
+    assert_eq!(listed, ["README.md", "data/large.bin"]);
+    assert_eq!(offline.tree("data").await.unwrap().len(), 1);
+    assert_eq!(offline.tree("dat").await.unwrap().len(), 0);
+    assert_eq!(offline.text("README.md").await.unwrap().as_deref(), Some("---\n---\nA card"));
+    assert_eq!(offline.text("other.md").await.unwrap(), None);
+    assert!(offline.converted().await.unwrap().is_none());
+    assert_eq!(offline.download(&offline.tree("data").await.unwrap()[0], &|_| ()).await.unwrap(), file);
+    let gone = Entry { path: "data/small.jsonl".to_owned(), ..large };
+    let error = offline.download(&gone, &|_| ()).await.unwrap_err();
+    assert!(
+        error.to_string().starts_with("HF_HUB_OFFLINE forbids requests and `data/small.jsonl`"),
+        "{error}"
+    );
+    assert!(matches!(offline.file(&gone).range(0..1).await, Err(Error::Offline { .. })));
+    assert_eq!(hub.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_small_file_is_kept_and_its_absence_too() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    hub.clear_log();
+    for _ in 0..2 {
+        assert!(repo.text("README.md").await.unwrap().is_some());
+        assert!(repo.text("none.yaml").await.unwrap().is_none());
+    }
+    assert_eq!(asked(&hub).len(), 3, "{:?}", asked(&hub));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::CacheError;
 use crate::http;
 
 /// Why the Hub does not give what was asked for. No message names a URL with its query, which may be signed.
@@ -172,6 +173,9 @@ pub enum Error {
         /// The bound.
         most: usize,
     },
+    /// The cache on disk cannot be read or written, or what came is not what it should be.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
 }
 
 impl Error {
@@ -195,7 +199,22 @@ impl Error {
             | Self::Stranger { .. }
             | Self::Redirect { .. }
             | Self::Bytes { .. }
-            | Self::NoRanges { .. } => false,
+            | Self::NoRanges { .. }
+            | Self::Cache(_) => false,
+        }
+    }
+}
+
+impl Error {
+    /// What has happened, for one who will ask again: without what to do about it.
+    pub(super) fn cause(&self) -> String {
+        match self {
+            Self::RateLimited { hub, .. } => format!("{hub} limits the rate of requests"),
+            Self::Server { host, status, .. } => format!("{host} answers {status}"),
+            Self::Transport { host, source } => format!("cannot read from {host}: {source}"),
+            Self::Bytes { host, problem, .. } => format!("{host} sends wrong bytes: {problem}"),
+            Self::NoRanges { host, .. } => format!("{host} ignores byte ranges"),
+            other => other.to_string(),
         }
     }
 }

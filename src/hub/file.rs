@@ -124,11 +124,14 @@ impl File {
             drop(place);
             return (hub.open(&url, ask).await, found);
         }
-        let answer = match hub.url(&self.repo().address(self.path())) {
-            Ok(url) => hub.open(&url, ask).await,
-            Err(error) => Err(Trouble::Final(error)),
+        let start = match hub.url(&self.repo().address(self.path())) {
+            Ok(start) => start,
+            Err(error) => return (Err(Trouble::Final(error)), place.found),
         };
-        place.url = answer.as_ref().ok().map(|answer| answer.url.clone());
+        let answer = hub.open(&start, ask).await;
+        // Where the Hub itself redirects to within itself is its own affair, and may be another place next time.
+        let lasting = |answer: &&Answer| !answer.is_home() || answer.url == start;
+        place.url = answer.as_ref().ok().filter(lasting).map(|answer| answer.url.clone());
         place.found += 1;
         (answer, place.found)
     }

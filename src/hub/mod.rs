@@ -1,14 +1,15 @@
-//! The Hugging Face Hub: names, revisions, files, byte ranges.
+//! The Hugging Face Hub: names, revisions, files, byte ranges, and its cache on disk.
 //!
 //! A plain HTTP client. A revision is resolved once, and every later request is pinned to that commit. Files are read
 //! through `/resolve/`, which redirects to a signed address on another server: the token never goes there.
 
 mod address;
-#[cfg_attr(not(test), expect(dead_code, reason = "downloads and offline runs use it next"))]
 mod cache;
+mod download;
 mod error;
 mod file;
 mod name;
+mod offline;
 mod options;
 mod refusal;
 mod repo;
@@ -115,6 +116,7 @@ mod tests {
             send(&file.range(0..1));
             send(&file.stream(0));
             send(&repo.file(&entry));
+            send(&repo.download(&entry, &|_| ()));
         };
     }
 }

@@ -1,5 +1,6 @@
 //! A dataset at one commit: what it holds, and its small files.
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -11,7 +12,7 @@ use super::name;
 use super::refusal::About;
 use super::request::Ask;
 use super::retry::{Tries, Trouble};
-use crate::http::{HeaderMap, Url, plain};
+use crate::http::{HeaderMap, Url, header, plain};
 
 /// The revision of a dataset if none is named.
 const MAIN: &str = "main";
@@ -23,7 +24,7 @@ const CONVERTED: &str = "refs/convert/parquet";
 const MAX_JSON: usize = 64 << 20;
 
 /// Of a small file no more is read, in bytes: a dataset's card begins with what matters.
-const MAX_TEXT: usize = 4 << 20;
+pub(super) const MAX_TEXT: usize = 4 << 20;
 
 /// The most files and folders that are listed, and pages of them: the Hub gives 1,000 a page.
 const MAX_ENTRIES: usize = 300_000;
@@ -106,9 +107,12 @@ struct Ref {
 
 impl Hub {
     /// Looks up a dataset and resolves its revision (a branch, a tag, a commit) to a commit, in one request, or two if
-    /// it has another name now.
+    /// it has another name now. Offline it is as it was when it was last downloaded.
     pub async fn repo(&self, name: &str, revision: Option<&str>) -> Result<Repo, Error> {
         name::check(name).map_err(|problem| Error::Name { name: plain(name), problem })?;
+        if self.offline().is_some() {
+            return self.cached_repo(name, revision.unwrap_or(MAIN));
+        }
         match self.look_up(name, revision).await {
             Ok(repo) => Ok(repo),
             Err(trouble) => {
@@ -137,14 +141,9 @@ impl Hub {
         if info.disabled {
             return Err(Trouble::Final(Error::Disabled { hub: self.host(), repo: id }));
         }
-        Ok(Repo {
-            id,
-            revision: revision.unwrap_or(MAIN).to_owned(),
-            sha: info.sha,
-            // `false`, or "auto" or "manual".
-            gated: info.gated.is_string() || info.gated == true,
-            hub: self.clone(),
-        })
+        // `false`, or "auto" or "manual".
+        let gated = info.gated.is_string() || info.gated == true;
+        Ok(Repo { gated, ..Repo::new(self, &id, revision.unwrap_or(MAIN), info.sha) })
     }
 
     /// The branches and tags of a dataset, for a message; nothing if the Hub does not tell.
@@ -196,14 +195,21 @@ impl Hub {
 }
 
 impl Repo {
+    pub(super) fn new(hub: &Hub, id: &str, revision: &str, sha: String) -> Self {
+        Self { id: id.to_owned(), revision: revision.to_owned(), sha, gated: false, hub: hub.clone() }
+    }
+
     /// The files in `folder` and below it, in the Hub's order; all files for an empty `folder`, the file itself if it
-    /// names one, nothing if there is no such folder.
+    /// names one, nothing if there is no such folder. Offline, those of them that have been downloaded.
     pub async fn tree(&self, folder: &str) -> Result<Vec<Entry>, Error> {
+        let folder = folder.trim_matches('/');
+        if self.hub.offline().is_some() {
+            return self.cached_tree(folder);
+        }
         self.listed(folder).await.map_err(|trouble| self.explain(trouble, Some(folder)))
     }
 
     async fn listed(&self, folder: &str) -> Result<Vec<Entry>, Trouble> {
-        let folder = folder.trim_matches('/');
         if !folder.is_empty() && !name::inside(folder) {
             return Ok(Vec::new());
         }
@@ -237,18 +243,23 @@ impl Repo {
     }
 
     /// The text of a small file such as `README.md`, or its first 4 MiB; none if there is no such file. What is not
-    /// UTF-8 is replaced.
+    /// UTF-8 is replaced. It is kept in the Hub cache, and not asked for again.
     pub async fn text(&self, path: &str) -> Result<Option<String>, Error> {
+        if let Some(text) = self.cached_text(path) {
+            return Ok(Some(text));
+        }
+        if self.is_missing(path) {
+            return Ok(None);
+        }
         let url = self.hub.url(&self.address(path))?;
         let mut tries = Tries::new(&self.hub);
         loop {
-            let body = async { self.hub.open(&url, &Ask::File).await?.read(MAX_TEXT).await };
-            match body.await {
-                Ok(body) => {
-                    let body = &body[..body.len().min(MAX_TEXT)];
-                    return Ok(Some(String::from_utf8_lossy(body).into_owned()));
+            match self.text_once(&url, path).await {
+                Ok(body) => return Ok(Some(String::from_utf8_lossy(&body).into_owned())),
+                Err(Trouble::Refused(refusal)) if refusal.is_no_entry() => {
+                    self.keep_missing(path).await;
+                    return Ok(None);
                 }
-                Err(Trouble::Refused(refusal)) if refusal.is_no_entry() => return Ok(None),
                 Err(trouble) => {
                     tries.wait(trouble).await.map_err(|trouble| self.explain(trouble, Some(path)))?;
                 }
@@ -256,8 +267,30 @@ impl Repo {
         }
     }
 
+    async fn text_once(&self, url: &Url, path: &str) -> Result<Bytes, Trouble> {
+        let mut answer = self.hub.open(url, &Ask::File).await?;
+        let home = answer.is_home();
+        // The Hub gives every small file as plain text.
+        if answer.is_page() && home {
+            return Err(stranger(url, "a web page"));
+        }
+        let mut body = answer.read(MAX_TEXT).await?;
+        let tag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        if body.len() > MAX_TEXT {
+            body.truncate(MAX_TEXT);
+        } else if let Some(blob) = tag.map(|tag| tag.trim_matches('"')).filter(|tag| home && is_git_sha1(tag))
+        {
+            let (path, size) = (path.to_owned(), body.len() as u64);
+            self.keep(Entry { path, size, blob: blob.to_owned(), lfs: false }, body.clone()).await;
+        }
+        Ok(body)
+    }
+
     /// The same dataset as the Hub has converted it to parquet; none if it has not.
     pub async fn converted(&self) -> Result<Option<Self>, Error> {
+        if self.hub.offline().is_some() {
+            return Ok(self.hub.cached_repo(&self.id, CONVERTED).ok());
+        }
         match self.hub.look_up(&self.id, Some(CONVERTED)).await {
             Ok(repo) => Ok(Some(repo)),
             Err(Trouble::Refused(refusal)) if refusal.is_no_revision() => Ok(None),
@@ -310,6 +343,11 @@ impl Entry {
 /// Whether this can be the name of a commit or of a content.
 fn is_hash(text: &str) -> bool {
     (7..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// Whether this names a small file's content; what another server calls its copy does not.
+fn is_git_sha1(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn stranger(url: &Url, problem: &str) -> Trouble {

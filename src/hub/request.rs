@@ -61,8 +61,9 @@ impl Hub {
             }
             // The connection can be used again only when its body has been read.
             let _ = answer.read(MAX_ASIDE).await;
-            let target =
-                answer.target(ask, &self.inner.endpoint).map_err(|problem| answer.redirect(problem))?;
+            let target = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+            let target = redirected(&answer.url, target, ask, &self.inner.endpoint)
+                .map_err(|problem| answer.redirect(problem))?;
             seen.push(answer.url.clone());
             if seen.contains(&target) {
                 return Err(answer.redirect("in a circle".to_owned()));
@@ -77,10 +78,8 @@ impl Hub {
 
     async fn send(&self, url: &Url, ask: &Ask, home: bool) -> Result<Incoming, Trouble> {
         let options = self.options();
-        if let Some(variable) = &options.offline {
-            let missing = plain(url.path());
-            let cache = options.cache.clone();
-            return Err(Trouble::Final(Error::Offline { variable: variable.clone(), missing, cache }));
+        if options.offline.is_some() {
+            return Err(Trouble::Final(self.not_cached(&plain(url.path()))));
         }
         let mut request = Request::new(Method::GET, url.clone());
         let headers = request.headers_mut();
@@ -155,28 +154,15 @@ impl Answer {
         Ok(body.freeze())
     }
 
+    /// Whether it came from the endpoint itself.
+    pub(super) fn is_home(&self) -> bool {
+        same_origin(&self.url, &self.hub.inner.endpoint)
+    }
+
     /// Whether the body is a web page, which the Hub never gives to us.
     pub(super) fn is_page(&self) -> bool {
         let kind = self.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
-    }
-
-    /// Where a redirect leads, or why it is not followed.
-    fn target(&self, ask: &Ask, endpoint: &Url) -> Result<Url, String> {
-        let location = self.headers().get(header::LOCATION).ok_or("without saying where to")?;
-        let location = location.to_str().map_err(|_| "to what is no address")?;
-        let target = self.url.join(location).map_err(|_| "to what is no address")?;
-        if !matches!(target.scheme(), "http" | "https") || !target.has_host() {
-            return Err(format!("to what is no address of the web (`{}:`)", plain(target.scheme())));
-        }
-        if self.url.scheme() == "https" && target.scheme() == "http" {
-            return Err(format!("to {} without encryption, which is refused", host(&target)));
-        }
-        if *ask == Ask::Json && !same_origin(&target, endpoint) {
-            let origin = format!("{}://{}", target.scheme(), host(&target));
-            return Err(format!("to another server: if you trust it, set HF_ENDPOINT to {origin}"));
-        }
-        Ok(target)
     }
 
     fn redirect(&self, problem: String) -> Trouble {
@@ -211,4 +197,61 @@ impl Answer {
 
 fn broken(url: &Url, source: http::Error) -> Trouble {
     Trouble::Again { error: Error::Transport { host: host(url), source }, after: None }
+}
+
+/// Where a redirect leads, or why it is not followed.
+fn redirected(from: &Url, location: Option<&str>, ask: &Ask, endpoint: &Url) -> Result<Url, String> {
+    let location = location.ok_or("without saying where to")?;
+    let target = from.join(location).map_err(|_| "to what is no address")?;
+    if !matches!(target.scheme(), "http" | "https") || !target.has_host() {
+        return Err(format!("to what is no address of the web (`{}:`)", plain(target.scheme())));
+    }
+    if from.scheme() == "https" && target.scheme() == "http" {
+        return Err(format!("to {} without encryption, which is refused", host(&target)));
+    }
+    if *ask == Ask::Json && !same_origin(&target, endpoint) {
+        let origin = format!("{}://{}", target.scheme(), host(&target));
+        return Err(format!("to another server: if you trust it, set HF_ENDPOINT to {origin}"));
+    }
+    Ok(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(from: &str, location: &str, ask: &Ask) -> Result<String, String> {
+        let endpoint = Url::parse("https://hub.test").unwrap();
+        redirected(&Url::parse(from).unwrap(), Some(location), ask, &endpoint).map(String::from)
+    }
+
+    #[test]
+    fn a_redirect_is_followed_on_the_endpoint_and_for_bytes_elsewhere() {
+        let from = "https://hub.test/datasets/a/b?x=1";
+        assert_eq!(target(from, "/datasets/c/d?y", &Ask::Json).unwrap(), "https://hub.test/datasets/c/d?y");
+        assert_eq!(target(from, "https://cdn.test/x?s=1", &Ask::File).unwrap(), "https://cdn.test/x?s=1");
+        assert!(
+            target(from, "https://cdn.test/x?s=1", &Ask::Json).unwrap_err().ends_with("to https://cdn.test")
+        );
+    }
+
+    #[test]
+    fn encryption_is_never_given_up() {
+        for from in ["https://hub.test/x", "https://cdn.test/x"] {
+            for to in ["http://hub.test/x", "http://cdn.test/x?Signature=1"] {
+                let error = target(from, to, &Ask::File).unwrap_err();
+                assert!(error.contains("without encryption") && !error.contains("Signature"), "{error}");
+            }
+        }
+        assert!(target("http://cdn.test/x", "https://cdn.test/x", &Ask::File).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_address_of_the_web_is_not_followed() {
+        for location in
+            ["file:///etc/passwd", "data:text/plain,x", "https://", "//[::bad", "javascript:alert(1)"]
+        {
+            assert!(target("https://hub.test/", location, &Ask::File).is_err(), "{location}");
+        }
+    }
 }

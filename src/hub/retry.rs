@@ -35,19 +35,21 @@ pub(super) enum Trouble {
 pub(super) struct Tries {
     hub: Hub,
     pauses: ExponentialBackoff,
+    longest: Duration,
 }
 
 impl Tries {
     /// All of them.
     pub(super) fn new(hub: &Hub) -> Self {
         let first = hub.options().timeouts.backoff;
+        let longest = first * 8;
         let pauses = ExponentialBuilder::default()
             .with_min_delay(first)
-            .with_max_delay(first * 8)
+            .with_max_delay(longest)
             .with_max_times(TRIES - 1)
             .with_jitter()
             .build();
-        Self { hub: hub.clone(), pauses }
+        Self { hub: hub.clone(), pauses, longest }
     }
 
     /// Waits until it is time to ask again, or hands back the trouble where that is no use.
@@ -56,14 +58,10 @@ impl Tries {
         let pause = match (self.pauses.next(), after) {
             (None, _) => return Err(Trouble::Final(error)),
             (Some(_), Some(after)) if after > LONGEST_WAIT => return Err(Trouble::Final(error)),
-            (Some(pause), after) => after.unwrap_or(pause),
+            // Jitter comes on top of the longest pause.
+            (Some(pause), after) => after.unwrap_or(pause.min(self.longest)),
         };
-        self.hub.tell(&match &error {
-            Error::RateLimited { hub, .. } => {
-                format!("{hub} limits the rate of requests: waiting {}", wait(pause))
-            }
-            error => format!("{error}: trying again in {}", wait(pause)),
-        });
+        self.hub.tell(&format!("{}: trying again in {}", error.cause(), wait(pause)));
         tokio::time::sleep(pause).await;
         Ok(())
     }

@@ -257,10 +257,10 @@ impl<'a> Asked<'a> {
             paths.iter().skip(start).take(limit).map(|path| entry(repo, snapshot, path, expand)).collect();
         let mut reply = Reply::json(200, &Value::Array(page));
         if start + limit < paths.len() {
-            let kept = query.iter().filter(|(name, _)| name != "cursor" && name != "limit");
-            let kept: String = kept
-                .map(|(name, value)| format!("{}={}&", url::quote_value(name), url::quote_value(value)))
-                .collect();
+            let mut kept = String::new();
+            for (name, value) in query.iter().filter(|(name, _)| name != "cursor" && name != "limit") {
+                kept += &format!("{}={}&", url::quote_value(name), url::quote_value(value));
+            }
             let link = format!(
                 "<{}{}?{kept}limit={limit}&cursor={}>; rel=\"next\"",
                 self.state.hub_url,

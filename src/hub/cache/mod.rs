@@ -15,8 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::http::plain;
 
-#[expect(unused_imports, reason = "downloads use it next")]
-pub(super) use download::{Begun, Download};
+pub(super) use download::Begun;
 
 mod download;
 
