@@ -11,6 +11,7 @@ use glob::Pattern;
 use infer::Patterns;
 use listing::Listing;
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 
 pub(in crate::dataset) use card::{Card, card};
 pub use fault::Fault;
@@ -176,12 +177,14 @@ fn splits(
 }
 
 impl Config {
-    /// Finds the format of the files, and leaves out those that are in another.
+    /// Finds the format of the files, and leaves out those that are in another. A file that several patterns name
+    /// counts as often, as in the library, but is taken once.
     fn of(listing: &Listing, declared: &Declared, splits: Vec<(String, Vec<usize>)>) -> Result<Self, Fault> {
         let module = infer::module(listing, &splits)?;
         let parameters = parameters(module, &declared.parameters)?;
         let splits = splits.into_iter().map(|(name, mut files)| {
-            files.retain(|index| module.takes(listing.name(*index)));
+            let mut taken = HashSet::new();
+            files.retain(|index| module.takes(listing.name(*index)) && taken.insert(*index));
             Split { name, files }
         });
         Ok(Self { name: declared.name.clone(), splits: splits.collect(), module, parameters })
@@ -209,7 +212,7 @@ impl Config {
             let find = |name: &str| named(name.trim()).ok_or_else(|| self.unknown(name.trim()));
             expression.split('+').map(find).collect::<Result<_, _>>()?
         };
-        let mut taken = std::collections::HashSet::new();
+        let mut taken = HashSet::new();
         let files = splits.into_iter().flat_map(|split| &split.files);
         Ok(files.copied().filter(|file| taken.insert(*file)).collect())
     }

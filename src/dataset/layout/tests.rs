@@ -215,9 +215,12 @@ fn parameters_of_a_card_reach_the_reader() {
 }
 
 #[test]
-fn a_file_of_many_patterns_comes_once() {
+fn a_file_of_many_patterns_counts_for_each_and_comes_once() {
     let config = choose("", &["train/train-v2/a.csv", "train/b.csv"], None).unwrap();
     assert_eq!(config.split(None), Ok(vec![1, 0]));
+    // `val_val` is named by two patterns, so that JSON outweighs parquet.
+    let files = ["en/val_val.jsonl", "set/validation_.parquet"];
+    assert_eq!(choose("", &files, None).unwrap().split(Some("all")), Ok(vec![0]));
 }
 
 #[test]
