@@ -225,7 +225,7 @@ mod tests {
         Entry { path: path.into(), size: content.len() as u64, blob, lfs: true }
     }
 
-    fn ready(cache: &Cache, entry: &Entry) -> Download {
+    fn ready(cache: &Cache, entry: &Entry) -> Box<Download> {
         match cache.begin(REPO, SHA, entry).unwrap() {
             Begun::Ready(download) => download,
             other => panic!("{other:?}"),
