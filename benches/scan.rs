@@ -19,7 +19,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [how, name, column] = arguments.as_slice() else { bail!("usage: scan dataset|parquet|json NAME COLUMN") };
+    let [how, name, column] = arguments.as_slice() else {
+        bail!("usage: scan dataset|parquet|json NAME COLUMN")
+    };
     let began = Instant::now();
     let (rows, bytes) = match how.as_str() {
         "dataset" => tokio::runtime::Runtime::new()?.block_on(through_dataset(name, column))?,
@@ -30,7 +32,11 @@ fn main() -> anyhow::Result<()> {
     let seconds = began.elapsed().as_secs_f64();
     #[expect(clippy::print_stdout, reason = "its result")]
     {
-        println!("{rows} rows, {:.1} MB, {seconds:.3} s, {:.0} rows/s", bytes as f64 / 1e6, rows as f64 / seconds);
+        println!(
+            "{rows} rows, {:.1} MB, {seconds:.3} s, {:.0} rows/s",
+            bytes as f64 / 1e6,
+            rows as f64 / seconds
+        );
     }
     Ok(())
 }

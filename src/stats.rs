@@ -143,7 +143,8 @@ impl Clusters {
     /// The mean, the number of values, and the variance of the mean.
     fn estimate(&self) -> Option<(f64, f64, f64)> {
         let clusters = self.0.len() as f64;
-        let (count, sum) = self.0.values().fold((0.0, 0.0), |(count, total), (n, sum)| (count + *n as f64, total + sum));
+        let (count, sum) =
+            self.0.values().fold((0.0, 0.0), |(count, total), (n, sum)| (count + *n as f64, total + sum));
         let mean = sum / count;
         let squares: f64 = self.0.values().map(|(n, sum)| (sum - *n as f64 * mean).powi(2)).sum();
         (clusters >= 2.0).then(|| (mean, count, clusters / (clusters - 1.0) * squares / (count * count)))
@@ -254,7 +255,8 @@ mod tests {
 
     #[test]
     fn one_row_of_each_cluster_is_a_uniform_sample_of_an_endless_population() {
-        let (mut clusters, mut shares, mut mean) = (Clusters::default(), Clusters::default(), Mean::default());
+        let (mut clusters, mut shares, mut mean) =
+            (Clusters::default(), Clusters::default(), Mean::default());
         for (cluster, value) in [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0].into_iter().enumerate() {
             clusters.push(cluster, value);
             shares.push(cluster, f64::from(value > 2.5));

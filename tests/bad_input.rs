@@ -32,15 +32,20 @@ fn unknown_names_are_told_with_what_exists() {
         &world,
         &[&["summary", "rows.jsonl", "text", "--split", "test"][..], &heuristic].concat(),
         2,
-        &["train"],
+        &["leave --split out"],
     );
     says(
         &world,
         &[&["summary", "rows.jsonl", "text", "instruction_following"][..], &heuristic].concat(),
         2,
-        &["2 fields", "instruction, output", "1 column"],
+        &["2 fields (instruction, output)", "1 column of messages", "string"],
     );
-    says(&world, &["summary", "owner/name", "text", "--model", "heuristic"], 2, &["Hub"]);
+    says(
+        &world,
+        &["summary", "owner/name", "text", "--model", "heuristic"],
+        1,
+        &["HF_HUB_OFFLINE", "owner/name"],
+    );
 }
 
 #[test]

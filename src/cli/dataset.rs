@@ -30,7 +30,7 @@ pub(super) struct DatasetArgs {
 /// Looks at the dataset and shows what it has.
 pub(super) async fn run(args: DatasetArgs) -> anyhow::Result<Exit> {
     let console = args.output.console();
-    let request = args.source.request(Vec::new(), &console)?;
+    let request = args.source.request(Vec::new(), console)?;
     let found = dataset::describe(Request {
         name: args.dataset,
         // A look at a few rows is no reason to download all of them.
@@ -106,7 +106,8 @@ fn json(found: &Description) -> Value {
     let examples = found.examples.iter().map(|row| match row {
         Ok(record) => {
             let fields = found.columns.iter().zip(&record.fields);
-            let fields: Map<_, _> = fields.map(|(column, value)| (column.name.clone(), value.clone())).collect();
+            let fields: Map<_, _> =
+                fields.map(|(column, value)| (column.name.clone(), value.clone())).collect();
             json!({"id": record.id, "fields": fields})
         }
         Err(unreadable) => json!({"id": unreadable.id, "failure": unreadable.detail}),

@@ -29,13 +29,13 @@ pub(super) struct SourceArgs {
 
 impl SourceArgs {
     /// A request for these columns of a dataset yet to be named.
-    pub(super) fn request(&self, columns: Vec<String>, console: &Console) -> anyhow::Result<Request> {
+    pub(super) fn request(&self, columns: Vec<String>, console: Console) -> anyhow::Result<Request> {
         Ok(Request {
             config: self.config.clone(),
             split: self.split.clone(),
             revision: self.revision.clone(),
             access: if self.stream { Access::Stream } else { Access::Download },
-            listener: listener(*console),
+            listener: listener(console),
             ..Request::new("", columns, Arc::new(settings::hub()?))
         })
     }
@@ -57,9 +57,9 @@ pub(super) fn traffic(hub: &Hub) -> String {
     let traffic = hub.traffic();
     let bytes = traffic.bytes as f64;
     let size = match traffic.bytes {
-        ..10_000 => format!("{bytes} bytes"),
-        ..1_000_000 => format!("{:.0} kB", bytes / 1e3),
-        ..1_000_000_000 => format!("{:.1} MB", bytes / 1e6),
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..1_000_000 => format!("{:.0} kB", bytes / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes / 1e6),
         _ => format!("{:.2} GB", bytes / 1e9),
     };
     format!("from the Hub: {} requests, {size}", traffic.requests)

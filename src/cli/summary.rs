@@ -107,7 +107,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     if names.is_empty() {
         return Err(usage("the dataset is empty: name a file, a folder or a dataset at the Hub"));
     }
-    let request = request(&args, &columns, shape, &console)?;
+    let request = request(&args, &columns, shape, console)?;
     let datasets = open_all(&names, &request).await?;
     let raters = Raters::open(&args.settings.rater, &args.settings.store, &lenses, &console).await?;
     raters.tell_of_older_texts(&lenses, args.version, &console).await?;
@@ -359,7 +359,10 @@ fn describe(args: &SummaryArgs, dataset: &Dataset, plan: &Plan) -> String {
         Drawn::All => "all rows".to_owned(),
         Drawn::Uniform => format!("a uniform sample, seed {}", args.seed),
         Drawn::Head { rows } => {
-            format!("a uniform sample of the first {rows} rows, seed {}; --whole draws from all of them", args.seed)
+            format!(
+                "a uniform sample of the first {rows} rows, seed {}; --whole draws from all of them",
+                args.seed
+            )
         }
         Drawn::TwoStages { files, of } => {
             format!("a sample in two stages, seed {}: {files} of {of} files by size, then rows", args.seed)
@@ -374,7 +377,12 @@ fn describe(args: &SummaryArgs, dataset: &Dataset, plan: &Plan) -> String {
 }
 
 /// What is asked of every dataset of the command.
-fn request(args: &SummaryArgs, columns: &[String], shape: Shape, console: &Console) -> anyhow::Result<Request> {
+fn request(
+    args: &SummaryArgs,
+    columns: &[String],
+    shape: Shape,
+    console: Console,
+) -> anyhow::Result<Request> {
     let request = args.source.request(columns.to_vec(), console)?;
     Ok(Request {
         shape,

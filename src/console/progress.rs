@@ -99,7 +99,8 @@ impl Transfer {
     pub fn show(&mut self, done: u64, total: u64) {
         if let (Shown::Lines { .. }, true) = (&self.shown, self.on_terminal) {
             let template = "downloading {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, ETA {eta}";
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style =
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             self.shown = Shown::Bar(ProgressBar::new(total).with_style(style));
         }
         match &mut self.shown {

@@ -37,7 +37,9 @@ fn raw_scores(summaries: &[Summary], several: bool) -> String {
     for summary in summaries {
         let cells = names.iter().map(|name| {
             let score = summary.scores.iter().position(|(own, _)| own == name);
-            match score.and_then(|score| Some((summary.scores[score].1.mean()?, summary.mean_interval(score)))) {
+            match score
+                .and_then(|score| Some((summary.scores[score].1.mean()?, summary.mean_interval(score))))
+            {
                 None => "–".to_owned(),
                 Some((mean, Some(Interval { low, high }))) => {
                     format!("{mean:.2} ± {:.2}", (high - low) / 2.0)

@@ -149,7 +149,9 @@ impl Blocks {
         };
         let bytes = match fetch {
             Fetch::Here(bytes) => bytes,
-            Fetch::Asked(task) => self.runtime.block_on(task).map_err(io::Error::other)?.map_err(io::Error::other)?,
+            Fetch::Asked(task) => {
+                self.runtime.block_on(task).map_err(io::Error::other)?.map_err(io::Error::other)?
+            }
             Fetch::Waiting => self.fetch(range.clone())?,
         };
         let mut state = self.state();
@@ -222,7 +224,8 @@ impl State {
     fn forget(&mut self) {
         const LOOSE_PARTS: usize = 8;
         const NEWEST: usize = 2;
-        let length = |planned: &[Planned], index: usize| planned[index].range.end - planned[index].range.start;
+        let length =
+            |planned: &[Planned], index: usize| planned[index].range.end - planned[index].range.start;
         let mut bytes: u64 = self.read.iter().map(|index| length(&self.planned, *index)).sum();
         while bytes > KEPT && self.read.len() > NEWEST {
             let Some(oldest) = self.read.pop_front() else { break };

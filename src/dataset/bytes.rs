@@ -31,7 +31,8 @@ impl Bytes {
     pub(super) fn get(&self, range: Range<u64>) -> io::Result<Part> {
         match self {
             Self::Local(file) => {
-                let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
+                let length =
+                    usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
                 file.get_bytes(range.start, length).map_err(unwrapped)
             }
             Self::Hub(blocks) => blocks.get(range),

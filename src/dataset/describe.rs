@@ -69,7 +69,11 @@ pub async fn describe(request: Request) -> Result<Description, Error> {
     let seen = opened(look, members.clone()).await?;
     let names = seen.columns.iter().map(|column| column.name.clone()).collect();
     let mut examples = Vec::new();
-    let rows = opened(Request { columns: names, sample: first, keep: Vec::new(), id: None, ..request.clone() }, members).await?;
+    let rows = opened(
+        Request { columns: names, sample: first, keep: Vec::new(), id: None, ..request.clone() },
+        members,
+    )
+    .await?;
     let mut batches = pin!(rows.batches());
     while let Some(batch) = batches.next().await {
         examples.extend(batch?);
@@ -79,7 +83,14 @@ pub async fn describe(request: Request) -> Result<Description, Error> {
         Found::File(_) => Vec::new(),
         Found::Listing(listing) => configs(listing),
     };
-    Ok(Description { name: request.name, revision, configs, rows: seen.rows, columns: seen.columns, examples })
+    Ok(Description {
+        name: request.name,
+        revision,
+        configs,
+        rows: seen.rows,
+        columns: seen.columns,
+        examples,
+    })
 }
 
 fn configs(listing: &Listing) -> Vec<Config> {
@@ -98,7 +109,12 @@ fn configs(listing: &Listing) -> Vec<Config> {
             bytes: listing.bytes(&split.files),
             claimed: listing.card.rows(name, &split.name),
         });
-        Config { name: name.to_owned(), is_default: default.as_deref() == Some(name), format, splits: splits.collect() }
+        Config {
+            name: name.to_owned(),
+            is_default: default.as_deref() == Some(name),
+            format,
+            splits: splits.collect(),
+        }
     });
     configs.collect()
 }

@@ -117,6 +117,19 @@ pub enum Error {
         /// What columns there are.
         exists: String,
     },
+    /// One column for a lens of two fields, which is no list of messages.
+    #[error(
+        "column `{column}` of `{name}` is {kind}, and no list of messages: a lens of 2 fields (instruction, output) reads \
+         2 columns, or 1 column of messages"
+    )]
+    NoMessages {
+        /// The dataset, as the user wrote it.
+        name: String,
+        /// The column.
+        column: String,
+        /// Its type.
+        kind: String,
+    },
     /// A dataset of no rows.
     #[error("`{name}` has no rows")]
     Empty {
@@ -160,8 +173,7 @@ pub enum Error {
 }
 
 /// The forms that are read, for messages.
-pub(super) const READ: &str =
-    "parquet, JSON lines (.jsonl, .ndjson), JSON, CSV, TSV, text (.txt) and Arrow, each also as .gz, .zst, .bz2 or .xz";
+pub(super) const READ: &str = "parquet, JSON lines (.jsonl, .ndjson), JSON, CSV, TSV, text (.txt) and Arrow, each also as .gz, .zst, .bz2 or .xz";
 
 impl Error {
     /// Whether the cure is another command line (exit code 2), rather than another file (exit code 1).
@@ -173,6 +185,7 @@ impl Error {
             | Self::NotAFile { .. }
             | Self::Format { .. }
             | Self::UnknownColumn { .. }
+            | Self::NoMessages { .. }
             | Self::OneFile { .. }
             | Self::NotAtHub { .. }
             | Self::TwoRevisions { .. }

@@ -124,7 +124,8 @@ fn note<T: for<'de> Deserialize<'de>>(path: &Path, name: &str) -> Result<Option<
         Err(error) => return Err(Error::io(name, error)),
     };
     let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let broken = |detail: String| Error::corrupt(name, &format!("has a {file_name} that cannot be read"), &detail);
+    let broken =
+        |detail: String| Error::corrupt(name, &format!("has a {file_name} that cannot be read"), &detail);
     let mut text = Vec::new();
     file.take(LONGEST).read_to_end(&mut text).map_err(|error| Error::io(name, error))?;
     serde_json::from_slice(&text).map(Some).map_err(|error| broken(error.to_string()))

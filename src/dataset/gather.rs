@@ -190,7 +190,12 @@ fn read(path: &Path) -> String {
 }
 
 /// What is at the Hub under a name, one file or a repository, and at which commit.
-async fn at_hub(request: &Request, hub: &Hub, name: &hub::Name, scope: Scope) -> Result<(Found, String), Error> {
+async fn at_hub(
+    request: &Request,
+    hub: &Hub,
+    name: &hub::Name,
+    scope: Scope,
+) -> Result<(Found, String), Error> {
     let revision = match (&request.revision, &name.revision) {
         (Some(one), Some(other)) if one != other => {
             let (one, other) = (plain(one), plain(other));
@@ -264,7 +269,7 @@ async fn listed(repo: &Repo, folders: Option<&[String]>) -> Result<Vec<Entry>, E
 
 /// The Hub's conversion: `<config>/<split>/0000.parquet`, the split with `partial-` before it where it was cut.
 fn converted(repo: Repo, entries: Vec<Entry>) -> Listing {
-    let mut configs: Vec<(String, Vec<(String, Vec<String>)>)> = Vec::new();
+    let mut configs: Vec<(String, layout::Patterns)> = Vec::new();
     for entry in &entries {
         let parts: Vec<&str> = entry.path.split('/').collect();
         let [config, split, file] = parts[..] else { continue };
@@ -325,7 +330,11 @@ impl Gathered {
         let split = if listing.is_one_split { Some("all") } else { None };
         let files = config.split(request.split.as_deref().or(split)).map_err(fault)?;
         for key in &config.parameters.unknown {
-            let text = format!("the card sets `{}` for config `{}`, which is not followed", plain(key), plain(&config.name));
+            let text = format!(
+                "the card sets `{}` for config `{}`, which is not followed",
+                plain(key),
+                plain(&config.name)
+            );
             request.news(&News::Note(&text));
         }
         let members = files.iter().map(|file| listing.member(*file, &config, &request.name));

@@ -272,7 +272,10 @@ async fn opened(request: Request, members: Vec<gather::Member>) -> Result<Datase
     let opened = match answer.await {
         Ok(opened) => opened?,
         Err(_) => {
-            return Err(work.await.err().map_or_else(|| broken(&name, "no reply"), |error| panicked(&name, error)));
+            return Err(work
+                .await
+                .err()
+                .map_or_else(|| broken(&name, "no reply"), |error| panicked(&name, error)));
         }
     };
     let plan::Opened { columns, rows, sampled, drawn, plan } = opened;

@@ -13,7 +13,7 @@ use super::sample::{Chosen, Draw, by_file};
 use super::sequence::{self, Input, Place};
 use super::stages;
 use super::wanted::{Wanted, columns};
-use super::{Column, Drawn, Reach, Request, Row};
+use super::{Column, Drawn, Reach, Request, Row, Shape};
 use crate::rating::run::Sample;
 use futures::stream::{self, StreamExt as _};
 use std::fs::File;
@@ -108,19 +108,36 @@ pub(super) fn open(
     let is_parquet = members.iter().all(|member| member.format == Format::Parquet);
     let many = members.len() > request.max_files;
     let sketch = match (is_parquet, is_streamed, request.sample) {
-        (true, true, Sample::Random { rows, seed }) if many => opening.two_stages(members, rows, seed)?,
+        (true, true, Sample::Random { rows, seed }) if many => opening.two_stages(&members, rows, seed)?,
         (true, true, Sample::First { .. }) => opening.parquet_in_order(members)?,
         (true, true, Sample::All) if many => opening.parquet_in_order(members)?,
         (true, ..) => opening.counted_parquet(members)?,
-        (false, true, Sample::Random { rows, seed }) => opening.held(members, rows, seed)?,
+        (false, true, Sample::Random { rows, seed }) => opening.held(&members, rows, seed)?,
         (false, true, _) | (false, _, Sample::First { .. }) => opening.in_order(members)?,
         (false, false, _) => opening.counted(members)?,
     };
     let Sketch { columns, rows, sampled, drawn, work } = sketch;
+    expect_messages(&request, &columns)?;
     if rows == Some(0) {
         return Err(Error::Empty { name: plain(&request.name) });
     }
     Ok(Opened { columns, rows, sampled, drawn, plan: Plan { request, work, runtime, _spool: None } })
+}
+
+/// A column that is no list cannot hold a conversation: every row would be empty.
+fn expect_messages(request: &Request, columns: &[Column]) -> Result<(), Error> {
+    if request.shape == Shape::Columns {
+        return Ok(());
+    }
+    let found = columns.iter().find(|known| request.columns.contains(&known.name));
+    match found.filter(|column| !column.kind.contains("list")) {
+        None => Ok(()),
+        Some(column) => Err(Error::NoMessages {
+            name: plain(&request.name),
+            column: plain(&column.name),
+            kind: plain(&column.kind),
+        }),
+    }
 }
 
 struct Sketch {
@@ -146,12 +163,18 @@ impl Opening<'_> {
     }
 
     /// Which rows come of files whose rows are counted, and how many they are; `draw` is asked if it is a real sample.
-    fn shares<P>(&self, counts: &[u64], draw: impl FnOnce(u64, u64) -> Result<Vec<Chosen<P>>, Error>) -> Result<(Vec<Chosen<P>>, Drawn, u64), Error> {
+    fn shares<P>(
+        &self,
+        counts: &[u64],
+        draw: impl FnOnce(u64, u64) -> Result<Vec<Chosen<P>>, Error>,
+    ) -> Result<(Vec<Chosen<P>>, Drawn, u64), Error> {
         let total: u64 = counts.iter().sum();
         let all = || counts.iter().map(|rows| Chosen::Head(*rows)).collect();
         match self.request.sample {
             Sample::All => Ok((all(), Drawn::All, total)),
-            Sample::Random { rows, .. } | Sample::First { rows } if rows >= total => Ok((all(), Drawn::All, total)),
+            Sample::Random { rows, .. } | Sample::First { rows } if rows >= total => {
+                Ok((all(), Drawn::All, total))
+            }
             Sample::Random { rows, seed } => Ok((draw(rows, seed)?, Drawn::Uniform, rows)),
             Sample::First { rows } => {
                 let mut left = rows;
@@ -192,7 +215,13 @@ impl Opening<'_> {
             Ok(by_file(draw.finish(), members.len()))
         })?;
         let parts = members.into_iter().zip(chosen).zip(footers).enumerate();
-        let parts = parts.map(|(index, ((member, chosen), begun))| Part { index, member, chosen, is_counted: true, begun });
+        let parts = parts.map(|(index, ((member, chosen), begun))| Part {
+            index,
+            member,
+            chosen,
+            is_counted: true,
+            begun,
+        });
         Ok(Sketch {
             columns: known.unwrap_or_default(),
             rows: Some(counts.iter().sum()),
@@ -231,7 +260,12 @@ impl Opening<'_> {
         Ok(self.uncounted(columns, members, || begun.take().unwrap_or(Begun::Nothing)))
     }
 
-    fn uncounted(&self, columns: Vec<Column>, members: Vec<Member>, mut begun: impl FnMut() -> Begun) -> Sketch {
+    fn uncounted(
+        &self,
+        columns: Vec<Column>,
+        members: Vec<Member>,
+        mut begun: impl FnMut() -> Begun,
+    ) -> Sketch {
         let parts = members.into_iter().enumerate().map(|(index, member)| Part {
             index,
             member,
@@ -251,7 +285,7 @@ impl Opening<'_> {
     }
 
     /// Very many streamed parquet files: some are drawn by their size, and rows within them.
-    fn two_stages(&self, members: Vec<Member>, rows: u64, seed: u64) -> Result<Sketch, Error> {
+    fn two_stages(&self, members: &[Member], rows: u64, seed: u64) -> Result<Sketch, Error> {
         let of = members.len();
         let most = usize::try_from(rows).unwrap_or(usize::MAX).min(self.request.max_files);
         let sizes = members.iter().map(|member| (member.path.as_str(), member.size));
@@ -269,13 +303,21 @@ impl Opening<'_> {
         let counts: Vec<u64> = footers.iter().map(|footer| footer.rows).collect();
         let shares = stages::shares(&counts, rows);
         let mut parts = Vec::new();
-        for ((index, footer), share) in picked.iter().zip(footers).zip(&shares).filter(|(_, share)| **share > 0) {
+        for ((index, footer), share) in
+            picked.iter().zip(footers).zip(&shares).filter(|(_, share)| **share > 0)
+        {
             let mut draw = Draw::new(*share, seed);
             draw.file(0, &members[*index].path);
             self.offer_all(&mut draw, footer.rows)?;
             let chosen = by_file(draw.finish(), 1).pop().unwrap_or(Chosen::Head(0));
             let begun = Begun::Footer(Box::new(footer));
-            parts.push(Part { index: *index, member: members[*index].clone(), chosen, is_counted: true, begun });
+            parts.push(Part {
+                index: *index,
+                member: members[*index].clone(),
+                chosen,
+                is_counted: true,
+                begun,
+            });
         }
         parts.sort_unstable_by_key(|part| part.index);
         let drawn = Drawn::TwoStages { files: parts.len(), of };
@@ -286,11 +328,14 @@ impl Opening<'_> {
     /// The last bytes of streamed files, a few fetched at a time; nothing of files on this machine.
     fn tails<'m>(&self, members: impl Iterator<Item = &'m Member>) -> Tails {
         const AT_ONCE: usize = 8;
-        let files: Vec<_> = members.map(|member| match &member.at {
-            At::Hub(file) => Some(file.clone()),
-            At::Local(_) => None,
-        }).collect();
-        let tails = stream::iter(files).map(|file| async move { Some(read::tail(&file?).await.map_err(Error::from)) });
+        let files: Vec<_> = members
+            .map(|member| match &member.at {
+                At::Hub(file) => Some(file.clone()),
+                At::Local(_) => None,
+            })
+            .collect();
+        let tails = stream::iter(files)
+            .map(|file| async move { Some(read::tail(&file?).await.map_err(Error::from)) });
         self.runtime.block_on(tails.buffered(AT_ONCE).collect::<Vec<_>>()).into_iter()
     }
 
@@ -316,7 +361,13 @@ impl Opening<'_> {
             Ok(by_file(drawn, members.len()))
         })?;
         let parts = members.into_iter().zip(chosen).enumerate();
-        let parts = parts.map(|(index, (member, chosen))| Part { index, member, chosen, is_counted: true, begun: Begun::Nothing });
+        let parts = parts.map(|(index, (member, chosen))| Part {
+            index,
+            member,
+            chosen,
+            is_counted: true,
+            begun: Begun::Nothing,
+        });
         Ok(Sketch {
             columns,
             rows: Some(counts.iter().sum()),
@@ -334,7 +385,8 @@ impl Opening<'_> {
                     draw.offer(row, || Some(place));
                 }
             };
-            return sequence::scan(file, offer, self.is_stopped).map_err(|error| Error::io(&member.label, error));
+            return sequence::scan(file, offer, self.is_stopped)
+                .map_err(|error| Error::io(&member.label, error));
         }
         let mut cursor = Cursor::open(member, Begun::Nothing, &self.runtime)?;
         let mut rows = 0;
@@ -364,16 +416,18 @@ impl Opening<'_> {
         let mut cursor = Cursor::open(first, Begun::Input(Box::new(tape.clone())), &self.runtime)?;
         let columns = cursor.look(&self.wanted())?.columns;
         drop(cursor);
-        let input = tape.rewound().ok_or_else(|| Error::corrupt(&first.label, "cannot be read", "it is still in use"))?;
+        let input = tape
+            .rewound()
+            .ok_or_else(|| Error::corrupt(&first.label, "cannot be read", "it is still in use"))?;
         Ok((columns, input))
     }
 
     /// A sample of streamed files that do not say how many rows they have: of their head, or of all that comes.
-    fn held(&self, members: Vec<Member>, rows: u64, seed: u64) -> Result<Sketch, Error> {
-        let (columns, input) = self.look_ahead(&members)?;
+    fn held(&self, members: &[Member], rows: u64, seed: u64) -> Result<Sketch, Error> {
+        let (columns, input) = self.look_ahead(members)?;
         let mut begun = Some(Begun::Input(input));
         let mut draw = Draw::new(rows, seed);
-        let (mut seen, mut bytes) = (0_u64, 0_usize);
+        let (mut passed, mut bytes) = (0_u64, 0_usize);
         let mut is_whole = true;
         'files: for (index, member) in members.iter().enumerate() {
             draw.file(index, &member.path);
@@ -384,24 +438,24 @@ impl Opening<'_> {
             while cursor.advance()? {
                 self.check_stop()?;
                 let is_head = self.request.reach == Reach::Head;
-                if is_head && seen >= rows && (seen >= HEAD_ROWS || bytes >= HEAD_BYTES) {
+                if is_head && passed >= rows && (passed >= HEAD_ROWS || bytes >= HEAD_BYTES) {
                     is_whole = false;
                     break 'files;
                 }
                 bytes += cursor.size();
                 draw.offer(row, || cursor.read(row, &wanted));
                 row += 1;
-                seen += 1;
+                passed += 1;
             }
         }
         let held: Vec<Row> = draw.finish().into_iter().map(|drawn| drawn.place).collect();
         let drawn = match is_whole {
-            true if held.len() as u64 == seen => Drawn::All,
+            true if held.len() as u64 == passed => Drawn::All,
             true => Drawn::Uniform,
-            false => Drawn::Head { rows: seen },
+            false => Drawn::Head { rows: passed },
         };
         let sampled = Some(held.len() as u64);
-        Ok(Sketch { columns, rows: is_whole.then_some(seen), sampled, drawn, work: Work::Held(held) })
+        Ok(Sketch { columns, rows: is_whole.then_some(passed), sampled, drawn, work: Work::Held(held) })
     }
 }
 

@@ -9,7 +9,7 @@ use super::plan::{self, Begun, Part, Plan, Work};
 use super::remote::Remote;
 use super::sample::Chosen;
 use super::sequence::{
-    Broken, Input, Kind, LONGEST_MAGIC, Unit, Look, Sequence, declared, decompressed, is_compressed, look,
+    Broken, Input, Kind, LONGEST_MAGIC, Look, Sequence, Unit, declared, decompressed, is_compressed, look,
 };
 use super::wanted::{Known, Wanted};
 use super::{Request, Row};
@@ -64,7 +64,8 @@ impl Reading<'_> {
                 let is_local = matches!(part.member.at, At::Local(_));
                 let wanted = Wanted::new(self.request, &part.member, part.index);
                 let opened = self.open(part);
-                let begun = opened.as_ref().map_or(0, |parquet| parquet.begin(BYTES_AHEAD.saturating_sub(ahead)));
+                let begun =
+                    opened.as_ref().map_or(0, |parquet| parquet.begin(BYTES_AHEAD.saturating_sub(ahead)));
                 ahead += begun;
                 let failed = opened.is_err();
                 ready.push_back((wanted, opened, begun));
@@ -237,9 +238,7 @@ fn kind(member: &Member) -> Kind {
 /// The file of a member, as it is stored.
 pub(super) fn input(member: &Member, runtime: &Handle) -> Result<Input, Error> {
     match &member.at {
-        At::Local(path) => {
-            Ok(Box::new(File::open(path).map_err(|error| Error::io(&member.label, error))?))
-        }
+        At::Local(path) => Ok(Box::new(File::open(path).map_err(|error| Error::io(&member.label, error))?)),
         At::Hub(file) => Ok(Box::new(Remote::open(file, runtime))),
     }
 }

@@ -16,16 +16,7 @@ struct Turn<'v> {
 /// A user turn that stands alone is its own text. Where turns come before it, each begins with its role
 /// (`system: …`), and an empty line stands between two of them.
 pub(super) fn conversation(messages: &Value) -> Option<[String; 2]> {
-    let decoded;
-    let messages = match messages {
-        // Some datasets keep the list as JSON text.
-        Value::String(text) => {
-            decoded = serde_json::from_str::<Value>(text).ok()?;
-            decoded.as_array()?
-        }
-        other => other.as_array()?,
-    };
-    let turns: Vec<Turn> = messages.iter().map(turn).collect::<Option<_>>()?;
+    let turns: Vec<Turn> = messages.as_array()?.iter().map(turn).collect::<Option<_>>()?;
     let last = turns.iter().rposition(|turn| is_user(turn.role))?;
     let answer = turns.get(last + 1).filter(|turn| is_assistant(turn.role))?;
     let instruction = match &turns[..=last] {
@@ -84,7 +75,6 @@ mod tests {
     fn one_exchange_is_the_two_texts() {
         let messages = json!([{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]);
         assert_eq!(pair(&messages), Some(["2 + 2?".into(), "4".into()]));
-        assert_eq!(pair(&json!(messages.to_string())), Some(["2 + 2?".into(), "4".into()]));
         let messages = json!([{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": "4"}]);
         assert_eq!(pair(&messages), Some(["2 + 2?".into(), "4".into()]));
     }

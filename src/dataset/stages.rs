@@ -14,8 +14,11 @@ pub(super) fn files<'p>(sizes: impl Iterator<Item = (&'p str, u64)>, most: usize
         let fraction = ((xxh3_64_with_seed(path.as_bytes(), seed) >> 11) + 1) as f64 / (1_u64 << 53) as f64;
         -fraction.ln() / size as f64
     };
-    let mut keys: Vec<(f64, usize)> =
-        sizes.enumerate().filter(|(_, (_, size))| *size > 0).map(|(index, file)| (key(file), index)).collect();
+    let mut keys: Vec<(f64, usize)> = sizes
+        .enumerate()
+        .filter(|(_, (_, size))| *size > 0)
+        .map(|(index, file)| (key(file), index))
+        .collect();
     keys.sort_by(|(one, first), (other, second)| one.total_cmp(other).then(first.cmp(second)));
     keys.into_iter().take(most).map(|(_, index)| index).collect()
 }
@@ -61,7 +64,8 @@ mod tests {
     #[test]
     fn a_file_is_drawn_by_its_size() {
         let names: Vec<String> = (0..8).map(|n| format!("data/{n}.parquet")).collect();
-        let sizes = || names.iter().enumerate().map(|(n, name)| (name.as_str(), if n == 0 { 700 } else { 100 }));
+        let sizes =
+            || names.iter().enumerate().map(|(n, name)| (name.as_str(), if n == 0 { 700 } else { 100 }));
         let first = (0..4_000).filter(|seed| files(sizes(), 1, *seed) == [0]).count();
         // The large file is half of all bytes: 2,000 expected, standard deviation 32. The seeds are fixed.
         assert!((1_880..2_120).contains(&first), "{first}");

@@ -108,7 +108,8 @@ fn an_open_dataset_says_what_it_has_and_how_many_rows_will_come() {
 fn the_first_rows_are_read_without_counting_the_others() {
     let folder = Folder::with("rows.jsonl", numbered(10));
     for (first, read) in [(3, 3), (11, 10)] {
-        let request = Request { sample: Sample::First { rows: first }, ..folder.request("rows.jsonl", &["text"]) };
+        let request =
+            Request { sample: Sample::First { rows: first }, ..folder.request("rows.jsonl", &["text"]) };
         let dataset = run(open(request.clone())).unwrap();
         assert_eq!((dataset.rows, dataset.sampled, dataset.drawn), (None, None, Drawn::First));
         assert_eq!(records(request).len(), read);

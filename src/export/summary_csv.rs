@@ -79,8 +79,9 @@ fn read(path: &Path) -> Result<Vec<Vec<String>>, Error> {
 
 fn row(summary: &Summary) -> Vec<String> {
     let ledger = &summary.ledger;
-    let shares = [0, 1, 2, 3]
-        .map(|verdict| summary.share(verdict).0.map_or(String::new(), |share| format!("{:.2}%", share * 100.0)));
+    let shares = [0, 1, 2, 3].map(|verdict| {
+        summary.share(verdict).0.map_or(String::new(), |share| format!("{:.2}%", share * 100.0))
+    });
     let overall = summary.scores.get(summary.overall).map(|(_, mean)| mean);
     let interval = summary.mean_interval(summary.overall);
     let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.4}"));
@@ -106,7 +107,9 @@ fn row(summary: &Summary) -> Vec<String> {
         // Empty where nothing is inferred beyond the rows that were drawn.
         match summary.inference {
             Inference::Population(rows) | Inference::Beginning(rows) => rows.to_string(),
-            Inference::Census | Inference::TwoStages { .. } | Inference::Head | Inference::Unfinished => String::new(),
+            Inference::Census | Inference::TwoStages { .. } | Inference::Head | Inference::Unfinished => {
+                String::new()
+            }
         },
     ]
 }

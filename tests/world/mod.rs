@@ -60,6 +60,8 @@ impl World {
             .env_clear()
             .env("HOME", self.folder.path())
             .env("NO_PROXY", "*")
+            // No test goes to the real Hub.
+            .env("HF_HUB_OFFLINE", "1")
             .stdin(Stdio::null());
         if let Some(url) = &self.url {
             command.env("OPENAI_BASE_URL", url);

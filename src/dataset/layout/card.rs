@@ -85,10 +85,13 @@ impl Card {
     pub(in crate::dataset) fn of(configs: Vec<(String, Patterns)>) -> Self {
         // What stands in brackets is no wildcard.
         let literal = |path: &String| {
-            path.chars().map(|c| if matches!(c, '[' | '*' | '?') { format!("[{c}]") } else { c.into() }).collect()
+            path.chars()
+                .map(|c| if matches!(c, '[' | '*' | '?') { format!("[{c}]") } else { c.into() })
+                .collect()
         };
         let configs = configs.into_iter().map(|(name, splits)| {
-            let splits = splits.into_iter().map(|(split, paths)| (split, paths.iter().map(literal).collect()));
+            let splits =
+                splits.into_iter().map(|(split, paths)| (split, paths.iter().map(literal).collect()));
             Declared { name, folder: String::new(), splits: Some(splits.collect()), parameters: Map::new() }
         });
         let configs: Vec<Declared> = configs.collect();

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A split by its name, and the patterns of its files.
-pub(super) type Patterns = Vec<(String, Vec<String>)>;
+pub(in crate::dataset) type Patterns = Vec<(String, Vec<String>)>;
 
 /// What a name must have beside a split's keyword.
 const SEPARATOR: &str = "[-._ 0-9]";

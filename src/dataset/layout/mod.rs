@@ -8,7 +8,6 @@ use crate::dataset::error::{listed, nearest, plain};
 use card::Declared;
 use format::named;
 use glob::Pattern;
-use infer::Patterns;
 use listing::Listing;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -16,6 +15,7 @@ use std::collections::HashSet;
 pub(in crate::dataset) use card::{Card, card};
 pub use fault::Fault;
 pub(in crate::dataset) use format::{Compression, Format, Module, format_of};
+pub(in crate::dataset) use infer::Patterns;
 
 mod card;
 mod fault;

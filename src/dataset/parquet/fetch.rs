@@ -3,6 +3,7 @@
 use super::{Group, Parquet};
 use crate::dataset::sample::Chosen;
 use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 use std::ops::Range;
 
 /// A column chunk up to this long is fetched whole where it is not known which of its pages are needed: going from page
@@ -26,7 +27,7 @@ fn of_group(parquet: &Parquet, group: &Group) -> Vec<Range<u64>> {
     let mut ranges = Vec::new();
     for (leaf, column) in wanted {
         let Some(chunk) = place(column) else { continue };
-        let pages = indices.and_then(|index| index.get(leaf)).map(|index| index.page_locations());
+        let pages = indices.and_then(|index| index.get(leaf)).map(OffsetIndexMetaData::page_locations);
         match (&selection, pages.and_then(|pages| Some((pages, pages.first()?)))) {
             (Some(selection), Some((pages, first))) => {
                 // The dictionary lies before the first page of values.

@@ -1,9 +1,9 @@
 //! Parquet files: only the wanted columns, row groups and pages are read.
 
-use super::batch::{Batch, Stop};
-use super::error::{Error, panic_text};
 use super::Row;
+use super::batch::{Batch, Stop};
 use super::bytes::Bytes;
+use super::error::{Error, panic_text};
 use super::sample::Chosen;
 use super::wanted::{Known, Wanted};
 use crate::record::cell::cell;
@@ -59,8 +59,8 @@ impl Footer {
             .with_skip_arrow_metadata(true)
             .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
             .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
-        let metadata =
-            guarded(|| ArrowReaderMetadata::load(&bytes, options.clone())).map_err(|error| unread(name, error))?;
+        let metadata = guarded(|| ArrowReaderMetadata::load(&bytes, options.clone()))
+            .map_err(|error| unread(name, error))?;
         let rows = rows(metadata.metadata().row_groups())
             .ok_or_else(|| corrupt(name, "is corrupt", "its footer has an impossible number of rows"))?;
         let known = schema::known(metadata.schema());
@@ -214,10 +214,11 @@ impl Parquet {
         &self,
         group: &Group,
     ) -> Result<impl Iterator<Item = Result<RecordBatch, ArrowError>> + use<>, ParquetError> {
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone())
-            .with_row_groups(vec![group.index])
-            .with_projection(self.mask.clone())
-            .with_batch_size(self.rows_at_once(group));
+        let reader =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone())
+                .with_row_groups(vec![group.index])
+                .with_projection(self.mask.clone())
+                .with_batch_size(self.rows_at_once(group));
         match self.selection(group)? {
             None => reader.build(),
             Some(selection) => reader.with_row_selection(selection).build(),
