@@ -10,6 +10,14 @@ use std::ops::Range;
 /// to page would cost about as much.
 const SMALL: u64 = 2 << 20;
 
+/// Up to how many bytes between two ranges are fetched with them.
+///
+/// For rows here and there each request is waited for, and costs about as much time as this many bytes. Rows that are
+/// read one after another are fetched ahead, so that only the bytes count.
+pub(super) fn gap(parquet: &Parquet) -> u64 {
+    if is_sparse(parquet) { 4 << 20 } else { 256 << 10 }
+}
+
 /// The bytes of the chosen rows' pages, as far as that is known.
 ///
 /// Without a page index only the decoder finds out where a row is: it goes from page to page, and what it asks for is
