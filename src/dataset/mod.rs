@@ -20,6 +20,8 @@ pub use error::Error;
 
 mod batch;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod jsonl;
 mod parquet;
 mod sample;

@@ -17,7 +17,7 @@ use text::Text;
 use window::{Bytes, Window};
 
 pub(in crate::dataset) use jsonl::{Place, scan};
-pub(in crate::dataset) use look::{Look, look};
+pub(in crate::dataset) use look::look;
 pub(in crate::dataset) use unpack::decompressed;
 pub(in crate::dataset) use window::Input;
 

@@ -261,3 +261,6 @@ fn bytes(data_type: &DataType) -> DataType {
 fn corrupt(detail: &str) -> Broken {
     Broken::Corrupt { problem: "is no Arrow stream or is corrupt".into(), detail: detail.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,6 +61,14 @@ impl Json {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        match self {
+            Self::Lines(rows) => rows.capacity(),
+            Self::Elements(rows) => rows.window.capacity(),
+        }
+    }
+
     /// The length of the current row in bytes.
     pub(super) fn size(&self) -> u64 {
         match self {
@@ -336,10 +344,5 @@ impl Elements {
         let Position { line, offset, .. } = self.position;
         let place = format!("byte {} (line {line}, byte {})", offset + 1, self.position.byte());
         Broken::Corrupt { problem: "is no well-formed JSON".into(), detail: format!("{place}: {expected}") }
-    }
-
-    #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
-        self.window.capacity()
     }
 }
