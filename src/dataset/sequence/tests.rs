@@ -281,7 +281,7 @@ fn rows_that_are_too_long_are_passed_over_in_every_format() {
         for piece in [1, 7, 1 << 20] {
             let (rows, broken) = read(kind, text.as_bytes(), piece, 20);
             assert_eq!(broken, None);
-            let row = if *kind == DOCUMENT { 0 } else { 1 };
+            let row = usize::from(*kind != DOCUMENT);
             assert_eq!(rows[row], Err(format!("{place}{}", too_long(what))), "{kind:?}");
             assert_eq!(rows.iter().filter(|row| row.is_ok()).count(), 2 * row, "{kind:?}");
         }
@@ -401,7 +401,9 @@ proptest! {
     ) {
         let mut writer = ::csv::WriterBuilder::new().quote_style(::csv::QuoteStyle::Always).from_writer(Vec::new());
         writer.write_record(["a", "b", "c"]).unwrap();
-        rows.iter().for_each(|row| writer.write_record(row).unwrap());
+        for row in &rows {
+            writer.write_record(row).unwrap();
+        }
         let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
         let value = |text: &String| if text.is_empty() { Value::Null } else { text.clone().into() };
         let expected: Vec<_> =

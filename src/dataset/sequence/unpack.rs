@@ -263,7 +263,7 @@ mod tests {
             (0..3_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         for (codec, name) in CODECS {
             let whole = packed(codec, &text);
-            for cut in (LONGEST_MAGIC as usize..whole.len()).step_by(7).chain([whole.len() - 1]) {
+            for cut in (10..whole.len()).step_by(7).chain([whole.len() - 1]) {
                 let error = unpack(whole[..cut].to_vec(), name).unwrap_err();
                 let Broken::Corrupt { problem, .. } = error else { panic!("{codec:?} at {cut}: {error:?}") };
                 assert_eq!(problem, format!("({}) is cut off", codec.name()), "at {cut}");

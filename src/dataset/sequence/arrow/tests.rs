@@ -21,11 +21,11 @@ fn batch(start: i64, rows: i64) -> RecordBatch {
     let texts: Vec<_> =
         numbers.clone().map(|n| (n % 3 > 0).then(|| format!("text {n} {}", "é".repeat(20)))).collect();
     // Of all batches the same: in a file no dictionary replaces another.
-    let keys = Int8Array::from_iter_values(numbers.clone().map(|n| (n % 2) as i8));
+    let keys = Int8Array::from_iter_values(numbers.clone().map(|n| i8::from(n % 2 == 1)));
     let dictionary = DictionaryArray::new(keys, Arc::new(StringArray::from(vec!["x", "y"])));
     let inner = Arc::new(StringArray::from(texts.clone())) as ArrayRef;
     let list = ListArray::from_iter_primitive::<Int32Type, _, _>(
-        numbers.clone().map(|n| Some(vec![Some(n as i32)])),
+        numbers.clone().map(|n| Some(vec![Some(i32::try_from(n).unwrap())])),
     );
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("text", inner.clone()),
@@ -46,7 +46,7 @@ fn batch(start: i64, rows: i64) -> RecordBatch {
 fn expected(rows: i64) -> Vec<Result<Value, String>> {
     let row = |n: i64| {
         let text = (n % 3 > 0).then(|| format!("text {n} {}", "é".repeat(20)));
-        let kind = ["x", "y"][n as usize % 2];
+        let kind = if n % 2 == 0 { "x" } else { "y" };
         json!({"text": text, "large": text, "view": text, "n": n, "kind": kind, "meta": {"url": text}, "list": [n]})
     };
     (0..rows).map(|n| Ok(row(n))).collect()
@@ -59,14 +59,18 @@ fn options(compression: Option<CompressionType>) -> IpcWriteOptions {
 fn stream(batches: &[RecordBatch], compression: Option<CompressionType>) -> Vec<u8> {
     let mut to =
         StreamWriter::try_new_with_options(Vec::new(), &batches[0].schema(), options(compression)).unwrap();
-    batches.iter().for_each(|batch| to.write(batch).unwrap());
+    for batch in batches {
+        to.write(batch).unwrap();
+    }
     to.into_inner().unwrap()
 }
 
 fn file(batches: &[RecordBatch], compression: Option<CompressionType>) -> Vec<u8> {
     let mut to =
         FileWriter::try_new_with_options(Vec::new(), &batches[0].schema(), options(compression)).unwrap();
-    batches.iter().for_each(|batch| to.write(batch).unwrap());
+    for batch in batches {
+        to.write(batch).unwrap();
+    }
     to.into_inner().unwrap()
 }
 
@@ -107,7 +111,9 @@ fn a_dictionary_may_be_replaced_or_go_on_in_a_stream() {
     let options =
         IpcWriteOptions::default().with_dictionary_handling(arrow::ipc::writer::DictionaryHandling::Delta);
     let mut to = StreamWriter::try_new_with_options(Vec::new(), &batches[0].schema(), options).unwrap();
-    batches.iter().for_each(|batch| to.write(batch).unwrap());
+    for batch in &batches {
+        to.write(batch).unwrap();
+    }
     assert_eq!(texts(&to.into_inner().unwrap()), ["a", "b", "a", "b", "c", "d"]);
 }
 
@@ -172,9 +178,9 @@ fn with(bytes: &[u8], number: i64, by: i64) -> Vec<u8> {
 fn nothing_that_a_header_claims_is_believed() {
     let column = |rows: usize| Arc::new(Int64Array::from(vec![7; rows])) as ArrayRef;
     let plain = stream(&[RecordBatch::try_from_iter([("n", column(12_345))]).unwrap()], None);
-    insta::assert_snapshot!(message(&with(&plain, 98_816, BODY as i64 + 1)), @"`f` is no Arrow stream or is corrupt: the message at byte 128: it claims a body of 1073741825 bytes; the most that is read is 1073741824");
+    insta::assert_snapshot!(message(&with(&plain, 98_816, BODY.cast_signed() + 1)), @"`f` is no Arrow stream or is corrupt: the message at byte 128: it claims a body of 1073741825 bytes; the most that is read is 1073741824");
     insta::assert_snapshot!(message(&with(&plain, 98_816, -1)), @"`f` is no Arrow stream or is corrupt: the message at byte 128: it claims a body of -1 bytes; the most that is read is 1073741824");
-    insta::assert_snapshot!(message(&with(&plain, 98_816, BODY as i64)), @"`f` is cut off: it ends at byte 99144, 1073643000 bytes too early");
+    insta::assert_snapshot!(message(&with(&plain, 98_816, BODY.cast_signed())), @"`f` is cut off: it ends at byte 99144, 1073643000 bytes too early");
     insta::assert_snapshot!(message(&with(&plain, 98_760, i64::MAX)), @"`f` is no Arrow stream or is corrupt: record batch 1: a buffer that is not inside of its body");
 
     let empty = RecordBatchOptions::new().with_row_count(Some(1_000));
@@ -188,7 +194,7 @@ fn nothing_that_a_header_claims_is_believed() {
     for codec in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
         let packed = stream(&[RecordBatch::try_from_iter([("n", column(12_345))]).unwrap()], Some(codec));
         assert_eq!(rows(&packed).0.len(), 12_345);
-        for claim in [i64::MAX, i64::MIN, BODY as i64 + 1] {
+        for claim in [i64::MAX, i64::MIN, BODY.cast_signed() + 1] {
             let message = message(&with(&packed, 98_760, claim));
             assert!(
                 message.contains("buffers of more than 1073741824 bytes") || message.contains("negative"),
@@ -202,7 +208,7 @@ fn nothing_that_a_header_claims_is_believed() {
 #[test]
 fn an_lz4_frame_that_unfolds_to_gigabytes_is_refused_before_it_is_unfolded() {
     // The blocks of 4 MiB that one kilobyte can hold, claimed to be 8 bytes in all.
-    let block = [16_500_u32.to_le_bytes().as_slice(), &[0; 16_500]].concat();
+    let block = [16_500_u32.to_le_bytes().as_slice(), &vec![0; 16_500]].concat();
     let frame = [b"\x04\x22\x4d\x18\x60\x70\x73".as_slice(), &block.repeat(300)].concat();
     assert_eq!(lz4(&frame), 300 * (4 << 20));
     let stored = [b"\x04\x22\x4d\x18\x60\x70\x73\x05\0\0\x80abcde\0\0\0\0".as_slice(), &block].concat();
