@@ -41,6 +41,8 @@ struct Record {
     fields: usize,
     /// The line where it begins.
     line: u64,
+    /// Whether it begins with a quote.
+    is_quoted: bool,
     fault: Option<String>,
 }
 
@@ -48,7 +50,14 @@ impl Csv {
     /// Reads the header.
     pub(super) fn open(mut window: Window<Bytes>, separator: u8, longest: usize) -> Result<Self, Broken> {
         window.skip_bom()?;
-        let record = Record { text: vec![0; RECORD], ends: vec![0; RECORD], fields: 0, line: 1, fault: None };
+        let record = Record {
+            text: vec![0; RECORD],
+            ends: vec![0; RECORD],
+            fields: 0,
+            line: 1,
+            is_quoted: false,
+            fault: None,
+        };
         let mut csv = Self {
             window,
             reader: ReaderBuilder::new().delimiter(separator).build(),
@@ -149,6 +158,7 @@ impl Csv {
         self.record.fields = 0;
         self.record.fault = None;
         self.record.line = self.line;
+        self.record.is_quoted = self.window.unread().first() == Some(&b'"');
         loop {
             if self.window.unread().is_empty() && !self.is_done {
                 self.is_done = self.window.fill()? == 0;
@@ -217,10 +227,10 @@ impl Record {
         self.text.get(start..*self.ends[..self.fields].get(position)?)
     }
 
-    /// A line of spaces is blank, too.
+    /// A line of spaces is blank, too, as long as no quotes say that they are meant.
     fn is_blank(&self) -> bool {
         let is_space = |field: &[u8]| !field.is_empty() && field.iter().all(|byte| b" \t".contains(byte));
-        self.fault.is_none() && self.fields == 1 && self.field(0).is_some_and(is_space)
+        self.fault.is_none() && !self.is_quoted && self.fields == 1 && self.field(0).is_some_and(is_space)
     }
 
     fn text(&self, field: &[u8], column: &str) -> Result<Value, String> {

@@ -93,6 +93,8 @@ fn an_array_and_objects_one_after_another_and_lines_are_the_same_rows() {
     ] {
         assert_eq!(good(&JSON, text), expected, "{text}");
     }
+    // An empty object on a line of its own says nothing about the others.
+    assert_eq!(good(&JSON, "{}\n{}\n{\n  \"a\": 1\n}\n"), [json!({}), json!({}), json!({"a": 1})]);
     for text in ["", " \n\u{20}", "[]", " [ ]\n"] {
         assert!(good(&JSON, text).is_empty(), "{text:?}");
     }
@@ -185,7 +187,8 @@ fn separated_values_are_texts_under_the_names_of_the_header() {
     assert_eq!(rows, [json!({"a": "1", "b": "x\r\ny"}), json!({"a": "2", "b": null})]);
     let tabs = Kind::Csv { separator: b'\t' };
     assert_eq!(good(&tabs, "a\tb\n1,5\t\"2\"\n"), [json!({"a": "1,5", "b": "2"})]);
-    assert_eq!(good(&CSV, "a\n\"\"\nx"), [json!({"a": null}), json!({"a": "x"})]);
+    let rows = [json!({"a": null}), json!({"a": " "}), json!({"a": "x"})];
+    assert_eq!(good(&CSV, "a\n\"\"\n \t\n\" \"\nx"), rows);
     for text in ["", "\n\r\n", "\u{feff}", "a,b", "a,b\n\n"] {
         assert!(good(&CSV, text).is_empty(), "{text:?}");
     }
