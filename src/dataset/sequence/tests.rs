@@ -116,7 +116,7 @@ fn the_rows_are_in_the_array_of_the_field() {
 
 #[test]
 fn an_element_that_cannot_be_read_is_a_row_and_the_next_ones_are_read() {
-    let text = "[{\"a\": 1},\n  {\"a\": NaN}, [1], \"x\",\n17, null, NaN, {\n \"a\": tru },\n{\"a\": 2}]";
+    let text = "[{\"a\": 1},\n  {\"a\": NaN}, [1], \"x\",\n17, null, NaN, {\n \"a\": txx },\n{\"a\": 2}]";
     insta::assert_snapshot!(bad(&JSON, text), @r#"
     {"a":1}
     line 2, byte 9: expected value
@@ -125,7 +125,7 @@ fn an_element_that_cannot_be_read_is_a_row_and_the_next_ones_are_read() {
     line 3, byte 1: expected a JSON object, `{…}`
     line 3, byte 5: expected a JSON object, `{…}`
     line 3, byte 11: expected a JSON object, `{…}`
-    line 4, byte 10: expected ident
+    line 4, byte 8: expected ident
     {"a":2}
     "#);
     insta::assert_snapshot!(bad(&JSON, b"[{\"a\": \"\xff\"}, {\"a\": 1}]"), @r#"
