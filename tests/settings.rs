@@ -63,7 +63,8 @@ fn the_example_file_names_every_setting_with_its_default() {
             "local.env.example lacks `# {name}={default}`"
         );
     }
-    let others = ["OPENAI_API_KEY", "OPENAI_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "HF_TOKEN", "HF_HUB_CACHE"];
+    let others =
+        ["OPENAI_API_KEY", "OPENAI_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "HF_TOKEN", "HF_HUB_CACHE"];
     for name in others {
         assert!(example.contains(name), "local.env.example lacks {name}");
     }
