@@ -53,6 +53,21 @@ fn no_text_makes_a_parser_panic_or_go_on_for_ever() {
 }
 
 #[test]
+fn no_card_and_no_name_makes_a_reader_panic_or_go_on_for_ever() {
+    let configs = b"---\nconfigs:\n- config_name: x\n  data_dir: b\n  data_files:\n  - split: test\n    path: ['**/*.gz', 'a[!b].csv']\n---\n";
+    let info = b"---\ndataset_info: &a\n- {config_name: no, splits: [*a]}\n---\n".as_slice();
+    exercise(card, &[configs, info, &configs[4..]]);
+    exercise(
+        name,
+        &[
+            b"owner/name@main",
+            b"hf://datasets/o/n@refs%2Fpr%2F1/a/b",
+            b"https://huggingface.co/datasets/o/n/blob/main/x",
+        ],
+    );
+}
+
+#[test]
 fn no_compressed_stream_makes_a_decoder_panic_or_go_on_for_ever() {
     let content = b"one line\nand one line\nand one line more\n".repeat(3);
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
