@@ -243,7 +243,7 @@ start() {
 
 datasets() {
     local client; client=$(venv datasets) || { skip datasets "no virtual environment with datasets could be made"; return; }
-    RUNS=$RUNS "$client" benches/datasets.py "$target/release" "$work" >>"$table"
+    RUNS=$RUNS "$client" benches/reading.py "$target/release" "$work" >>"$table"
 }
 
 sections=("$@")

@@ -1,6 +1,6 @@
 """The `datasets` section of run.sh: reading datasets, beside the Python client, the parquet crate and serde_json.
 
-usage: datasets.py BIN WORK    BIN: the folder of the release build, WORK: where files are made; rows of the table to stdout
+usage: reading.py BIN WORK    BIN: the folder of the release build, WORK: where files are made; rows of the table to stdout
 
 Needs `datasets`, which brings pyarrow. Sizes: SHARD_ROWS (16000 rows a shard of ten), LARGE_GB (5), RUNS (5).
 """
