@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use classified::dataset::{self, Access, Dataset, Request};
 use classified::hub::{Entry, Error, File, Hub, Name, Options, Repo};
 use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt};
@@ -791,6 +792,85 @@ async fn offline_a_list_of_one_folder_is_not_taken_for_all_files() {
     assert!(offline.text(".huggingface.yaml").await.is_err());
     repo.text(".huggingface.yaml").await.unwrap();
     assert_eq!(offline.text(".huggingface.yaml").await.unwrap(), None);
+}
+
+/// Opens a dataset as the program does.
+async fn opened(
+    hub: &TestHub,
+    access: Access,
+    variables: &[(&str, &str)],
+    config: Option<&str>,
+) -> Result<Dataset, String> {
+    let request = Request::new("acme/set", Vec::new(), Arc::new(options(hub, variables)));
+    let request = Request { access, config: config.map(str::to_owned), ..request };
+    dataset::open(request).await.map_err(|error| error.to_string())
+}
+
+fn shards() -> Repos {
+    let card = "---\nconfigs:\n- config_name: en\n  data_files: en/*.jsonl\n  default: true\n\
+                - config_name: fr\n  data_files: fr/*.jsonl\n---\n";
+    let repos = Repos::new().file("acme/set", "README.md", card);
+    let line = |name: &str| json!({"text": name}).to_string();
+    ["en/0", "en/1", "en/2", "fr/0", "fr/1"]
+        .iter()
+        .fold(repos, |repos, name| repos.file("acme/set", &format!("{name}.jsonl"), line(name)))
+}
+
+#[tokio::test]
+async fn offline_a_dataset_of_which_files_are_missing_is_not_opened() {
+    let hub = TestHub::start(shards());
+    let offline = &[("HF_HUB_OFFLINE", "1")];
+    let error = opened(&hub, Access::Download, offline, None).await.unwrap_err();
+    assert!(error.contains("dataset `acme/set` at `main` is not in the Hub cache"), "{error}");
+    // The second file fails for good, while others may have come.
+    hub.fault(Fault::new(Side::Hub, "/resolve/*en/1.jsonl", Action::status(403)).times(u64::MAX));
+    opened(&hub, Access::Download, &[], None).await.unwrap_err();
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    repo.download(&entry(&repo, "en/0.jsonl").await, &|_| ()).await.unwrap();
+    hub.clear_log();
+    for access in [Access::Download, Access::Stream] {
+        let error = opened(&hub, access, offline, None).await.unwrap_err();
+        assert!(error.contains("HF_HUB_OFFLINE forbids requests and `en/1.jsonl`"), "{error}");
+        assert!(error.contains("of 3 files) of dataset `acme/set` is not in the Hub cache"), "{error}");
+        assert!(error.ends_with("unset it, or download first"), "{error}");
+    }
+    assert_eq!(hub.requests(), 0);
+    hub.clear_faults();
+    opened(&hub, Access::Download, &[], None).await.unwrap();
+    hub.clear_log();
+    assert_eq!(opened(&hub, Access::Stream, offline, None).await.unwrap().rows, Some(3));
+    let error = opened(&hub, Access::Download, offline, Some("fr")).await.unwrap_err();
+    assert!(error.contains("is not in the Hub cache"), "{error}");
+    assert_eq!(hub.requests(), 0);
+}
+
+#[tokio::test]
+async fn what_is_in_the_cache_is_not_streamed() {
+    let hub = TestHub::start(shards());
+    opened(&hub, Access::Download, &[], None).await.unwrap();
+    hub.clear_log();
+    let dataset = opened(&hub, Access::Stream, &[], None).await.unwrap();
+    assert_eq!(dataset.rows, Some(3), "files that are here are counted");
+    let rows: Vec<_> = dataset.batches().try_collect().await.unwrap();
+    assert_eq!(rows.concat().len(), 3);
+    assert!(asked(&hub).iter().all(|request| !request.contains("/resolve/")), "{:?}", asked(&hub));
+}
+
+#[tokio::test]
+async fn a_script_that_was_read_by_its_conversion_is_read_offline_too() {
+    let parquet = std::fs::read("data/textbooks.parquet").unwrap();
+    let repos = Repos::new().file("acme/set", "set.py", "").file_at(
+        "acme/set",
+        "refs/convert/parquet",
+        "default/train/0000.parquet",
+        parquet,
+    );
+    let hub = TestHub::start(repos);
+    opened(&hub, Access::Download, &[], None).await.unwrap();
+    hub.clear_log();
+    let dataset = opened(&hub, Access::Download, &[("HF_HUB_OFFLINE", "1")], None).await.unwrap();
+    assert!(dataset.rows > Some(0), "{dataset:?}");
+    assert_eq!(hub.requests(), 0);
 }
 
 #[tokio::test]
