@@ -43,7 +43,7 @@ standin port="8080":
 lens-check:
     cargo run -- lens check
 
-# The real Python client reads from the test hub: installs `datasets` from PyPI into target/
+# The real Python client beside the test hub and the program: installs `datasets` from PyPI into target/
 real-client:
     tests/real_client.sh
 

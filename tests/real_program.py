@@ -4,6 +4,7 @@ Started by real_client.sh: real_program.py PROGRAM HUB. HUB is the program of th
 a hub that is running, whose repositories are all read. Every row and each of its columns is compared. Ends with 1 at a difference that is not in DIFFERENCES.
 """
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-from real_client import HOME, check, failures, write_repositories
+from real_client import HOME, check, control, failures, write_repositories
 
 # Where the two differ on purpose, in whatever mode: what the program does instead.
 DIFFERENCES = {
@@ -23,6 +24,8 @@ DIFFERENCES = {
 }
 TOKENS = {"acme/gated": "hf_ok", "acme/private": "hf_ok"}
 LENS = "learning_value"
+# huggingface_hub 2.4 keeps the list of a commit's files; one that does not takes a part of them for all.
+KEEPS_LISTS = importlib.util.find_spec("huggingface_hub._tree_cache") is not None
 PREFERRED = ("text", "markdown", "txt")
 
 
@@ -164,7 +167,8 @@ def cached(repo, revision):
     with tempfile.TemporaryDirectory() as home:
         snapshot_download(repo, repo_type="dataset", revision=revision, token=token, cache_dir=f"{home}/hub")
         same(f"{where}: the program offline from snapshot_download's cache", repo, expected, offline(home))
-        check(f"{where}: and knows that this is all", "there may be more" not in program.told, program.told)
+        if KEEPS_LISTS:
+            check(f"{where}: and knows that this is all", "there may be more" not in program.told, program.told)
     with tempfile.TemporaryDirectory() as home:
         # Its own, which the client reads too. What the program does not need (a .gitattributes) is not there.
         same(f"{where}: the program downloads", repo, expected, attempt(lambda: list(program(flags, columns, home, **variables).values())))
@@ -185,7 +189,7 @@ def cached(repo, revision):
                     check(f"{where}: the client misses what was not downloaded ({type(again).__name__})", len(parts(repo, revision, token)) > 1, repr(again))
                 else:
                     same(f"{where}: the client from the program's snapshot", repo, expected, again)
-            if trees:
+            if trees and KEEPS_LISTS:
                 missing = len(json.loads(trees[0].read_text())["files"]) - len(files)
                 whole = attempt(lambda: snapshot_download(repo, repo_type="dataset", revision=revision, cache_dir=f"{home}/hub", local_files_only=True))
                 known = f"{missing} file(s) are missing" in str(whole) if missing else not isinstance(whole, Exception)
@@ -226,6 +230,8 @@ def main():
         with tempfile.TemporaryDirectory() as home:
             for repo, revisions in repositories(os.environ["HF_ENDPOINT"]).items():
                 for revision in revisions:
+                    # The client uses up the hub's limits, and would wait for minutes.
+                    control("scenario", {"name": repo})
                     compare(repo, revision, home)
                     cached(repo, revision)
             if not sys.argv[2].startswith("http"):
