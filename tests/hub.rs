@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use classified::dataset::{self, Access, Dataset, Request};
 use classified::hub::{Entry, Error, File, Hub, Name, Options, Repo};
 use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt};
@@ -727,22 +728,177 @@ async fn offline_the_cache_answers_and_no_request_is_made() {
     hub.clear_log();
     let offline = client(&hub, &[("HF_HUB_OFFLINE", "1")]).repo("acme/set", None).await.unwrap();
     assert_eq!((&offline.sha, &offline.revision), (&repo.sha, &repo.revision));
-    let listed: Vec<_> = offline.tree("").await.unwrap().into_iter().map(|entry| entry.path).collect();
-    assert_eq!(listed, ["README.md", "data/large.bin"]);
-    assert_eq!(offline.tree("data").await.unwrap().len(), 1);
+    let listed = offline.tree("").await.unwrap();
+    assert_eq!(listed, repo.tree("").await.unwrap(), "the files that are not here too");
+    hub.clear_log();
+    assert_eq!(offline.tree("data").await.unwrap().len(), 3);
     assert_eq!(offline.tree("dat").await.unwrap().len(), 0);
     assert_eq!(offline.text("README.md").await.unwrap().as_deref(), Some("---\n---\nA card"));
     assert_eq!(offline.text("other.md").await.unwrap(), None);
     assert!(offline.converted().await.unwrap().is_none());
-    assert_eq!(offline.download(&offline.tree("data").await.unwrap()[0], &|_| ()).await.unwrap(), file);
-    let gone = Entry { path: "data/small.jsonl".to_owned(), ..large };
-    let error = offline.download(&gone, &|_| ()).await.unwrap_err();
-    assert!(
-        error.to_string().starts_with("HF_HUB_OFFLINE forbids requests and `data/small.jsonl`"),
-        "{error}"
-    );
+    assert_eq!(offline.download(&large, &|_| ()).await.unwrap(), file);
+    let gone = entry(&offline, "data/small.jsonl").await;
+    let start = "HF_HUB_OFFLINE forbids requests and `data/small.jsonl`";
+    let error = offline.download(&gone, &|_| ()).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{start} of dataset `acme/set` is not in the Hub cache")), "{error}");
+    let error = offline.file(&gone).absent(2, 3).to_string();
+    assert!(error.starts_with(&format!("{start} (and 1 more of 3 files) of dataset")), "{error}");
     assert!(matches!(offline.file(&gone).range(0..1).await, Err(Error::Offline { .. })));
     assert_eq!(hub.requests(), 0);
+}
+
+#[tokio::test]
+async fn offline_another_name_of_a_dataset_leads_to_it_where_the_hub_has_told_so() {
+    let hub = TestHub::start(dataset().options("acme/set", &json!({"renamed_from": ["old/set", "legacy"]})));
+    for name in ["old/set", "legacy", "Acme/Set"] {
+        let repo = anonymous(&hub).repo(name, None).await.unwrap();
+        repo.download(&entry(&repo, "data/small.jsonl").await, &|_| ()).await.unwrap();
+    }
+    hub.clear_log();
+    for name in ["acme/set", "old/set", "legacy", "Acme/Set"] {
+        let offline = client(&hub, &[("HF_HUB_OFFLINE", "1")]).repo(name, None).await.unwrap();
+        assert_eq!(
+            (offline.id.as_str(), offline.tree("data").await.unwrap().len()),
+            ("acme/set", 3),
+            "{name}"
+        );
+    }
+    let (message, _) = failure(&hub, &[("HF_HUB_OFFLINE", "1")], "other/set", None).await;
+    assert!(message.contains("dataset `other/set` at `main` is not in the Hub cache"), "{message}");
+    assert_eq!(hub.requests(), 0);
+}
+
+#[tokio::test]
+async fn offline_a_list_of_one_folder_is_not_taken_for_all_files() {
+    let hub = TestHub::start(dataset().file("acme/set", "more/x.jsonl", "{}"));
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    repo.text("README.md").await.unwrap();
+    let listed = repo.tree("data").await.unwrap();
+    repo.download(&listed[0], &|_| ()).await.unwrap();
+    let notes = Arc::new(Mutex::new(Vec::new()));
+    let mut options = options(&hub, &[("HF_HUB_OFFLINE", "1")]);
+    let told = Arc::clone(&notes);
+    options.notice = Some(Arc::new(move |text: &str| told.lock().unwrap().push(text.to_owned())));
+    let offline = Hub::new(options).unwrap().repo("acme/set", None).await.unwrap();
+    assert_eq!(offline.tree("data").await.unwrap(), listed);
+    assert_eq!(notes.lock().unwrap().len(), 0);
+    let error = offline.tree("more").await.unwrap_err().to_string();
+    let list = "the list of files of folder `more` of dataset `acme/set` is not in the Hub cache";
+    assert!(error.contains(list), "{error}");
+    // That of all files was not kept either: what is there is told to be a part.
+    assert_eq!(offline.tree("").await.unwrap().len(), 2);
+    assert!(notes.lock().unwrap()[0].contains("there may be more"), "{notes:?}");
+    // A card that may be there counts as missing only where the Hub has said so.
+    assert!(offline.text(".huggingface.yaml").await.is_err());
+    repo.text(".huggingface.yaml").await.unwrap();
+    assert_eq!(offline.text(".huggingface.yaml").await.unwrap(), None);
+}
+
+/// Opens a dataset as the program does.
+async fn opened(
+    hub: &TestHub,
+    access: Access,
+    variables: &[(&str, &str)],
+    config: Option<&str>,
+) -> Result<Dataset, String> {
+    let request = Request::new("acme/set", Vec::new(), Arc::new(options(hub, variables)));
+    let request = Request { access, config: config.map(str::to_owned), ..request };
+    dataset::open(request).await.map_err(|error| error.to_string())
+}
+
+fn shards() -> Repos {
+    let card = "---\nconfigs:\n- config_name: en\n  data_files: en/*.jsonl\n  default: true\n\
+                - config_name: fr\n  data_files: fr/*.jsonl\n---\n";
+    let repos = Repos::new().file("acme/set", "README.md", card);
+    let line = |name: &str| json!({"text": name}).to_string();
+    ["en/0", "en/1", "en/2", "fr/0", "fr/1"]
+        .iter()
+        .fold(repos, |repos, name| repos.file("acme/set", &format!("{name}.jsonl"), line(name)))
+}
+
+#[tokio::test]
+async fn offline_a_dataset_of_which_files_are_missing_is_not_opened() {
+    let hub = TestHub::start(shards());
+    let offline = &[("HF_HUB_OFFLINE", "1")];
+    let error = opened(&hub, Access::Download, offline, None).await.unwrap_err();
+    assert!(error.contains("dataset `acme/set` at `main` is not in the Hub cache"), "{error}");
+    // The second file fails for good, while others may have come.
+    hub.fault(Fault::new(Side::Hub, "/resolve/*en/1.jsonl", Action::status(403)).times(u64::MAX));
+    opened(&hub, Access::Download, &[], None).await.unwrap_err();
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    repo.download(&entry(&repo, "en/0.jsonl").await, &|_| ()).await.unwrap();
+    hub.clear_log();
+    for access in [Access::Download, Access::Stream] {
+        let error = opened(&hub, access, offline, None).await.unwrap_err();
+        assert!(error.contains("HF_HUB_OFFLINE forbids requests and `en/1.jsonl`"), "{error}");
+        assert!(error.contains("of 3 files) of dataset `acme/set` is not in the Hub cache"), "{error}");
+        assert!(error.ends_with("unset it, or download first"), "{error}");
+    }
+    assert_eq!(hub.requests(), 0);
+    hub.clear_faults();
+    opened(&hub, Access::Download, &[], None).await.unwrap();
+    hub.clear_log();
+    assert_eq!(opened(&hub, Access::Stream, offline, None).await.unwrap().rows, Some(3));
+    let error = opened(&hub, Access::Download, offline, Some("fr")).await.unwrap_err();
+    assert!(error.contains("is not in the Hub cache"), "{error}");
+    assert_eq!(hub.requests(), 0);
+}
+
+#[tokio::test]
+async fn what_is_in_the_cache_is_not_streamed() {
+    let hub = TestHub::start(shards());
+    opened(&hub, Access::Download, &[], None).await.unwrap();
+    hub.clear_log();
+    let dataset = opened(&hub, Access::Stream, &[], None).await.unwrap();
+    assert_eq!(dataset.rows, Some(3), "files that are here are counted");
+    let rows: Vec<_> = dataset.batches().try_collect().await.unwrap();
+    assert_eq!(rows.concat().len(), 3);
+    assert!(asked(&hub).iter().all(|request| !request.contains("/resolve/")), "{:?}", asked(&hub));
+}
+
+#[tokio::test]
+async fn a_script_that_was_read_by_its_conversion_is_read_offline_too() {
+    let parquet = std::fs::read("data/textbooks.parquet").unwrap();
+    let repos = Repos::new().file("acme/set", "set.py", "").file_at(
+        "acme/set",
+        "refs/convert/parquet",
+        "default/train/0000.parquet",
+        parquet,
+    );
+    let hub = TestHub::start(repos);
+    opened(&hub, Access::Download, &[], None).await.unwrap();
+    hub.clear_log();
+    let dataset = opened(&hub, Access::Download, &[("HF_HUB_OFFLINE", "1")], None).await.unwrap();
+    assert!(dataset.rows > Some(0), "{dataset:?}");
+    assert_eq!(hub.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_content_of_an_earlier_commit_is_not_fetched_again() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    let large = entry(&repo, "data/large.bin").await;
+    let first = repo.download(&large, &|_| ()).await.unwrap();
+    let moved = Entry { path: "moved.bin".to_owned(), ..large };
+    hub.clear_log();
+    let held = repo.file(&moved).cached().unwrap();
+    assert_eq!(std::fs::canonicalize(held).unwrap(), std::fs::canonicalize(first).unwrap());
+    let link = repo.download(&moved, &|_| ()).await.unwrap();
+    assert!(link.ends_with("moved.bin"));
+    let longer = Entry { size: moved.size + 1, ..moved };
+    assert_eq!(repo.file(&longer).cached(), None, "another length is another content");
+    assert_eq!(hub.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_small_file_of_wrong_bytes_is_an_error_and_never_in_the_cache() {
+    let hub = TestHub::start(dataset());
+    let repo = anonymous(&hub).repo("acme/set", None).await.unwrap();
+    let small = entry(&repo, "data/small.jsonl").await;
+    let other = Entry { blob: "0".repeat(40), ..small };
+    let error = repo.download(&other, &|_| ()).await.unwrap_err();
+    assert!(error.to_string().contains("git sha1"), "{error}");
+    assert_eq!(repo.cached("data/small.jsonl"), None);
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Lets the real Python client read from the test hub: tests/real_client.sh
-# Needs python3 and, the first time, the package index; says "skipped" where it has neither. The packages go into target/.
-# DATASETS=5.2.0 takes that version of `datasets` (by default the newest). CLASSIFIED=target/debug/classified also lets the client read the cache that this
-# program writes.
+# The real Python client beside the test hub and the program: tests/real_client.sh
+# It reads every form of dataset from the test hub; then it and the program read the same datasets, and each other's cache.
+# Needs python3 and, the first time, the package index; says "skipped" and why where it has neither. The packages go into target/.
+# DATASETS=5.2.0 takes that version of `datasets` (by default the newest). CLASSIFIED=target/release/classified takes that program instead of a debug build.
+# HUB=http://127.0.0.1:8765 compares the two on all repositories of that hub instead, which has to serve /__hub__/repos as the test hub does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,11 +13,21 @@ skip() {
 }
 
 command -v python3 >/dev/null || skip "no python3"
+target=${CARGO_TARGET_DIR:-target}
 version=${DATASETS:-}
-venv=${CARGO_TARGET_DIR:-target}/real-client${version:+-$version}
-if ! "$venv/bin/python" -c 'import datasets' 2>/dev/null; then
+venv=$target/real-client${version:+-$version}
+python=$venv/bin/python
+if ! "$python" -c 'import datasets' 2>/dev/null; then
     python3 -m venv "$venv" || skip "python3 cannot make a virtual environment"
     "$venv/bin/pip" install --quiet --disable-pip-version-check "datasets${version:+==$version}" || skip "no network, or no such version of datasets"
 fi
+if [ -z "${CLASSIFIED:-}" ]; then
+    cargo build --quiet --bin classified
+    CLASSIFIED=$target/debug/classified
+fi
+if [ -n "${HUB:-}" ]; then
+    exec "$python" tests/real_program.py "$CLASSIFIED" "$HUB"
+fi
 cargo build --quiet --example testhub
-exec "$venv/bin/python" tests/real_client.py "${CARGO_TARGET_DIR:-target}/debug/examples/testhub"
+"$python" tests/real_client.py "$target/debug/examples/testhub"
+exec "$python" tests/real_program.py "$CLASSIFIED" "$target/debug/examples/testhub"

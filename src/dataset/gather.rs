@@ -246,6 +246,10 @@ async fn repository(request: &Request, repo: Repo, scope: Scope) -> Result<Listi
         return Err(Error::Script { name: plain(&request.name) });
     };
     request.news(&News::Note("this dataset is a script: reading the Hub's own conversion to parquet"));
+    if request.access == Access::Download {
+        // Of it nothing is downloaded, and offline it leads to the conversion.
+        repo.remember().await;
+    }
     let entries = branch.tree("").await?;
     Ok(converted(branch, entries))
 }
@@ -385,12 +389,11 @@ async fn downloaded(request: &Request, members: Vec<Member>) -> Result<Vec<Membe
     const AT_ONCE: usize = 4;
     const LARGE: u64 = 1 << 30;
     let is_streamed = request.access == Access::Stream && request.hub.offline.is_none();
-    let mut missing = 0;
-    for member in &members {
-        if let At::Hub(file) = &member.at {
-            missing += if file.cached().is_some() { 0 } else { member.size };
-        }
+    let absent: Vec<_> = members.iter().filter_map(Member::absent).collect();
+    if let (Some(first), true) = (absent.first(), request.hub.offline.is_some()) {
+        return Err(first.absent(absent.len(), members.len()).into());
     }
+    let missing: u64 = absent.iter().map(|file| file.size()).sum();
     if missing > LARGE && !is_streamed {
         let gigabytes = missing as f64 / 1e9;
         let text = format!("{gigabytes:.1} GB are downloaded first; --stream reads what is needed alone");
@@ -402,7 +405,9 @@ async fn downloaded(request: &Request, members: Vec<Member>) -> Result<Vec<Membe
         let At::Hub(file) = &member.at else { return Ok(member) };
         let path = match file.cached() {
             None if is_streamed => return Ok(member),
-            Some(path) => path,
+            Some(path) if is_streamed => path,
+            // It may yet lack its name there, and the name its commit.
+            Some(_) => file.download(&|_| ()).await?,
             None => {
                 let own = AtomicU64::new(0);
                 let progress = |have: u64| {
@@ -420,6 +425,14 @@ async fn downloaded(request: &Request, members: Vec<Member>) -> Result<Vec<Membe
 }
 
 impl Member {
+    /// The file at the Hub, if its cache does not have it.
+    fn absent(&self) -> Option<&hub::File> {
+        match &self.at {
+            At::Hub(file) if file.cached().is_none() => Some(file),
+            _ => None,
+        }
+    }
+
     /// Whether this is what a clone without Git LFS has in the data's stead.
     pub(super) fn check(&self) -> Result<(), Error> {
         let At::Local(path) = &self.at else { return Ok(()) };

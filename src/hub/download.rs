@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use tokio::sync::mpsc;
 
-use super::cache::Begun;
+use super::cache::{Begun, Tree};
 use super::error::Error;
 use super::repo::{Entry, Repo};
 use super::{CacheError, Hub};
@@ -26,12 +26,11 @@ impl Repo {
     /// bytes of it there are, those of earlier runs included.
     ///
     /// What has come is kept when this fails or is dropped, and the next download goes on from there. The length is
-    /// checked, and the sha256 of a large file.
+    /// checked, and the digest that the Hub names: the sha256 of a large file, git's sha1 of a small one.
     pub async fn download(&self, entry: &Entry, progress: &(dyn Fn(u64) + Sync)) -> Result<PathBuf, Error> {
         if self.hub().offline().is_some() {
-            let Some(path) = self.cached(&entry.path) else {
-                let missing = format!("`{}` of dataset `{}`", plain(&entry.path), self.id);
-                return Err(self.hub().not_cached(&missing));
+            let Some(path) = self.held(entry) else {
+                return Err(self.file(entry).absent(1, 1));
             };
             progress(entry.size);
             return Ok(path);
@@ -42,9 +41,25 @@ impl Repo {
             result = self.fetched(entry, progress, Begin::AtStart).await;
         }
         let path = result?;
-        let (cache, repo) = (self.hub().cache(), self.clone());
-        blocking(self.hub(), move || cache.set_revision(&repo.id, &repo.revision, &repo.sha)).await?;
+        self.remember().await;
         Ok(path)
+    }
+
+    /// Keeps what the name and the revision were resolved to, so that they are known without a network. That it could
+    /// not be kept is no loss now.
+    pub async fn remember(&self) {
+        let (cache, repo) = (self.hub().cache(), self.clone());
+        let kept = blocking(self.hub(), move || {
+            cache.set_revision(&repo.id, &repo.revision, &repo.sha)?;
+            cache.set_name(&repo.id, repo.asked())
+        });
+        let _ = kept.await;
+    }
+
+    /// Keeps a list of files. That it could not be kept is no loss now.
+    pub(super) async fn keep_tree(&self, folder: &str, tree: Tree) {
+        let (cache, repo, folder) = (self.hub().cache(), self.clone(), folder.to_owned());
+        let _ = blocking(self.hub(), move || cache.set_tree(&repo.id, &repo.sha, &folder, &tree)).await;
     }
 
     async fn fetched(

@@ -56,9 +56,9 @@ impl File {
         self.inner.entry.size
     }
 
-    /// Where the Hub cache has it, if it does.
+    /// Where the Hub cache has it, if it does: under its own name, or its content of another commit.
     pub fn cached(&self) -> Option<PathBuf> {
-        self.inner.repo.cached(self.path())
+        self.inner.repo.held(&self.inner.entry)
     }
 
     /// Downloads it into the Hub cache; see [`Repo::download`].

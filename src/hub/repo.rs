@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::Hub;
 use super::address::{self, host, next_page, segment};
+use super::cache::{Listed, Tree};
 use super::error::Error;
 use super::file::File;
 use super::name;
@@ -44,6 +45,8 @@ pub struct Repo {
     pub sha: String,
     /// Whether its files are only for people who have accepted its terms. Its list of files is public.
     pub gated: bool,
+    /// Its name, as asked for.
+    asked: String,
     hub: Hub,
 }
 
@@ -55,7 +58,7 @@ pub struct Entry {
     /// Its length in bytes.
     pub size: u64,
     /// What names its content in the Hub cache: the sha256 of a large file, the git sha1 of a small one. Empty when
-    /// the list came from the cache.
+    /// no list was kept and the snapshot's own is used.
     pub blob: String,
     /// Whether it is kept in large file storage.
     pub lfs: bool,
@@ -83,6 +86,8 @@ struct Item {
     #[serde(default)]
     oid: String,
     lfs: Option<Lfs>,
+    #[serde(rename = "xetHash")]
+    xet: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -114,7 +119,7 @@ impl Hub {
             return self.cached_repo(name, revision.unwrap_or(MAIN));
         }
         match self.look_up(name, revision).await {
-            Ok(repo) => Ok(repo),
+            Ok(repo) => Ok(Repo { asked: name.to_owned(), ..repo }),
             Err(trouble) => {
                 let about = About { repo: name, revision: revision.unwrap_or(MAIN), path: None };
                 let mut error = self.explain(trouble, &about);
@@ -196,23 +201,31 @@ impl Hub {
 
 impl Repo {
     pub(super) fn new(hub: &Hub, id: &str, revision: &str, sha: String) -> Self {
-        Self { id: id.to_owned(), revision: revision.to_owned(), sha, gated: false, hub: hub.clone() }
+        let (id, revision, asked) = (id.to_owned(), revision.to_owned(), id.to_owned());
+        Self { id, revision, sha, gated: false, asked, hub: hub.clone() }
     }
 
-    /// The files in `folder` and below it, in the Hub's order; all files for an empty `folder`, the file itself if it
-    /// names one, nothing if there is no such folder. Offline, those of them that have been downloaded.
+    /// The files in `folder` and below it, in the order of their paths; all files for an empty `folder`, the file itself
+    /// if it names one, nothing if there is no such folder.
+    ///
+    /// The list is kept in the Hub cache, and offline it is the answer: it has the files that were not downloaded too.
+    /// Where none was kept (another tool has downloaded the dataset), the files that are there are the answer, and the
+    /// notice says that there may be more.
     pub async fn tree(&self, folder: &str) -> Result<Vec<Entry>, Error> {
         let folder = folder.trim_matches('/');
         if self.hub.offline().is_some() {
             return self.cached_tree(folder);
         }
-        self.listed(folder).await.map_err(|trouble| self.explain(trouble, Some(folder)))
-    }
-
-    async fn listed(&self, folder: &str) -> Result<Vec<Entry>, Trouble> {
         if !folder.is_empty() && !name::inside(folder) {
             return Ok(Vec::new());
         }
+        let tree = self.listed(folder).await.map_err(|trouble| self.explain(trouble, Some(folder)))?;
+        let entries = tree.iter().map(|(path, listed)| Entry::new(path, listed)).collect();
+        self.keep_tree(folder, tree).await;
+        Ok(entries)
+    }
+
+    async fn listed(&self, folder: &str) -> Result<Tree, Trouble> {
         let mut path = format!("/api/datasets/{}/tree/{}", address::path(&self.id), segment(&self.sha));
         if !folder.is_empty() {
             path = format!("{path}/{}", address::path(folder));
@@ -220,26 +233,27 @@ impl Repo {
         // `expand=true` would be slower, with smaller pages.
         let url = self.hub.url(&format!("{path}?recursive=true&expand=false")).map_err(Trouble::Final)?;
         let mut next = Some(url);
-        let mut entries = Vec::new();
+        let mut tree = Tree::new();
         let mut pages = 0;
         while let Some(page) = next {
             let (items, headers) = match self.hub.json::<Vec<Item>>(&page).await {
                 Err(Trouble::Refused(refusal)) if refusal.is_no_entry() && !folder.is_empty() => {
-                    return Ok(Vec::new());
+                    return Ok(Tree::new());
                 }
                 answer => answer?,
             };
             for item in items.into_iter().filter(|item| item.kind == "file") {
-                entries.push(Entry::new(item).map_err(|problem| stranger(&page, &problem))?);
+                let (path, listed) = item.checked().map_err(|problem| stranger(&page, &problem))?;
+                tree.insert(path, listed);
             }
             pages += 1;
             next = next_page(&headers, &page, &self.hub.inner.endpoint)
                 .map_err(|problem| stranger(&page, &problem))?;
-            if entries.len() > MAX_ENTRIES || (pages >= MAX_PAGES && next.is_some()) {
+            if tree.len() > MAX_ENTRIES || (pages >= MAX_PAGES && next.is_some()) {
                 return Err(Trouble::Final(Error::TooMany { repo: self.id.clone(), most: MAX_ENTRIES }));
             }
         }
-        Ok(entries)
+        Ok(tree)
     }
 
     /// The text of a small file such as `README.md`, or its first 4 MiB; none if there is no such file. What is not
@@ -248,7 +262,7 @@ impl Repo {
         if let Some(text) = self.cached_text(path) {
             return Ok(Some(text));
         }
-        if self.is_missing(path) {
+        if self.is_missing(path)? {
             return Ok(None);
         }
         let url = self.hub.url(&self.address(path))?;
@@ -320,23 +334,39 @@ impl Repo {
         &self.hub
     }
 
+    /// Its name, as asked for.
+    pub(super) fn asked(&self) -> &str {
+        &self.asked
+    }
+
     pub(super) fn explain(&self, trouble: Trouble, path: Option<&str>) -> Error {
         self.hub.explain(trouble, &About { repo: &self.id, revision: &self.revision, path })
     }
 }
 
 impl Entry {
-    fn new(item: Item) -> Result<Self, String> {
-        let size = item.lfs.as_ref().and_then(|lfs| lfs.size).unwrap_or(item.size);
-        let lfs = item.lfs.is_some();
-        let blob = item.lfs.map_or(item.oid, |lfs| lfs.oid);
-        if !name::inside(&item.path) {
-            return Err(format!("a file outside the dataset, `{}`", plain(&item.path)));
+    pub(super) fn new(path: &str, listed: &Listed) -> Self {
+        let blob = listed.lfs_sha256.as_ref().unwrap_or(&listed.blob_id).clone();
+        let size = listed.lfs_size.unwrap_or(listed.size);
+        Self { path: path.to_owned(), size, blob, lfs: listed.lfs_sha256.is_some() }
+    }
+}
+
+impl Item {
+    /// The file's path and what is listed of it, or what is wrong with it.
+    fn checked(self) -> Result<(String, Listed), String> {
+        let Self { path, size, oid, lfs, xet, .. } = self;
+        if !name::inside(&path) {
+            return Err(format!("a file outside the dataset, `{}`", plain(&path)));
         }
-        if !is_hash(&blob) {
-            return Err(format!("no hash for `{}`", plain(&item.path)));
+        if !is_hash(lfs.as_ref().map_or(&oid, |lfs| &lfs.oid)) {
+            return Err(format!("no hash for `{}`", plain(&path)));
         }
-        Ok(Self { path: item.path, size, blob, lfs })
+        let lfs_size = lfs.as_ref().map(|lfs| lfs.size.unwrap_or(size));
+        // The Python tools throw a list away in which one of these is wrong.
+        let xet_hash =
+            xet.filter(|hash| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        Ok((path, Listed { size, blob_id: oid, lfs_sha256: lfs.map(|lfs| lfs.oid), lfs_size, xet_hash }))
     }
 }
 

@@ -4,10 +4,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
 use super::super::repo::Entry;
-use super::{Cache, Error, at, folder, make_parent, relative, wrong};
+use super::digest::Digest;
+use super::{Cache, Error, at, folder, is_whole, make_parent, relative, wrong};
 use crate::http::plain;
 
 /// What became of the wish to download a file.
@@ -33,8 +32,8 @@ pub(in crate::hub) struct Download {
     file: File,
     have: u64,
     size: u64,
-    /// Of contents named by their sha256: that name, and the digest of what has come so far.
-    digest: Option<(String, Sha256)>,
+    /// Of what has come so far, where the content's name is a digest that we know.
+    digest: Option<Digest>,
     /// Let go of when dropped.
     _lock: File,
 }
@@ -63,7 +62,6 @@ impl Cache {
         let incomplete = blob.with_file_name(format!("{name}.incomplete"));
         let mut options = OpenOptions::new();
         let file = options.read(true).append(true).create(true).open(&incomplete).map_err(at(&incomplete))?;
-        let is_sha256 = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
         let mut download = Download {
             path: entry.path.clone(),
             link,
@@ -72,7 +70,7 @@ impl Cache {
             file,
             have: 0,
             size: entry.size,
-            digest: is_sha256.then(|| (name.to_ascii_lowercase(), Sha256::new())),
+            digest: Digest::named(name, entry.size),
             _lock: lock,
         };
         download.resume().map_err(at(&download.incomplete))?;
@@ -90,7 +88,7 @@ impl Download {
     pub(in crate::hub) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.file.write_all(bytes).map_err(at(&self.incomplete))?;
         self.have += bytes.len() as u64;
-        if let Some((_, digest)) = &mut self.digest {
+        if let Some(digest) = &mut self.digest {
             digest.update(bytes);
         }
         Ok(())
@@ -113,12 +111,11 @@ impl Download {
             self.restart()?;
             return Err(self.wrong(format!("{length} bytes instead of {}", self.size)));
         }
-        if let Some((expected, digest)) = self.digest.take() {
-            let found = format!("{:x}", digest.finalize());
-            if found != expected {
-                self.restart()?;
-                return Err(self.wrong(format!("its sha256 is {found}, the Hub says {expected}")));
-            }
+        if let Some(digest) = self.digest.take()
+            && let Err(problem) = digest.check()
+        {
+            self.restart()?;
+            return Err(self.wrong(problem));
         }
         // A blob of this name is trusted from now on, also after a loss of power.
         let place = self.file.sync_all().and_then(|()| fs::rename(&self.incomplete, &self.blob));
@@ -147,7 +144,7 @@ impl Download {
                 Err(error) => return Err(error),
             };
             self.have += count as u64;
-            if let (Some((_, digest)), Some(bytes)) = (&mut self.digest, piece.get(..count)) {
+            if let (Some(digest), Some(bytes)) = (&mut self.digest, piece.get(..count)) {
                 digest.update(bytes);
             }
         }
@@ -156,8 +153,8 @@ impl Download {
     fn clear(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
         self.have = 0;
-        if let Some((_, digest)) = &mut self.digest {
-            digest.reset();
+        if let Some(digest) = &mut self.digest {
+            digest.restart();
         }
         Ok(())
     }
@@ -173,10 +170,6 @@ fn locked(path: &Path) -> io::Result<Option<File>> {
         Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(Some(file)),
         Err(TryLockError::Error(error)) => Err(error),
     }
-}
-
-fn is_whole(path: &Path, size: u64) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
 }
 
 /// Makes the place in the snapshot a relative link to the blob, or a copy where there are no links.
@@ -209,6 +202,7 @@ fn symlink(_target: &Path, _link: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest as _, Sha256};
     use tempfile::TempDir;
 
     const SHA: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -295,13 +289,32 @@ mod tests {
     }
 
     #[test]
-    fn a_small_file_is_checked_by_its_length() {
+    fn a_small_file_is_checked_by_its_git_digest() {
         let (_folder, cache) = cache();
-        let entry = Entry { path: "README.md".into(), size: 2, blob: SHA.into(), lfs: false };
+        // `printf hello | git hash-object --stdin`
+        let blob = "b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0";
+        let entry = Entry { path: "README.md".into(), size: 5, blob: blob.into(), lfs: false };
+        let mut download = ready(&cache, &entry);
+        download.write(b"jello").unwrap();
+        let error = download.finish().unwrap_err().to_string();
+        assert!(error.contains("its git sha1 is"), "{error}");
+        assert_eq!(cache.file(REPO, SHA, "README.md"), None);
+        let mut download = ready(&cache, &entry);
+        download.write(b"he").unwrap();
+        drop(download);
+        let mut download = ready(&cache, &entry);
+        assert_eq!(download.have(), 2);
+        download.write(b"llo").unwrap();
+        assert_eq!(fs::read_to_string(download.finish().unwrap()).unwrap(), "hello");
+    }
+
+    #[test]
+    fn a_content_whose_name_is_no_digest_is_checked_by_its_length() {
+        let (_folder, cache) = cache();
+        let entry = Entry { path: "a".into(), size: 2, blob: "e1c5".into(), lfs: false };
         let mut download = ready(&cache, &entry);
         download.write(b"ab").unwrap();
-        let place = download.finish().unwrap();
-        assert_eq!(fs::read_to_string(place).unwrap(), "ab");
+        assert_eq!(fs::read_to_string(download.finish().unwrap()).unwrap(), "ab");
     }
 
     #[test]

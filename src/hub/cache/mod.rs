@@ -6,18 +6,26 @@
 //!                       snapshots/<commit>/<path>           links to blobs, or copies of them
 //!                       refs/<revision>                     the commit that a branch or tag was last seen at
 //!                       .no_exist/<commit>/<path>           empty: the commit has no such file
+//!                       trees/<commit>.json                 the list of all files of the commit
+//!                       .classified/<commit>/<sha256>.json  ours alone: the list of a folder's files, by the folder
+//!                       .classified/names/<folder>          ours alone, empty: another name of the dataset
 //! .locks/datasets--owner--name/<blob>.lock                  held by whoever downloads the blob
 //! ```
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::http::plain;
 
 pub(super) use download::Begun;
+pub(super) use tree::{Listed, Tree};
 
+mod digest;
 mod download;
+mod names;
+mod tree;
 
 /// The Hub cache.
 #[derive(Debug, Clone)]
@@ -85,12 +93,22 @@ impl Cache {
             return Ok(());
         }
         let path = self.below(repo, "refs")?.join(relative(revision)?);
-        make_parent(&path)?;
-        // Whoever reads it meanwhile must see one commit or the other.
-        let mut new = path.clone().into_os_string();
-        new.push(format!(".{}.tmp", std::process::id()));
-        let new = PathBuf::from(new);
-        fs::write(&new, sha).and_then(|()| fs::rename(&new, &path)).map_err(at(&path))
+        // The Python tools take a cache for corrupt in which a revision leads to a commit without a snapshot.
+        let snapshot = self.snapshot(repo, sha)?;
+        fs::create_dir_all(&snapshot).map_err(at(&snapshot))?;
+        replace(&path, sha.as_bytes())
+    }
+
+    /// Whether the cache has anything of a commit.
+    pub(super) fn has_commit(&self, repo: &str, sha: &str) -> bool {
+        self.snapshot(repo, sha).is_ok_and(|snapshot| snapshot.is_dir())
+    }
+
+    /// Where a content is, if the cache has it, of whichever commit.
+    pub(super) fn blob(&self, repo: &str, name: &str, size: u64) -> Option<PathBuf> {
+        let is_digest = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let blob = self.below(repo, "blobs").ok()?.join(name);
+        (is_digest && is_whole(&blob, size)).then_some(blob)
     }
 
     /// Where a file of a commit is, if the cache has it.
@@ -108,6 +126,7 @@ impl Cache {
     /// Notes that the commit has no such file.
     pub(super) fn set_missing(&self, repo: &str, sha: &str, path: &str) -> Result<(), Error> {
         let path = self.no_exist(repo, sha, path)?;
+        self.make_known(repo)?;
         make_parent(&path)?;
         File::create(&path).map(drop).map_err(at(&path))
     }
@@ -141,6 +160,12 @@ impl Cache {
         }
         files.sort_unstable();
         Ok(files)
+    }
+
+    /// Makes the dataset's folder one that the Python tools take for a whole one: they miss `snapshots` otherwise.
+    fn make_known(&self, repo: &str) -> Result<(), Error> {
+        let snapshots = self.below(repo, "snapshots")?;
+        fs::create_dir_all(&snapshots).map_err(at(&snapshots))
     }
 
     fn snapshot(&self, repo: &str, sha: &str) -> Result<PathBuf, Error> {
@@ -193,6 +218,25 @@ fn check_commit(sha: &str) -> Result<(), Error> {
 
 fn wrong(name: &str, problem: &'static str) -> Error {
     Error::Name { name: plain(name), problem }
+}
+
+/// Whether there is a file of this length.
+fn is_whole(path: &Path, size: u64) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
+}
+
+/// Writes a file. Whoever reads it meanwhile sees the old one or the new one, and nothing between.
+fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    make_parent(path)?;
+    let mut new = path.to_owned().into_os_string();
+    new.push(format!(".{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+    let new = PathBuf::from(new);
+    let written = fs::write(&new, content).and_then(|()| fs::rename(&new, path));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&new);
+        at(path)(error)
+    })
 }
 
 fn make_parent(path: &Path) -> Result<(), Error> {
