@@ -18,7 +18,7 @@ use futures::StreamExt as _;
 use crate::standin::{Config, Standin};
 use crate::world::World;
 
-async fn plan(world: &World, standin: &Standin, question_limit: Option<u64>) -> Plan {
+async fn plan(world: &World, standin: &Standin, questions: Option<u64>) -> Plan {
     let lens = Arc::new(lens::open("textbook_quality", &[]).unwrap());
     let options = Options {
         base_url: standin.url(),
@@ -57,7 +57,7 @@ async fn plan(world: &World, standin: &Standin, question_limit: Option<u64>) -> 
         columns: vec!["text".into()],
         rater: Rater::Endpoint(Arc::new(asker)),
         limits: chunk::Limits::default(),
-        question_limit,
+        questions_left: questions.map(|questions| Arc::new(AtomicU64::new(questions))),
     }
 }
 

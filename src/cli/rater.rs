@@ -181,7 +181,7 @@ impl Raters {
             Self::Heuristic(kinds) => Rater::Heuristic(kinds.clone()),
             Self::Endpoint(hosted) => Rater::Endpoint(Arc::new(hosted.asker(lenses, cuts.version)?)),
         };
-        Ok(Plan { targets, columns: columns.to_vec(), rater, limits: cuts.limits, question_limit: None })
+        Ok(Plan { targets, columns: columns.to_vec(), rater, limits: cuts.limits, questions_left: None })
     }
 
     /// Says which lenses have ratings under an earlier text, which no longer count.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use clap::{Args, ValueEnum};
 use futures::StreamExt;
@@ -117,14 +118,16 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         unbounded.check(open_all(&names, &request).await?, console).await?;
     }
 
+    // Where nobody knows how many questions there will be, all datasets together share the bound.
+    let is_open = datasets.iter().any(|dataset| dataset.sampled.is_none());
+    let left = (!bounded && is_open && raters.bills()).then(|| Arc::new(AtomicU64::new(SURPRISE)));
+
     let mut signals = Signals::listen()?;
     let mut summaries = Vec::new();
     let mut ended = Ended::with(Exit::Done);
     for dataset in datasets {
         let mut plan = raters.plan(&lenses, &columns, cuts(&args))?;
-        if dataset.rows.is_none() && raters.bills() && !bounded {
-            plan.question_limit = Some(SURPRISE);
-        }
+        plan.questions_left = left.clone();
         let job = Job { plan: Arc::new(plan), dataset };
         ended = one(&args, &console, &mut signals, job, &mut summaries).await.unwrap_or_else(Ended::by);
         if ended.exit != Exit::Done {
@@ -140,7 +143,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
 
     let mut shown = show(console, &summaries);
     let complete: Vec<Summary> =
-        summaries.iter().filter(|summary| summary.ledger.not_reached() == 0).cloned().collect();
+        summaries.iter().filter(|summary| summary.ledger.not_reached() == Some(0)).cloned().collect();
     if !complete.is_empty() {
         match summary_csv::write(&args.settings.data.data_dir, &complete) {
             Ok(path) => {
@@ -236,7 +239,7 @@ async fn one(
         let meaning = meaning(args, &plan, target, &dataset)?;
         files.push(Lines::create(&folder, meaning.clone(), fields.clone())?);
         runs.push(rater::begin(&plan, &meaning).await?);
-        own.push(Summary::new(&dataset.name, each, rows.unwrap_or(0), inference));
+        own.push(Summary::new(&dataset.name, each, rows, inference));
     }
     console.note(&describe(args, &dataset, &plan));
 
@@ -292,7 +295,7 @@ async fn one(
     }
     own.iter_mut().for_each(Summary::close);
     for ((file, run), summary) in files.into_iter().zip(&runs).zip(&own) {
-        let all_reached = is_counted && summary.ledger.not_reached() == 0;
+        let all_reached = summary.ledger.not_reached() == Some(0);
         let complete = ended.error.is_none() && (ended.exit == Exit::Done || all_reached);
         match if complete { file.finish() } else { file.interrupt() } {
             Ok(note) => note.iter().for_each(|note| console.note(note)),

@@ -102,18 +102,19 @@ fn render(builder: Builder, left: usize) -> String {
 pub fn inference(summary: &Summary) -> String {
     let ledger = &summary.ledger;
     let rated = ledger.answered();
+    let drawn = ledger.rows.unwrap_or(rated);
     match summary.inference {
-        Inference::Census if rated == ledger.rows => {
+        Inference::Census if rated == drawn => {
             format!("All {rated} rows are rated: the figures are exact for this rater.")
         }
         Inference::Census => {
-            format!("Of {} rows {rated} are rated: the figures are those of these rows.", ledger.rows)
+            format!("Of {drawn} rows {rated} are rated: the figures are those of these rows.")
         }
         Inference::Population(rows) => {
             format!(
                 "± and ranges: 95 % intervals for all of the dataset's {rows} rows{}, from {rated} of a uniform sample of {}.",
                 ratable(summary),
-                ledger.rows
+                drawn
             )
         }
         Inference::Beginning(rows) => {
@@ -121,7 +122,7 @@ pub fn inference(summary: &Summary) -> String {
                 "± and ranges: 95 % intervals for the first {rows} rows{}, from {rated} of a uniform sample of {} of them; they \
                  say nothing of the rest, which --whole would read.",
                 ratable(summary),
-                ledger.rows
+                drawn
             )
         }
         Inference::TwoStages { files, of } => {
@@ -143,7 +144,7 @@ pub fn inference(summary: &Summary) -> String {
 
 /// Whom the intervals leave out, if anybody.
 fn ratable(summary: &Summary) -> &'static str {
-    if summary.ledger.rows == summary.ledger.answered() { "" } else { " that can be rated" }
+    if summary.ledger.rows == Some(summary.ledger.answered()) { "" } else { " that can be rated" }
 }
 
 /// A list with a header, for `lens list`, `cache stats` and `settings`.

@@ -99,10 +99,10 @@ fn row(summary: &Summary) -> Vec<String> {
         number(overall.and_then(crate::stats::Mean::mean)),
         number(interval.map(|Interval { low, .. }| low)),
         number(interval.map(|Interval { high, .. }| high)),
-        ledger.rows.to_string(),
+        ledger.rows.map_or(String::new(), |rows| rows.to_string()),
         ledger.all_failed().to_string(),
         ledger.empty.to_string(),
-        ledger.not_reached().to_string(),
+        ledger.not_reached().map_or(String::new(), |rows| rows.to_string()),
         summary.usage.cost.map_or(String::new(), |cost| format!("{cost:.6}")),
         // Empty where nothing is inferred beyond the rows that were drawn.
         match summary.inference {

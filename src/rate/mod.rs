@@ -10,7 +10,7 @@ mod window;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, Stream, StreamExt};
@@ -74,8 +74,8 @@ pub struct Plan {
     pub rater: Rater,
     /// How long texts are cut.
     pub limits: chunk::Limits,
-    /// Questions that may be asked; `None` is no bound.
-    pub question_limit: Option<u64>,
+    /// Questions that may still be asked, in this run and in others that share the bound; `None` is no bound.
+    pub questions_left: Option<Arc<AtomicU64>>,
 }
 
 /// How far a run is.
@@ -216,7 +216,6 @@ struct Driver {
     /// Questions that the store does not know, in the order of the rows that ask them.
     queue: BTreeMap<Place, Question>,
     asking: JoinSet<Asked>,
-    asked: u64,
     /// When the run began, in milliseconds since 1970.
     began: i64,
     progress: Progress,
@@ -236,7 +235,6 @@ impl Driver {
             failed: HashMap::new(),
             queue: BTreeMap::new(),
             asking: JoinSet::new(),
-            asked: 0,
             began: store::now(),
             progress: Progress::default(),
             ticked: Instant::now(),
@@ -336,10 +334,12 @@ impl Driver {
         let at_once = asker.meter.workers() + asker.meter.workers() / 2 + 1;
         while self.end.is_none() && self.asking.len() < at_once {
             let Some((Place { target, .. }, question)) = self.queue.pop_first() else { return };
-            if self.plan.question_limit.is_some_and(|limit| self.asked >= limit) {
-                return self.stop_because(End::QuestionLimit);
+            if let Some(left) = &self.plan.questions_left {
+                let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+                if taken.is_err() {
+                    return self.stop_because(End::QuestionLimit);
+                }
             }
-            self.asked += 1;
             let (asker, halt) = (Arc::clone(asker), self.halt.subscribe());
             self.asking.spawn(async move {
                 let result = asker.ask(target, &question, halt).await;

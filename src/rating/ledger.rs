@@ -7,10 +7,12 @@ use super::Fate;
 use super::failure::Reason;
 
 /// Where every row went. It always balances: `rows` is given, the rest is counted, what is left was not reached.
+///
+/// Of a stream nobody knows how many rows it has before its end; then it is not known either how many were not reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
-    /// Rows that the run meant to rate.
-    pub rows: u64,
+    /// Rows that the run meant to rate, once that is known.
+    pub rows: Option<u64>,
     /// Asked in this run and answered.
     pub rated: u64,
     /// Answered by the store alone.
@@ -45,9 +47,14 @@ impl Ledger {
         self.failed.values().sum()
     }
 
-    /// Rows that the run stopped before.
-    pub fn not_reached(&self) -> u64 {
-        self.rows.saturating_sub(self.answered() + self.all_failed() + self.empty)
+    /// Rows that were reached.
+    pub fn reached(&self) -> u64 {
+        self.answered() + self.all_failed() + self.empty
+    }
+
+    /// Rows that the run stopped before, where it is known how many there are.
+    pub fn not_reached(&self) -> Option<u64> {
+        self.rows.map(|rows| rows.saturating_sub(self.reached()))
     }
 
     /// Failed rows as a share of those that were tried: empty rows and rows not reached do not count.
@@ -59,16 +66,17 @@ impl Ledger {
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = |rows: Option<u64>| rows.map_or_else(|| "?".to_owned(), |rows| rows.to_string());
         write!(
             f,
             "{} in = {} rated + {} from cache + {} duplicate + {} failed + {} empty + {} not reached",
-            self.rows,
+            known(self.rows),
             self.rated,
             self.cached,
             self.duplicate,
             self.all_failed(),
             self.empty,
-            self.not_reached(),
+            known(self.not_reached()),
         )?;
         if !self.failed.is_empty() {
             let by_reason: Vec<String> =
@@ -85,7 +93,7 @@ mod tests {
 
     #[test]
     fn what_was_not_counted_was_not_reached() {
-        let mut ledger = Ledger { rows: 10, ..Ledger::default() };
+        let mut ledger = Ledger { rows: Some(10), ..Ledger::default() };
         for fate in [Fate::Rated, Fate::Cached, Fate::Duplicate, Fate::Empty, Fate::Failed(Reason::Refusal)] {
             ledger.add(fate);
         }
@@ -93,8 +101,16 @@ mod tests {
     }
 
     #[test]
+    fn of_a_stream_it_is_not_known_what_was_not_reached() {
+        let mut ledger = Ledger::default();
+        ledger.add(Fate::Rated);
+        assert_eq!((ledger.reached(), ledger.not_reached()), (1, None));
+        insta::assert_snapshot!(ledger, @"? in = 1 rated + 0 from cache + 0 duplicate + 0 failed + 0 empty + ? not reached");
+    }
+
+    #[test]
     fn empty_rows_do_not_count_as_tried() {
-        let mut ledger = Ledger { rows: 3, ..Ledger::default() };
+        let mut ledger = Ledger { rows: Some(3), ..Ledger::default() };
         ledger.add(Fate::Empty);
         assert!(ledger.failed_share().abs() < f64::EPSILON);
         ledger.add(Fate::Rated);

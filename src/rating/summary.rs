@@ -61,8 +61,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// An empty summary of `rows` rows.
-    pub fn new(dataset: &str, target: &Target, rows: u64, inference: Inference) -> Self {
+    /// An empty summary of `rows` rows, if their number is known.
+    pub fn new(dataset: &str, target: &Target, rows: Option<u64>, inference: Inference) -> Self {
         Self {
             dataset: dataset.to_owned(),
             lens: target.lens.name.clone(),
@@ -108,13 +108,12 @@ impl Summary {
 
     /// Says that the dataset, of which nobody knew how many rows it has, has come to its end.
     pub fn complete(&mut self) {
-        let ledger = &mut self.ledger;
-        ledger.rows = ledger.answered() + ledger.all_failed() + ledger.empty;
+        self.ledger.rows = Some(self.ledger.reached());
     }
 
     /// Says that no more ratings will come.
     pub fn close(&mut self) {
-        if self.ledger.not_reached() > 0 {
+        if self.ledger.not_reached() != Some(0) {
             self.inference = Inference::Unfinished;
         }
     }
@@ -124,7 +123,7 @@ impl Summary {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count of rows")]
     fn ratable(&self) -> Option<u64> {
         let (Inference::Population(rows) | Inference::Beginning(rows)) = self.inference else { return None };
-        let (rated, drawn) = (self.ledger.answered(), self.ledger.rows.max(1));
+        let (rated, drawn) = (self.ledger.answered(), self.ledger.rows?.max(1));
         Some((rows as f64 * rated as f64 / drawn as f64).ceil() as u64)
     }
 
