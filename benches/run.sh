@@ -2,7 +2,7 @@
 # Measures what the program claims of its speed and memory, each figure beside another one taken in the same run.
 # benches/README.md says what the ratios mean.
 #
-# usage: benches/run.sh [pipeline] [cached] [memory] [start]      without an argument: all four
+# usage: benches/run.sh [pipeline] [cached] [memory] [start] [datasets]      without an argument: all five
 set -euo pipefail
 export LC_ALL=C NO_PROXY='*' no_proxy='*'
 cd "$(dirname "$0")/.."
@@ -30,7 +30,7 @@ per_second() { echo $(($1 * 1000000 / $2)); } # of how many, in how many microse
 row() { printf '| %s | %s | %s | %s | %s | %s |\n' "$@" >>"$table"; }
 
 for section in "$@"; do
-    [[ $section =~ ^(pipeline|cached|memory|start)$ ]] || die "no section $section: pipeline, cached, memory, start"
+    [[ $section =~ ^(pipeline|cached|memory|start|datasets)$ ]] || die "no section $section: pipeline, cached, memory, start, datasets"
 done
 ((BASH_VERSINFO[0] >= 5)) || die "needs bash 5, this is $BASH_VERSION"
 python=$(python3 -c 'import sys; print(sys.executable)') || die "needs python3"
@@ -44,7 +44,7 @@ table=$work/table.md
 clean=(env -i "HOME=$work" "PATH=$PATH" 'NO_PROXY=*')
 
 # Examples first: with them cargo switches on features that only tests use. The program is then built as users build it.
-cargo build --release --quiet --example standin --example selects
+cargo build --release --quiet --example standin --example selects --example scan --example testhub
 cargo build --release --quiet
 
 # rows N: the path of a file of N rows.
@@ -98,11 +98,11 @@ request() {
     printf '%s' "$(get "${url%/v1}/standin/log" | json "d[-1]['body']")" >"$work/request.json"
 }
 
-# venv: the path of a python that has aiohttp.
+# venv PACKAGE: the path of a python that has this package.
 venv() {
     local own=$work/venv/bin/python
-    if ! "$own" -c 'import aiohttp' 2>/dev/null; then
-        "$python" -m venv "$work/venv" && "$own" -m pip install --quiet aiohttp || return 1
+    if ! "$own" -c "import $1" 2>/dev/null; then
+        "$python" -m venv "$work/venv" && "$own" -m pip install --quiet "$1" || return 1
     fi >&2
     echo "$own"
 }
@@ -110,7 +110,7 @@ venv() {
 pipeline() {
     local own=() wrk=() loop=() whole=() file body asyncio='' beside=skipped start out
     command -v wrk >/dev/null || { skip pipeline "wrk is not installed"; return; }
-    asyncio=$(venv) || say "no aiohttp loop: no virtual environment with aiohttp could be made"
+    asyncio=$(venv aiohttp) || say "no aiohttp loop: no virtual environment with aiohttp could be made"
     file=$(rows "$ROWS")
     request
     body=$work/request.json
@@ -241,8 +241,13 @@ start() {
         "$(ratio "$mine" "$(median "${python_json[@]}")")" ''
 }
 
+datasets() {
+    local client; client=$(venv datasets) || { skip datasets "no virtual environment with datasets could be made"; return; }
+    RUNS=$RUNS "$client" benches/reading.py "$target/release" "$work" >>"$table"
+}
+
 sections=("$@")
-(($#)) || sections=(pipeline cached memory start)
+(($#)) || sections=(pipeline cached memory start datasets)
 load=$(cut -d' ' -f1-3 /proc/loadavg)
 for section in "${sections[@]}"; do "$section"; done
 rm -rf "${work:?}/run"

@@ -9,6 +9,7 @@
 mod bad_input;
 mod bill;
 mod cache;
+mod datasets;
 mod endpoint;
 mod floors;
 mod heuristic;

@@ -63,7 +63,9 @@ fn the_example_file_names_every_setting_with_its_default() {
             "local.env.example lacks `# {name}={default}`"
         );
     }
-    for name in ["OPENAI_API_KEY", "OPENAI_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"] {
+    let others =
+        ["OPENAI_API_KEY", "OPENAI_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "HF_TOKEN", "HF_HUB_CACHE"];
+    for name in others {
         assert!(example.contains(name), "local.env.example lacks {name}");
     }
 }

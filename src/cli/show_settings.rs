@@ -4,7 +4,7 @@ use clap::{ArgMatches, Args};
 use serde_json::json;
 
 use super::exit::Exit;
-use super::settings::{Loaded, Settings, origin, variable};
+use super::settings::{self, Loaded, Settings, origin, variable};
 use crate::console::tables;
 use crate::endpoint::{self, HOSTED_URL};
 
@@ -57,6 +57,18 @@ pub(super) fn run(args: &SettingsArgs, matches: &ArgMatches, loaded: &Loaded) ->
             None => "–".to_owned(),
         };
         rows.push(vec![name.to_owned(), String::new(), shown, origin(source, Some(name), loaded).to_owned()]);
+    }
+    let hub = settings::hub()?;
+    let token = hub.token.as_ref();
+    let hub = [
+        ("HF_ENDPOINT", hub.endpoint.clone()),
+        ("HF_TOKEN", token.map_or("–".to_owned(), |token| format!("(set by {}, not shown)", token.origin))),
+        ("HF_HUB_CACHE", hub.cache.display().to_string()),
+        ("HF_HUB_OFFLINE", hub.offline.as_ref().map_or("no".to_owned(), |name| format!("yes, by {name}"))),
+    ];
+    for (name, value) in hub {
+        let source = variable(name).map(|_| clap::parser::ValueSource::EnvVariable);
+        rows.push(vec![name.to_owned(), String::new(), value, origin(source, Some(name), loaded).to_owned()]);
     }
     let document: Vec<_> = rows
         .iter()

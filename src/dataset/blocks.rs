@@ -23,10 +23,6 @@ const AHEAD: u64 = 24 << 20;
 /// How many blocks are fetched at once.
 const AT_ONCE: usize = 8;
 
-/// Two planned ranges with no more than this between them are fetched as one: a request costs about as much time as
-/// this many bytes.
-const GAP: u64 = 2 << 20;
-
 /// What is fetched around a place that was not planned.
 const LOOSE: u64 = 64 << 10;
 
@@ -87,11 +83,11 @@ impl Blocks {
         self.file.size()
     }
 
-    /// Says what will be read, in any order.
-    pub(super) fn plan(&self, mut ranges: Vec<Range<u64>>) {
+    /// Says what will be read, in any order. Two ranges with no more than `gap` bytes between them are fetched as one.
+    pub(super) fn plan(&self, mut ranges: Vec<Range<u64>>, gap: u64) {
         // What lies outside of the file is the decoder's to find.
         ranges.retain(|range| range.end <= self.length());
-        let blocks = merged(ranges).into_iter().flat_map(|range| {
+        let blocks = merged(ranges, gap).into_iter().flat_map(|range| {
             let starts = (range.start..range.end).step_by(usize::try_from(LARGEST).unwrap_or(usize::MAX));
             starts.map(move |start| start..(start + LARGEST).min(range.end))
         });
@@ -239,14 +235,14 @@ impl State {
     }
 }
 
-/// Ranges in the order of their places, with those near each other made one.
-fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+/// Ranges in the order of their places, with those made one that have no more than `gap` between them.
+fn merged(mut ranges: Vec<Range<u64>>, gap: u64) -> Vec<Range<u64>> {
     ranges.retain(|range| !range.is_empty());
     ranges.sort_unstable_by_key(|range| (range.start, range.end));
     let mut merged: Vec<Range<u64>> = Vec::new();
     for range in ranges {
         match merged.last_mut() {
-            Some(last) if range.start <= last.end.saturating_add(GAP) => last.end = last.end.max(range.end),
+            Some(last) if range.start <= last.end.saturating_add(gap) => last.end = last.end.max(range.end),
             _ => merged.push(range),
         }
     }
@@ -259,9 +255,8 @@ mod tests {
 
     #[test]
     fn ranges_that_are_near_each_other_are_one() {
-        let far = 10 * GAP;
-        let ranges = vec![far..far + 5, 0..10, 5..20, 20 + GAP..30 + GAP, 3..3];
-        assert_eq!(merged(ranges), [0..30 + GAP, far..far + 5]);
-        assert_eq!(merged(vec![0..1, 2 + GAP..3 + GAP]).len(), 2);
+        let ranges = vec![900..905, 0..10, 5..20, 120..130, 3..3];
+        assert_eq!(merged(ranges, 100), [0..130, 900..905]);
+        assert_eq!(merged(vec![0..1, 102..103], 100).len(), 2);
     }
 }

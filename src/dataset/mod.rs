@@ -24,6 +24,8 @@ mod bytes;
 mod describe;
 mod error;
 mod folder;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 mod layout;
 mod parquet;

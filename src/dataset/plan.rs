@@ -13,7 +13,7 @@ use super::sample::{Chosen, Draw, by_file};
 use super::sequence::{self, Input, Place};
 use super::stages;
 use super::wanted::{Wanted, columns};
-use super::{Column, Drawn, Reach, Request, Row, Shape};
+use super::{Column, Drawn, News, Reach, Request, Row, Shape};
 use crate::rating::run::Sample;
 use futures::stream::{self, StreamExt as _};
 use std::fs::File;
@@ -341,6 +341,14 @@ impl Opening<'_> {
 
     /// Files on this machine that are read from front to back: they are read once to count their rows.
     fn counted(&self, members: Vec<Member>) -> Result<Sketch, Error> {
+        const LARGE: u64 = 1 << 30;
+        let bytes: u64 = members.iter().map(|member| member.size).sum();
+        if bytes > LARGE {
+            let gigabytes = bytes as f64 / 1e9;
+            self.request.news(&News::Note(&format!(
+                "counting rows: {gigabytes:.1} GB are read once for that; --sample first counts nothing"
+            )));
+        }
         let mut draw = match self.request.sample {
             Sample::Random { rows, seed } => Some(Draw::new(rows, seed)),
             Sample::All | Sample::First { .. } => None,
@@ -424,6 +432,10 @@ impl Opening<'_> {
 
     /// A sample of streamed files that do not say how many rows they have: of their head, or of all that comes.
     fn held(&self, members: &[Member], rows: u64, seed: u64) -> Result<Sketch, Error> {
+        if self.request.reach == Reach::Whole {
+            let bytes = members.iter().map(|member| member.size).sum::<u64>() as f64;
+            self.request.news(&News::Note(&format!("reading the whole stream first: {:.1} MB", bytes / 1e6)));
+        }
         let (columns, input) = self.look_ahead(members)?;
         let mut begun = Some(Begun::Input(input));
         let mut draw = Draw::new(rows, seed);

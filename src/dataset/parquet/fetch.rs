@@ -10,6 +10,23 @@ use std::ops::Range;
 /// to page would cost about as much.
 const SMALL: u64 = 2 << 20;
 
+/// Up to how many bytes between two ranges are fetched with them.
+///
+/// Rows that are read one after another are fetched ahead, so that only the bytes count. For rows here and there each
+/// request is waited for, and costs about as much time as some megabytes; but of a small file that would be all of it.
+pub(super) fn gap(parquet: &Parquet) -> u64 {
+    const LEAST: u64 = 256 << 10;
+    const MOST: u64 = 4 << 20;
+    const SHARE: u64 = 12;
+    if !is_sparse(parquet) {
+        return LEAST;
+    }
+    let columns = parquet.metadata.metadata().row_groups().iter().flat_map(|group| group.columns().iter().enumerate());
+    let wanted = columns.filter(|(leaf, _)| parquet.mask.leaf_included(*leaf));
+    let bytes = wanted.map(|(_, column)| column.compressed_size().max(0).unsigned_abs());
+    (bytes.fold(0, u64::saturating_add) / SHARE).clamp(LEAST, MOST)
+}
+
 /// The bytes of the chosen rows' pages, as far as that is known.
 ///
 /// Without a page index only the decoder finds out where a row is: it goes from page to page, and what it asks for is

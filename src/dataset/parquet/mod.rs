@@ -94,7 +94,8 @@ impl Footer {
         let parquet = Parquet { bytes, metadata, mask, chosen };
         if let Bytes::Hub(blocks) = &parquet.bytes {
             // A page index is a stranger's too: sums of its offsets may overflow.
-            blocks.plan(guarded(|| Ok(fetch::plan(&parquet))).unwrap_or_default());
+            let ranges = guarded(|| Ok(fetch::plan(&parquet))).unwrap_or_default();
+            blocks.plan(ranges, fetch::gap(&parquet));
         }
         Ok(parquet)
     }

@@ -41,6 +41,8 @@ struct Record {
     fields: usize,
     /// The line where it begins.
     line: u64,
+    /// Whether it begins with a quote.
+    is_quoted: bool,
     fault: Option<String>,
 }
 
@@ -48,7 +50,14 @@ impl Csv {
     /// Reads the header.
     pub(super) fn open(mut window: Window<Bytes>, separator: u8, longest: usize) -> Result<Self, Broken> {
         window.skip_bom()?;
-        let record = Record { text: vec![0; RECORD], ends: vec![0; RECORD], fields: 0, line: 1, fault: None };
+        let record = Record {
+            text: vec![0; RECORD],
+            ends: vec![0; RECORD],
+            fields: 0,
+            line: 1,
+            is_quoted: false,
+            fault: None,
+        };
         let mut csv = Self {
             window,
             reader: ReaderBuilder::new().delimiter(separator).build(),
@@ -144,28 +153,36 @@ impl Csv {
     fn read(&mut self) -> Result<(), Broken> {
         let (mut read, mut written) = (0, 0);
         let mut too_long = false;
+        // The last line may lack its end: given one, a record that still goes on is inside of quotes.
+        let mut end = b"\n".as_slice();
         self.record.fields = 0;
         self.record.fault = None;
         self.record.line = self.line;
+        self.record.is_quoted = self.window.unread().first() == Some(&b'"');
         loop {
-            if self.window.unread().is_empty() && self.window.fill()? == 0 && !self.is_done {
-                self.is_done = true;
-                if self.is_quoted() {
-                    let fault =
-                        format!("line {}: a quote that is opened here is never closed", self.record.line);
-                    self.record.fault = Some(fault);
-                }
+            if self.window.unread().is_empty() && !self.is_done {
+                self.is_done = self.window.fill()? == 0;
             }
+            let input = if self.is_done { end } else { self.window.unread() };
             let Record { text, ends, fields, .. } = &mut self.record;
             let (result, passed, text_written, ends_written) =
-                self.reader.read_record(self.window.unread(), &mut text[written..], &mut ends[*fields..]);
-            self.pass(passed);
-            read += passed as u64;
+                self.reader.read_record(input, &mut text[written..], &mut ends[*fields..]);
+            if self.is_done {
+                end = &end[passed..];
+            } else {
+                self.pass(passed);
+                read += passed as u64;
+            }
             if !too_long {
                 written += text_written;
                 self.record.fields += ends_written;
             }
             match result {
+                ReadRecordResult::InputEmpty if self.is_done => {
+                    let fault =
+                        format!("line {}: a quote that is opened here is never closed", self.record.line);
+                    self.record.fault = Some(fault);
+                }
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::OutputFull if self.record.text.len() <= self.longest => {
                     let length = self.record.text.len() * 2;
@@ -190,14 +207,6 @@ impl Csv {
         Ok(())
     }
 
-    /// Whether the record goes on behind an end of line.
-    fn is_quoted(&self) -> bool {
-        let mut ahead = self.reader.clone();
-        // The end of a field may be written, too.
-        let (result, ..) = ahead.read_record(b"\n", &mut [0; 2], &mut [0; 2]);
-        result == ReadRecordResult::InputEmpty
-    }
-
     fn pass(&mut self, length: usize) {
         self.line += memchr_iter(b'\n', &self.window.unread()[..length]).count() as u64;
         self.window.pass(length);
@@ -218,10 +227,10 @@ impl Record {
         self.text.get(start..*self.ends[..self.fields].get(position)?)
     }
 
-    /// A line of spaces is blank, too.
+    /// A line of spaces is blank, too, as long as no quotes say that they are meant.
     fn is_blank(&self) -> bool {
         let is_space = |field: &[u8]| !field.is_empty() && field.iter().all(|byte| b" \t".contains(byte));
-        self.fault.is_none() && self.fields == 1 && self.field(0).is_some_and(is_space)
+        self.fault.is_none() && !self.is_quoted && self.fields == 1 && self.field(0).is_some_and(is_space)
     }
 
     fn text(&self, field: &[u8], column: &str) -> Result<Value, String> {

@@ -64,16 +64,13 @@ pub(in crate::dataset) fn look(sequence: &mut Sequence, wanted: &[String]) -> Re
 
 /// The columns that a sequence declares before any row; None of JSON.
 pub(in crate::dataset) fn declared(sequence: &Sequence, wanted: &[String]) -> Option<Look> {
-    let (known, missing) = match sequence {
-        Sequence::Arrow(rows) => {
-            (rows.known(), wanted.iter().filter(|column| !rows.has(column)).cloned().collect())
-        }
-        _ => {
-            let columns = sequence.columns()?;
-            let names: BTreeSet<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-            let missing = wanted.iter().filter(|column| !names.contains(column.as_str())).cloned().collect();
-            (Known { columns, ..Known::default() }, missing)
-        }
+    let (known, missing) = if let Sequence::Arrow(rows) = sequence {
+        (rows.known(), wanted.iter().filter(|column| !rows.has(column)).cloned().collect())
+    } else {
+        let columns = sequence.columns()?;
+        let names: BTreeSet<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        let missing = wanted.iter().filter(|column| !names.contains(column.as_str())).cloned().collect();
+        (Known { columns, ..Known::default() }, missing)
     };
     Some(Look { known, missing, rows: 0, fault: None })
 }

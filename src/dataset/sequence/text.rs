@@ -91,6 +91,11 @@ impl Text {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.lines.capacity() + self.held.capacity()
+    }
+
     pub(super) fn roots(&self, roots: &[String]) -> Result<Vec<Option<Value>>, String> {
         let (line, what, text) = match self.by {
             Unit::Line => (self.lines.place().line, "line", content(&self.lines)),

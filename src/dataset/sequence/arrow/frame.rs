@@ -14,7 +14,7 @@ const METADATA: u64 = 64 << 20;
 /// The most bytes of a message's body, as it is and decompressed.
 pub(super) const BODY: u64 = 1 << 30;
 
-/// The mark of an IPC file. What follows it, and two bytes of padding, is a stream.
+/// The mark of an IPC file. What follows it is a stream.
 const FILE: &[u8] = b"ARROW1";
 
 /// What a length begins with that is not of the first versions of the format.
@@ -30,15 +30,24 @@ pub(super) struct Frame {
 impl Frame {
     /// The parts of the metadata.
     pub(super) fn message(&self) -> Result<Message<'_>, String> {
-        root_as_message(&self.metadata).map_err(|error| format!("its metadata cannot be read: {error}"))
+        root_as_message(&self.metadata)
+            .map_err(|error| format!("its metadata cannot be read: {}", error.to_string().trim_end()))
     }
 }
 
 /// Passes what comes before the first message.
 pub(super) fn begin(window: &mut Window<Bytes>) -> Result<(), Broken> {
-    let start = window.peek(FILE.len())?;
-    if start == FILE {
-        window.take(8)?;
+    const WORD: usize = 8;
+    const MOST_ALIGNED: usize = 64;
+    let start = window.peek(WORD)?;
+    if start.starts_with(FILE) {
+        // The mark is filled up with zeros to what the writer aligns buffers to.
+        for _ in 0..MOST_ALIGNED / WORD {
+            window.pass(WORD);
+            if window.peek(WORD)? != [0; WORD] {
+                break;
+            }
+        }
     } else if start.starts_with(b"FEA1") {
         let detail = "write it as version 2, which is Arrow IPC".into();
         return Err(Broken::Corrupt {
@@ -130,7 +139,7 @@ fn decompressed(codec: CompressionType, buffer: &[u8]) -> Result<u64, String> {
 }
 
 /// The most bytes that the blocks of an LZ4 frame can hold; what is no such frame is left to the decoder.
-fn lz4(frame: &[u8]) -> u64 {
+pub(super) fn lz4(frame: &[u8]) -> u64 {
     /// The most bytes that one byte of LZ4 stands for.
     const RATIO: u64 = 255;
     const FLAG_CHECKSUMS: u8 = 0x10;

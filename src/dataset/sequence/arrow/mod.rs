@@ -173,10 +173,11 @@ impl Arrow {
         let rows = *rows;
         let columns = columns.get_or_insert_with(|| {
             let decode = || decode(frame, decoded, dictionaries, wanted.as_deref());
-            let batch = guarded(decode).and_then(|batch| match batch.num_rows() as u64 == rows {
-                true => Ok(batch),
-                false => Err("its columns have other lengths".into()),
-            });
+            let lengths = |batch: RecordBatch| {
+                let is_whole = batch.num_rows() as u64 == rows;
+                if is_whole { Ok(batch) } else { Err("its columns have other lengths".to_owned()) }
+            };
+            let batch = guarded(decode).and_then(lengths);
             batch.map_err(|detail| format!("record batch {batches} cannot be decoded: {}", plain(&detail)))
         });
         let columns = columns.as_ref().map_err(Clone::clone)?;
@@ -261,3 +262,6 @@ fn bytes(data_type: &DataType) -> DataType {
 fn corrupt(detail: &str) -> Broken {
     Broken::Corrupt { problem: "is no Arrow stream or is corrupt".into(), detail: detail.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

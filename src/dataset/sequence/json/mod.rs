@@ -61,6 +61,14 @@ impl Json {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        match self {
+            Self::Lines(rows) => rows.capacity(),
+            Self::Elements(rows) => rows.window.capacity(),
+        }
+    }
+
     /// The length of the current row in bytes.
     pub(super) fn size(&self) -> u64 {
         match self {
@@ -78,7 +86,8 @@ fn begins_with_lines(window: &mut Window<Bytes>, longest: usize) -> Result<bool,
         let unread = window.unread();
         if let Some(found) = memchr(b'\n', &unread[searched..]) {
             let line = &unread[start..searched + found];
-            if !line.trim_ascii().is_empty() {
+            // An empty object is written on one line also where others are not.
+            if !matches!(line.trim_ascii(), b"" | b"{}") {
                 return Ok(is_object(line));
             }
             start = searched + found + 1;
@@ -86,7 +95,7 @@ fn begins_with_lines(window: &mut Window<Bytes>, longest: usize) -> Result<bool,
             continue;
         }
         searched = unread.len();
-        // Blank lines count, too: what begins with that many of them is no file of lines.
+        // Blank lines count, too: what begins with that many of them is taken for no file of lines.
         if searched > longest {
             return Ok(false);
         }
@@ -336,10 +345,5 @@ impl Elements {
         let Position { line, offset, .. } = self.position;
         let place = format!("byte {} (line {line}, byte {})", offset + 1, self.position.byte());
         Broken::Corrupt { problem: "is no well-formed JSON".into(), detail: format!("{place}: {expected}") }
-    }
-
-    #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
-        self.window.capacity()
     }
 }

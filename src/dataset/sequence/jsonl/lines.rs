@@ -253,7 +253,7 @@ mod tests {
         rows
     }
 
-    fn row(line: &Line) -> Option<Read1> {
+    fn kept(line: &Line) -> Option<Read1> {
         match line {
             Line::Blank => None,
             Line::Text(text) => Some(Read1::Text(text.to_vec())),
@@ -281,7 +281,7 @@ mod tests {
             let mut all = lines();
             let mut rows = Vec::new();
             while all.advance().unwrap() {
-                rows.extend(row(&all.line()));
+                rows.extend(kept(&all.line()));
             }
             prop_assert_eq!(&rows, &expected.iter().map(|(row, _)| row.clone()).collect::<Vec<_>>());
 
@@ -289,7 +289,7 @@ mod tests {
             for (expected, place) in expected.iter().step_by(2) {
                 lines.seek(*place).unwrap();
                 prop_assert!(lines.advance().unwrap());
-                prop_assert_eq!(row(&lines.line()), Some(expected.clone()));
+                prop_assert_eq!(kept(&lines.line()), Some(expected.clone()));
                 prop_assert_eq!(lines.place(), *place);
             }
         }

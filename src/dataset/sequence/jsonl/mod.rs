@@ -54,6 +54,11 @@ impl Jsonl {
         self.lines.seek(place)
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.lines.capacity()
+    }
+
     fn parse<T>(&self, parse: impl FnOnce(&[u8]) -> Result<T, Fault>) -> Result<T, String> {
         let parsed = match self.lines.line() {
             Line::Text(text) => parse(text),

@@ -1,0 +1,5 @@
+//! A file of JSON.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| classified::dataset::fuzzing::json(bytes));

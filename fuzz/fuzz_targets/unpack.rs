@@ -1,0 +1,5 @@
+//! Decompression.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| classified::dataset::fuzzing::unpack(bytes));
