@@ -185,7 +185,7 @@ def cached(repo, revision):
             if not isinstance(local, Exception):
                 again = attempt(lambda: list(load_dataset(local, config, split=split)))
                 # It cannot read a split alone where the card names others that were not downloaded.
-                if isinstance(again, Exception) and trees:
+                if isinstance(again, FileNotFoundError):
                     check(f"{where}: the client misses what was not downloaded ({type(again).__name__})", len(parts(repo, revision, token)) > 1, repr(again))
                 else:
                     same(f"{where}: the client from the program's snapshot", repo, expected, again)
@@ -203,11 +203,10 @@ def literal(name):
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
-def partial(home):
-    """A cache with a part of a dataset: that part is read, and the other is missed by name."""
+def particular():
+    """A cache with a part of a dataset: that part is read, and the rest is missed by name. A dataset's old name leads to it."""
     from huggingface_hub import snapshot_download
 
-    del home
     with tempfile.TemporaryDirectory() as home:
         snapshot_download("acme/parquet", repo_type="dataset", cache_dir=f"{home}/hub")
         shards = sorted(Path(home, "hub").glob("datasets--acme--parquet/snapshots/*/data/*"))
@@ -216,6 +215,10 @@ def partial(home):
             shard.unlink()
         got = attempt(lambda: program(["acme/parquet"], ["text"], home, HF_HUB_OFFLINE="1"))
         check("a part of a snapshot is not read for the whole", isinstance(got, Failed) and f"`data/{shards[1].name}` (and 1 more of 3 files)" in str(got), outcome(got))
+    with tempfile.TemporaryDirectory() as home:
+        old = attempt(lambda: program(["acme/old-name"], ["text"], home))
+        again = attempt(lambda: program(["acme/old-name"], ["text"], home, HF_HUB_OFFLINE="1"))
+        check("a renamed dataset is read offline by its old name", isinstance(old, dict) and again == old, outcome(again))
 
 
 def main():
@@ -235,7 +238,7 @@ def main():
                     compare(repo, revision, home)
                     cached(repo, revision)
             if not sys.argv[2].startswith("http"):
-                partial(home)
+                particular()
     print(f"{len(failures)} differences")
     sys.stdout.flush()
     HOME.cleanup()

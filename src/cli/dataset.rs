@@ -62,11 +62,15 @@ fn text(found: &Description) -> String {
         });
         parts.push(tables::list(&["Config", "Split", "Format", "Files", "Bytes", "Rows by its card"], rows));
     }
+    let of = found
+        .shown
+        .as_ref()
+        .map_or(String::new(), |(config, split)| format!("Config {config}, split {split}: "));
     let rows = match found.rows {
         Some(rows) => format!("{rows} rows"),
-        None => "Rows are not counted: the format does not say how many there are".to_owned(),
+        None => "rows are not counted, which would take reading".to_owned(),
     };
-    parts.push(rows);
+    parts.push(console::plain(&format!("{of}{rows}")));
     let columns = found.columns.iter().map(|column| vec![column.name.clone(), column.kind.clone()]);
     parts.push(tables::list(&["Column", "Type"], columns));
     for row in &found.examples {
@@ -118,6 +122,7 @@ fn json(found: &Description) -> Value {
         "dataset": found.name,
         "revision": found.revision,
         "configs": configs.collect::<Vec<_>>(),
+        "shown": found.shown.as_ref().map(|(config, split)| json!({"config": config, "split": split})),
         "rows": found.rows,
         "columns": columns.collect::<Vec<_>>(),
         "examples": examples.collect::<Vec<_>>(),

@@ -102,8 +102,13 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     let columns = list(&args.columns);
     // What the user can mend is told before anything is read, opened or asked.
     args.settings.rater.check()?;
-    fields_of(&args, &columns)?;
     let (lenses, shape) = rater::open_lenses(&list(&args.lenses), &args.settings.lens, &columns)?;
+    // What the rows' fields are called: two of one column of messages have the lens's own names.
+    let fields = match (shape, lenses.first()) {
+        (Shape::Conversation, Some(lens)) => lens.fields.clone(),
+        _ => columns.clone(),
+    };
+    fields_of(&args, &fields)?;
     let names = datasets_of(&args.dataset);
     if names.is_empty() {
         return Err(usage("the dataset is empty: name a file, a folder or a dataset at the Hub"));
@@ -113,7 +118,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     let raters = Raters::open(&args.settings.rater, &args.settings.store, &lenses, &console).await?;
     raters.tell_of_older_texts(&lenses, args.version, &console).await?;
     let bounded = args.yes || args.max.is_some();
-    let unbounded = Unbounded { raters: &raters, lenses: &lenses, columns: &columns, cuts: cuts(&args) };
+    let unbounded = Unbounded { raters: &raters, lenses: &lenses, columns: &fields, cuts: cuts(&args) };
     if !bounded && unbounded.may_surprise(&datasets) {
         unbounded.check(open_all(&names, &request).await?, console).await?;
     }
@@ -126,7 +131,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     let mut summaries = Vec::new();
     let mut ended = Ended::with(Exit::Done);
     for dataset in datasets {
-        let mut plan = raters.plan(&lenses, &columns, cuts(&args))?;
+        let mut plan = raters.plan(&lenses, &fields, cuts(&args))?;
         plan.questions_left = left.clone();
         let job = Job { plan: Arc::new(plan), dataset };
         ended = one(&args, &console, &mut signals, job, &mut summaries).await.unwrap_or_else(Ended::by);
@@ -430,7 +435,13 @@ fn meaning(args: &SummaryArgs, plan: &Plan, target: usize, dataset: &Dataset) ->
         config: args.source.config.clone(),
         revision: dataset.revision.clone(),
         split: args.source.split.clone(),
-        columns: plan.columns.clone(),
+        columns: list(&args.columns),
+        drawn: match dataset.drawn {
+            // What the sample itself says.
+            Drawn::All | Drawn::First | Drawn::Uniform => None,
+            Drawn::TwoStages { files, of } => Some(format!("{files} of {of} files")),
+            Drawn::Head { rows } => Some(format!("of the first {rows} rows")),
+        },
         sample: sample(args),
         lens: each.lens.name.clone(),
         lens_digest: rater::lens_digest(&each.lens).to_string(),
@@ -470,10 +481,14 @@ fn datasets_of(text: &str) -> Vec<String> {
     names
 }
 
-/// A number of files, one at least.
+/// A number of files, two at least.
 fn max_files(text: &str) -> Result<usize, String> {
     let files: usize = text.parse().map_err(|_| "expected a number of files".to_owned())?;
-    if files == 0 { Err("a sample looks into one file at least".to_owned()) } else { Ok(files) }
+    if files < 2 {
+        Err("a sample of files takes two of them: one says nothing of the others".to_owned())
+    } else {
+        Ok(files)
+    }
 }
 
 fn list(text: &str) -> Vec<String> {

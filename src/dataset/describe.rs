@@ -19,7 +19,9 @@ pub struct Description {
     pub revision: Option<String>,
     /// The configs, in the dataset's own order; none of a single file.
     pub configs: Vec<Config>,
-    /// The rows of the config and split that were asked for, where the format says how many they are.
+    /// The config and split whose rows and columns are shown: those that were asked for, or the first that there are.
+    pub shown: Option<(String, String)>,
+    /// How many rows they have, where that is known without reading them.
     pub rows: Option<u64>,
     /// Their columns.
     pub columns: Vec<Column>,
@@ -53,10 +55,25 @@ pub struct Split {
     pub claimed: Option<u64>,
 }
 
-/// Looks at a dataset. The config and split of the request are those whose columns and rows are shown.
-pub async fn describe(request: Request) -> Result<Description, Error> {
+/// Looks at a dataset. The config and split of the request are those whose columns and rows are shown; where none is
+/// named and there is no default, the first.
+pub async fn describe(mut request: Request) -> Result<Description, Error> {
     let gathered = gather(&request, Scope::All).await?;
+    let mut shown = None;
+    if let Found::Listing(listing) = &gathered.found {
+        let layout = listing.layout();
+        let first = layout.configs().first().map(|&name| name.to_owned());
+        if request.config.is_none() && layout.choose(None).is_err() {
+            request.config = first;
+        }
+        if let Ok(config) = layout.choose(request.config.as_deref()) {
+            let train = config.splits.iter().find(|split| split.name == "train").or(config.splits.first());
+            request.split = request.split.or_else(|| train.map(|split| split.name.clone()));
+            shown = request.split.clone().map(|split| (config.name, split));
+        }
+    }
     let members = gathered.members(&request).await?;
+    let is_at_hub = gathered.hub.is_some();
     let is_counted = members.iter().all(|member| member.format == Format::Parquet);
     let first = Sample::First { rows: EXAMPLES };
     let look = Request {
@@ -66,12 +83,12 @@ pub async fn describe(request: Request) -> Result<Description, Error> {
         sample: if is_counted { Sample::All } else { first },
         ..request.clone()
     };
-    let seen = opened(look, members.clone()).await?;
+    let seen = opened(look, (members.clone(), is_at_hub)).await?;
     let names = seen.columns.iter().map(|column| column.name.clone()).collect();
     let mut examples = Vec::new();
     let rows = opened(
         Request { columns: names, sample: first, keep: Vec::new(), id: None, ..request.clone() },
-        members,
+        (members, is_at_hub),
     )
     .await?;
     let mut batches = pin!(rows.batches());
@@ -87,6 +104,7 @@ pub async fn describe(request: Request) -> Result<Description, Error> {
         name: request.name,
         revision,
         configs,
+        shown,
         rows: seen.rows,
         columns: seen.columns,
         examples,

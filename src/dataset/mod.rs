@@ -102,7 +102,8 @@ pub enum Access {
 /// How far a stream is read for a random sample, where the format does not say how many rows there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// The sample is of its head: of the first 10,000 rows or 64 MiB, whichever is less, or of as many rows as are asked for.
+    /// The sample is of its head: of the first 10,000 rows, 64 MiB or `max_files` files, whichever is least, or of as many
+    /// rows as are asked for.
     Head,
     /// It is read to its end.
     Whole,
@@ -256,13 +257,13 @@ pub struct Dataset {
 pub async fn open(request: Request) -> Result<Dataset, Error> {
     let gathered = gather::gather(&request, gather::Scope::Chosen).await?;
     let members = gathered.members(&request).await?;
-    let dataset = opened(request, members).await?;
+    let dataset = opened(request, (members, gathered.hub.is_some())).await?;
     let gather::Gathered { revision, hub, spool, .. } = gathered;
     Ok(Dataset { revision, hub, plan: dataset.plan.keeping(spool), ..dataset })
 }
 
-/// A dataset of these files.
-async fn opened(request: Request, members: Vec<gather::Member>) -> Result<Dataset, Error> {
+/// A dataset of these files, which are those of a repository at the Hub or not.
+async fn opened(request: Request, members: (Vec<gather::Member>, bool)) -> Result<Dataset, Error> {
     let name = request.name.clone();
     let runtime = tokio::runtime::Handle::current();
     let (reply, answer) = oneshot::channel();

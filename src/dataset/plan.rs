@@ -13,7 +13,7 @@ use super::sample::{Chosen, Draw, by_file};
 use super::sequence::{self, Input, Place};
 use super::stages;
 use super::wanted::{Wanted, columns};
-use super::{Column, Drawn, News, Reach, Request, Row, Shape};
+use super::{Access, Column, Drawn, News, Reach, Request, Row, Shape};
 use crate::rating::run::Sample;
 use futures::stream::{self, StreamExt as _};
 use std::fs::File;
@@ -95,7 +95,7 @@ impl Plan {
 /// Opens the files: what is known of their rows without reading them all, or by counting where they are here.
 pub(super) fn open(
     request: Request,
-    members: Vec<Member>,
+    (members, is_at_hub): (Vec<Member>, bool),
     runtime: Handle,
     is_stopped: &dyn Fn() -> bool,
 ) -> Result<Opened, Error> {
@@ -104,7 +104,8 @@ pub(super) fn open(
     }
     let request = Arc::new(request);
     let opening = Opening { request: Arc::clone(&request), runtime: runtime.clone(), is_stopped };
-    let is_streamed = members.iter().any(|member| matches!(member.at, At::Hub(_)));
+    // What the cache happens to have does not change which rows are drawn.
+    let is_streamed = is_at_hub && request.access == Access::Stream;
     let is_parquet = members.iter().all(|member| member.format == Format::Parquet);
     let many = members.len() > request.max_files;
     let sketch = match (is_parquet, is_streamed, request.sample) {
@@ -112,6 +113,10 @@ pub(super) fn open(
         (true, true, Sample::First { .. }) => opening.parquet_in_order(members)?,
         (true, true, Sample::All) if many => opening.parquet_in_order(members)?,
         (true, ..) => opening.counted_parquet(members)?,
+        // So many rows are the head itself: there is nothing to draw.
+        (false, true, Sample::Random { rows, .. }) if rows >= HEAD_ROWS && request.reach == Reach::Head => {
+            opening.in_order(members)?
+        }
         (false, true, Sample::Random { rows, seed }) => opening.held(&members, rows, seed)?,
         (false, true, _) | (false, _, Sample::First { .. }) => opening.in_order(members)?,
         (false, false, _) => opening.counted(members)?,
@@ -257,21 +262,21 @@ impl Opening<'_> {
         footer.check(&self.wanted(), &first.label)?;
         let columns = footer.known.columns.clone();
         let mut begun = Some(Begun::Footer(Box::new(footer)));
-        Ok(self.uncounted(columns, members, || begun.take().unwrap_or(Begun::Nothing)))
+        Ok(self.uncounted(columns, members, |_| begun.take().unwrap_or(Begun::Nothing)))
     }
 
     fn uncounted(
         &self,
         columns: Vec<Column>,
         members: Vec<Member>,
-        mut begun: impl FnMut() -> Begun,
+        mut begun: impl FnMut(usize) -> Begun,
     ) -> Sketch {
         let parts = members.into_iter().enumerate().map(|(index, member)| Part {
             index,
             member,
             chosen: Chosen::Head(u64::MAX),
             is_counted: false,
-            begun: begun(),
+            begun: begun(index),
         });
         let (drawn, most) = match self.request.sample {
             Sample::First { rows } | Sample::Random { rows, .. } => (Drawn::First, rows),
@@ -287,15 +292,23 @@ impl Opening<'_> {
     /// Very many streamed parquet files: some are drawn by their size, and rows within them.
     fn two_stages(&self, members: &[Member], rows: u64, seed: u64) -> Result<Sketch, Error> {
         let of = members.len();
-        let most = usize::try_from(rows).unwrap_or(usize::MAX).min(self.request.max_files);
         let sizes = members.iter().map(|member| (member.path.as_str(), member.size));
-        let picked = stages::files(sizes, most, seed);
-        let mut tails = self.tails(picked.iter().map(|index| &members[*index]));
-        let mut footers = Vec::new();
-        for index in &picked {
-            let footer = footer(&members[*index], tails.next().flatten().transpose()?, &self.runtime)?;
-            footer.check(&self.wanted(), &members[*index].label)?;
-            footers.push(footer);
+        let order = stages::files(sizes, members.len(), seed);
+        // As many files as `--max-files` says, and further ones in the order of the draw where these have too few rows.
+        let (mut picked, mut footers, mut found) = (Vec::new(), Vec::new(), 0);
+        for files in order.chunks(self.request.max_files) {
+            let mut tails = self.tails(files.iter().map(|index| &members[*index]));
+            for index in files {
+                self.check_stop()?;
+                let footer = footer(&members[*index], tails.next().flatten().transpose()?, &self.runtime)?;
+                footer.check(&self.wanted(), &members[*index].label)?;
+                found += footer.rows;
+                footers.push(footer);
+                picked.push(*index);
+            }
+            if found >= rows {
+                break;
+            }
         }
         let Some(columns) = footers.first().map(|footer| footer.known.columns.clone()) else {
             return Err(self.empty());
@@ -363,7 +376,8 @@ impl Opening<'_> {
         let filled = members.iter().zip(&counts).find(|(_, rows)| **rows > 0);
         let Some((first, _)) = filled else { return Err(self.empty()) };
         let mut cursor = Cursor::open(first, Begun::Nothing, &self.runtime)?;
-        let columns = cursor.look(&self.wanted())?.columns;
+        let Some(known) = cursor.look(&self.wanted())? else { return Err(self.empty()) };
+        let columns = known.columns;
         let (chosen, drawn, sampled) = self.shares(&counts, |_, _| {
             let drawn = draw.map_or_else(Vec::new, Draw::finish);
             Ok(by_file(drawn, members.len()))
@@ -398,6 +412,7 @@ impl Opening<'_> {
         }
         let mut cursor = Cursor::open(member, Begun::Nothing, &self.runtime)?;
         let mut rows = 0;
+        cursor.want(&Wanted::new(&self.request, member, 0))?;
         while cursor.advance()? {
             if rows % BETWEEN_LOOKS == 0 {
                 self.check_stop()?;
@@ -412,22 +427,23 @@ impl Opening<'_> {
 
     /// Streamed files that are read from front to back, as they come.
     fn in_order(&self, members: Vec<Member>) -> Result<Sketch, Error> {
-        let (columns, input) = self.look_ahead(&members)?;
+        let (columns, first, input) = self.look_ahead(&members)?;
         let mut begun = Some(Begun::Input(input));
-        Ok(self.uncounted(columns, members, || begun.take().unwrap_or(Begun::Nothing)))
+        Ok(self
+            .uncounted(columns, members, |index| begun.take_if(|_| index == first).unwrap_or(Begun::Nothing)))
     }
 
-    /// The columns of the first streamed file, and what comes of it from its beginning on.
-    fn look_ahead(&self, members: &[Member]) -> Result<(Vec<Column>, Input), Error> {
-        let Some(first) = members.first() else { return Err(self.empty()) };
-        let tape = Tape::new(read::input(first, &self.runtime)?);
-        let mut cursor = Cursor::open(first, Begun::Input(Box::new(tape.clone())), &self.runtime)?;
-        let columns = cursor.look(&self.wanted())?.columns;
-        drop(cursor);
-        let input = tape
-            .rewound()
-            .ok_or_else(|| Error::corrupt(&first.label, "cannot be read", "it is still in use"))?;
-        Ok((columns, input))
+    /// The columns of the first file that has rows, its index, and what comes of it from its beginning on.
+    fn look_ahead(&self, members: &[Member]) -> Result<(Vec<Column>, usize, Input), Error> {
+        for (index, member) in members.iter().enumerate() {
+            let tape = Tape::new(read::input(member, &self.runtime)?);
+            let mut cursor = Cursor::open(member, Begun::Input(Box::new(tape.clone())), &self.runtime)?;
+            let Some(known) = cursor.look(&self.wanted())? else { continue };
+            drop(cursor);
+            let broken = || Error::corrupt(&member.label, "cannot be read", "it is still in use");
+            return Ok((known.columns, index, tape.rewound().ok_or_else(broken)?));
+        }
+        Err(self.empty())
     }
 
     /// A sample of streamed files that do not say how many rows they have: of their head, or of all that comes.
@@ -436,21 +452,23 @@ impl Opening<'_> {
             let bytes = members.iter().map(|member| member.size).sum::<u64>() as f64;
             self.request.news(&News::Note(&format!("reading the whole stream first: {:.1} MB", bytes / 1e6)));
         }
-        let (columns, input) = self.look_ahead(members)?;
+        let (columns, first, input) = self.look_ahead(members)?;
         let mut begun = Some(Begun::Input(input));
         let mut draw = Draw::new(rows, seed);
         let (mut passed, mut bytes) = (0_u64, 0_usize);
         let mut is_whole = true;
         'files: for (index, member) in members.iter().enumerate() {
             draw.file(index, &member.path);
-            let mut cursor = Cursor::open(member, begun.take().unwrap_or(Begun::Nothing), &self.runtime)?;
+            let begun = begun.take_if(|_| index == first).unwrap_or(Begun::Nothing);
+            let mut cursor = Cursor::open(member, begun, &self.runtime)?;
             let wanted = Wanted::new(&self.request, member, index);
             cursor.want(&wanted)?;
             let mut row = 0;
             while cursor.advance()? {
                 self.check_stop()?;
                 let is_head = self.request.reach == Reach::Head;
-                if is_head && passed >= rows && (passed >= HEAD_ROWS || bytes >= HEAD_BYTES) {
+                let is_enough = passed >= HEAD_ROWS || bytes >= HEAD_BYTES || index >= self.request.max_files;
+                if is_head && passed >= rows && is_enough {
                     is_whole = false;
                     break 'files;
                 }

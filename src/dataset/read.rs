@@ -180,10 +180,14 @@ impl Cursor {
         Ok(())
     }
 
-    /// The columns, declared or seen in the first rows; an error if one that is wanted is not there.
-    pub(super) fn look(&mut self, columns: &[String]) -> Result<Known, Error> {
+    /// The columns, declared or seen in the first rows; an error if one that is wanted is not there. None of a file that
+    /// declares nothing and has no rows.
+    pub(super) fn look(&mut self, columns: &[String]) -> Result<Option<Known>, Error> {
         let look = look(&mut self.sequence, columns).map_err(|broken| broken.of(&self.label))?;
-        self.seen(look)
+        if look.rows == 0 && look.known.columns.is_empty() {
+            return Ok(None);
+        }
+        self.seen(look).map(Some)
     }
 
     fn seen(&self, look: Look) -> Result<Known, Error> {

@@ -335,7 +335,8 @@ impl Driver {
         while self.end.is_none() && self.asking.len() < at_once {
             let Some((Place { target, .. }, question)) = self.queue.pop_first() else { return };
             if let Some(left) = &self.plan.questions_left {
-                let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+                let taken =
+                    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
                 if taken.is_err() {
                     return self.stop_because(End::QuestionLimit);
                 }

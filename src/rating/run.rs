@@ -51,6 +51,9 @@ pub struct Meaning {
     pub split: Option<String>,
     /// Columns, in the order of the lens's fields.
     pub columns: Vec<String>,
+    /// What the sample was drawn from, where that is not all of the dataset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drawn: Option<String>,
     /// Which rows.
     pub sample: Sample,
     /// The lens's name.
@@ -102,6 +105,7 @@ mod tests {
             revision: None,
             split: None,
             columns: vec!["text".into()],
+            drawn: None,
             sample,
             lens: "textbook_quality".into(),
             lens_digest: "00".into(),

@@ -174,10 +174,11 @@ fn a_server_that_ignores_ranges_streams_what_is_read_from_front_to_back_and_name
 #[test]
 fn after_five_hundred_rows_a_cut_without_end_is_an_error_that_names_the_host() {
     // More than the first request brings, so that rows come before the fault.
-    let hub = TestHub::start(Repos::new().file("acme/long", "train.jsonl", jsonl(0..20_000)).options(
-        "acme/long",
-        &serde_json::json!({"lfs_suffixes": [".jsonl"]}),
-    ));
+    let hub = TestHub::start(
+        Repos::new()
+            .file("acme/long", "train.jsonl", jsonl(0..20_000))
+            .options("acme/long", &serde_json::json!({"lfs_suffixes": [".jsonl"]})),
+    );
     let home = tempfile::tempdir().unwrap();
     hub.fault(Fault::new(Side::Cdn, "", Action::truncated(1_000_000)));
     hub.fault(Fault::new(Side::Cdn, "", Action::truncated(0)).times(u64::MAX));

@@ -12,7 +12,10 @@ fn failures(world: &World) -> Vec<(String, String)> {
     let failed = lines(world).into_iter().filter(|line| !line["failure"].is_null());
     let told = failed.map(|line| {
         let told = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        (told(&line["id"]), format!("{}: {}", told(&line["failure"]["reason"]), told(&line["failure"]["detail"])))
+        (
+            told(&line["id"]),
+            format!("{}: {}", told(&line["failure"]["reason"]), told(&line["failure"]["detail"])),
+        )
     });
     told.collect()
 }
@@ -25,7 +28,10 @@ fn a_row_of_too_many_or_too_few_cells_fails_and_the_others_do_not() {
     assert_eq!((&run.ledger()["rated"], &run.ledger()["failed"]["unreadable"]), (&json!(3), &json!(2)));
     let failed = failures(&world);
     assert_eq!(failed[0], ("ragged.csv#1".into(), "unreadable: line 3 has 1 field, the header has 2".into()));
-    assert_eq!(failed[1], ("ragged.csv#2".into(), "unreadable: line 4 has 3 fields, the header has 2".into()));
+    assert_eq!(
+        failed[1],
+        ("ragged.csv#2".into(), "unreadable: line 4 has 3 fields, the header has 2".into())
+    );
     assert_eq!(lines(&world)[3]["id"], "ragged.csv#3");
     local(&world, &["ragged.csv", "text", "--fail-above", "50%"]).exits(0);
 }
@@ -52,7 +58,10 @@ fn a_row_without_the_column_is_empty_and_a_file_without_it_is_an_error() {
     world.write("set/train-0.parquet", parquet(0..3, "text"));
     world.write("set/train-1.parquet", parquet(3..6, "body"));
     let message = refused(local(&world, &["set", "text"]), 2);
-    assert!(message.contains("no column `text` in `set: train-1.parquet`") && message.contains("body"), "{message}");
+    assert!(
+        message.contains("no column `text` in `set: train-1.parquet`") && message.contains("body"),
+        "{message}"
+    );
     world.write("csv/train-0.csv", separated(0..3, ','));
     world.write("csv/train-1.csv", "id,body\n1,a\n");
     let message = refused(local(&world, &["csv", "text"]), 2);
@@ -78,9 +87,11 @@ fn a_bomb_takes_no_more_memory_than_the_longest_row() {
     let (first, last) = (zst(jsonl(0..1)), zst(format!("\n{}", jsonl(2..3))));
     let zeros = zst(vec![0; 8_000_000]).repeat(100);
     world.write("bomb.jsonl.zst", [first, zeros, last].concat());
-    let arguments =
-        [&["summary", "bomb.jsonl.zst", "text", "--max", "3", "--sample", "first", "--fail-above", "50%"], &super::QUIET[..]]
-            .concat();
+    let arguments = [
+        &["summary", "bomb.jsonl.zst", "text", "--max", "3", "--sample", "first", "--fail-above", "50%"],
+        &super::QUIET[..],
+    ]
+    .concat();
     let program = world.command(&arguments);
     let mut limited = std::process::Command::new("sh");
     limited.args(["-c", "ulimit -v 650000 && exec \"$0\" \"$@\""]).arg(program.get_program());
@@ -147,7 +158,9 @@ fn names_cannot_move_the_cursor() {
     let world = World::new();
     world.write("set/train\u{1b}[31m.csv", "id\n1\n");
     world.write("set/README.md", "---\nconfigs:\n- config_name: \"a\\e[2J\"\n  data_files: \"*.csv\"\n- config_name: b\n  data_files: \"*.csv\"\n---\n");
-    for arguments in [&["set", "text"][..], &["set", "text", "--config", "b"], &["set", "text", "--split", "\u{1b}[2J"]] {
+    for arguments in
+        [&["set", "text"][..], &["set", "text", "--config", "b"], &["set", "text", "--split", "\u{1b}[2J"]]
+    {
         let message = refused(local(&world, arguments), 2);
         assert!(!message.contains('\u{1b}'), "{message:?}");
     }

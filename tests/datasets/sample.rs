@@ -100,7 +100,8 @@ fn a_sample_is_in_the_order_of_the_rows_and_another_seed_draws_others() {
 
 #[test]
 fn of_more_files_than_are_looked_into_a_sample_is_in_two_stages_and_says_so() {
-    let shard = |n: usize| (format!("data/train-{n:05}-of-00008.parquet"), parquet(n * 40..n * 40 + 40, "text"));
+    let shard =
+        |n: usize| (format!("data/train-{n:05}-of-00008.parquet"), parquet(n * 40..n * 40 + 40, "text"));
     let hub = TestHub::start(served(&[("acme/many", (0..8).map(shard).collect())]));
     let world = World::new();
     let run = |max: &str, flags: &[&str]| {
@@ -121,8 +122,18 @@ fn of_more_files_than_are_looked_into_a_sample_is_in_two_stages_and_says_so() {
     assert_eq!(said, json!({"kind": "uniform", "population": 320}));
     assert_ne!(exact, small);
     // People are told too.
-    let arguments =
-        ["summary", "acme/many", "text", "--stream", "--max", "25", "--max-files", "3", "--model", "heuristic"];
+    let arguments = [
+        "summary",
+        "acme/many",
+        "text",
+        "--stream",
+        "--max",
+        "25",
+        "--max-files",
+        "3",
+        "--model",
+        "heuristic",
+    ];
     let told = Run::of(super::command(&world, &hub, &arguments).output().unwrap()).exits(0);
     assert!(told.stderr.contains("a sample in two stages, seed 42: 3 of 8 files by size"), "{}", told.stderr);
     assert!(told.stderr.contains("from the Hub: ") && told.stderr.contains(" requests, "), "{}", told.stderr);

@@ -21,7 +21,8 @@ pub(super) fn gap(parquet: &Parquet) -> u64 {
     if !is_sparse(parquet) {
         return LEAST;
     }
-    let columns = parquet.metadata.metadata().row_groups().iter().flat_map(|group| group.columns().iter().enumerate());
+    let columns =
+        parquet.metadata.metadata().row_groups().iter().flat_map(|group| group.columns().iter().enumerate());
     let wanted = columns.filter(|(leaf, _)| parquet.mask.leaf_included(*leaf));
     let bytes = wanted.map(|(_, column)| column.compressed_size().max(0).unsigned_abs());
     (bytes.fold(0, u64::saturating_add) / SHARE).clamp(LEAST, MOST)
