@@ -18,7 +18,11 @@ fn repos() -> Repos {
     for n in 0..3 {
         repos = repos.file(SET, &format!("data/train-{n:05}-of-00003.parquet"), shard(n));
     }
-    repos.file("acme/lines", "train.jsonl", jsonl(0..40)).file("acme/lines", "test.jsonl.gz", gz(jsonl(40..50)))
+    repos.file("acme/lines", "train.jsonl", jsonl(0..40)).file(
+        "acme/lines",
+        "test.jsonl.gz",
+        gz(jsonl(40..50)),
+    )
 }
 
 fn cached(world: &World, set: &str) -> PathBuf {
@@ -80,7 +84,10 @@ fn a_second_run_asks_for_the_revision_and_its_list_and_no_bytes() {
     assert_eq!(ratings(&world), first);
     let asked: Vec<_> = hub.log().into_iter().map(|request| (request.side, request.path)).collect();
     assert!(asked.len() <= 2, "{asked:#?}");
-    assert!(asked.iter().all(|(side, path)| *side == "hub" && path.starts_with("/api/datasets/")), "{asked:#?}");
+    assert!(
+        asked.iter().all(|(side, path)| *side == "hub" && path.starts_with("/api/datasets/")),
+        "{asked:#?}"
+    );
     // A stream reads what is here already.
     hub.clear_log();
     summary(&world, &hub, &[SET, "text", "--stream"]).exits(0);
@@ -141,7 +148,6 @@ fn a_killed_download_leaves_nothing_that_is_taken_for_the_file() {
 }
 
 #[test]
-#[ignore = "until the cache keeps the list of files: a part is read for the whole"]
 fn without_a_network_a_part_of_a_dataset_is_never_read_for_the_whole() {
     let hub = TestHub::start(repos());
     let world = World::new();
@@ -155,7 +161,10 @@ fn without_a_network_a_part_of_a_dataset_is_never_read_for_the_whole() {
     fs::remove_dir_all(world.path("data")).unwrap();
     for flags in [&[][..], &["--max", "25"], &["--stream"]] {
         let message = refused(offline(&world, &hub, &[&[SET, "text"], flags].concat()), 1);
-        assert!(message.contains("train-00002-of-00003.parquet") && message.contains("HF_HUB_OFFLINE"), "{message}");
+        assert!(
+            message.contains("train-00002-of-00003.parquet") && message.contains("HF_HUB_OFFLINE"),
+            "{message}"
+        );
     }
     // What was downloaded whole is read.
     let file = format!("hf://datasets/{SET}/data/train-00001-of-00003.parquet");
@@ -163,13 +172,15 @@ fn without_a_network_a_part_of_a_dataset_is_never_read_for_the_whole() {
 }
 
 #[test]
-#[ignore = "until the cache keeps the list of files: a part is read for the whole"]
 fn without_a_network_a_split_that_was_never_downloaded_is_told() {
     let hub = TestHub::start(repos());
     let world = World::new();
     summary(&world, &hub, &["acme/lines", "text", "--split", "test"]).exits(0);
     hub.clear_log();
-    assert_eq!(offline(&world, &hub, &["acme/lines", "text", "--split", "test"]).exits(0).ledger()["rows"], 10);
+    assert_eq!(
+        offline(&world, &hub, &["acme/lines", "text", "--split", "test"]).exits(0).ledger()["rows"],
+        10
+    );
     let message = refused(offline(&world, &hub, &["acme/lines", "text"]), 1);
     assert!(message.contains("train.jsonl"), "{message}");
     refused(offline(&world, &hub, &["acme/lines", "text", "--split", "all"]), 1);
@@ -196,7 +207,10 @@ fn without_a_network_other_revisions_and_datasets_are_told_apart() {
     let world = World::new();
     summary(&world, &hub, &["acme/lines", "text"]).exits(0);
     for (arguments, words) in [
-        (&["acme/lines", "text", "--revision", "v2"][..], "dataset `acme/lines` at `v2` is not in the Hub cache"),
+        (
+            &["acme/lines", "text", "--revision", "v2"][..],
+            "dataset `acme/lines` at `v2` is not in the Hub cache",
+        ),
         (&["acme/other", "text"], "dataset `acme/other` at `main` is not in the Hub cache"),
     ] {
         let message = refused(offline(&world, &hub, arguments), 1);

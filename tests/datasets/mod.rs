@@ -30,10 +30,7 @@ const QUIET: [&str; 5] = ["--model", "heuristic", "--format", "json", "--quiet"]
 /// The program in a world in which this Hub is the Hub.
 pub(super) fn command(world: &World, hub: &TestHub, arguments: &[&str]) -> Command {
     let mut command = world.command(arguments);
-    command
-        .env("HF_HUB_OFFLINE", "0")
-        .env("HF_ENDPOINT", hub.endpoint())
-        .env("HF_HOME", world.path("hf"));
+    command.env("HF_HUB_OFFLINE", "0").env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", world.path("hf"));
     command
 }
 

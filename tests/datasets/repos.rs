@@ -61,13 +61,21 @@ fn formats(repos: Repos) -> Repos {
         .file("acme/json-array", "train.json", json_array(0..30))
         .file("acme/json-field", "train.json", wrapped())
         .file("acme/json-card", "train.json", wrapped())
-        .file("acme/json-card", "README.md", "---\nconfigs:\n- config_name: default\n  field: data\n  data_files: train.json\n---\n")
+        .file(
+            "acme/json-card",
+            "README.md",
+            "---\nconfigs:\n- config_name: default\n  field: data\n  data_files: train.json\n---\n",
+        )
         .file("acme/text", "train.txt", "line one\nline two\n\nline four\n")
         .file("acme/tsv", "train.tsv", "id\ttext\n1\ta\n2\tb\n")
         .file("acme/arrow", "data/train-00000-of-00002.arrow", arrow_stream(0..60))
         .file("acme/arrow", "data/train-00001-of-00002.arrow", arrow_file(60..120))
         .file("acme/wds", "train-000000.tar", vec![0; 10_240])
-        .file("acme/legacy-infos", "data/train-00000-of-00001-abcdef0123456789.parquet", parquet(0..9, "text"))
+        .file(
+            "acme/legacy-infos",
+            "data/train-00000-of-00001-abcdef0123456789.parquet",
+            parquet(0..9, "text"),
+        )
         .file("acme/legacy-infos", "dataset_infos.json", "{\"acme--legacy-infos\": {\"splits\": {}}}")
         .file("acme/unsharded", "train-00000-of-00001.parquet", parquet(0..8, "text"))
 }
@@ -84,14 +92,15 @@ fn configs(mut repos: Repos) -> Repos {
         for (split, rows) in [("train", 40), ("test", 10)] {
             let rows = (0..rows).map(|row| format!("{row},\"{language} {split}, {row}\"\n"));
             let path = format!("{language}/{split}.csv");
-            repos =
-                repos.file("acme/two-configs", &path, format!("id,text\n{}", rows.collect::<String>()));
+            repos = repos.file("acme/two-configs", &path, format!("id,text\n{}", rows.collect::<String>()));
         }
     }
     let card = "---\nconfigs:\n- config_name: en\n  default: true\n  data_files:\n  - split: train\n    path: en/train.csv\n  - split: test\n    path: en/test.csv\n\
                 - config_name: fr\n  data_files:\n  - split: train\n    path: \"fr/train*.csv\"\n  - split: test\n    path:\n    - fr/test.csv\n---\ntwo configs\n";
-    let no_default = "---\nconfigs:\n- config_name: a\n  data_dir: a\n- config_name: b\n  data_files: b/*.jsonl\n---\n";
-    let extra = "configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: stuff/*.jsonl\n";
+    let no_default =
+        "---\nconfigs:\n- config_name: a\n  data_dir: a\n- config_name: b\n  data_files: b/*.jsonl\n---\n";
+    let extra =
+        "configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: stuff/*.jsonl\n";
     repos
         .file("acme/two-configs", "README.md", card)
         .file("acme/no-default", "README.md", no_default)

@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 use statrs::distribution::{ChiSquared, ContinuousCDF as _};
 
-use super::make::{arrow_stream, gz, jsonl, parquet, separated};
+use super::make::{arrow_stream, gz, jsonl, parquet, separated, zst};
 use super::{at_once, ids, local, offline, summary};
 use crate::testhub::{Repos, TestHub};
 use crate::world::{Run, World};
@@ -100,7 +100,8 @@ fn a_sample_is_in_the_order_of_the_rows_and_another_seed_draws_others() {
 
 #[test]
 fn of_more_files_than_are_looked_into_a_sample_is_in_two_stages_and_says_so() {
-    let shard = |n: usize| (format!("data/train-{n:05}-of-00008.parquet"), parquet(n * 40..n * 40 + 40, "text"));
+    let shard =
+        |n: usize| (format!("data/train-{n:05}-of-00008.parquet"), parquet(n * 40..n * 40 + 40, "text"));
     let hub = TestHub::start(served(&[("acme/many", (0..8).map(shard).collect())]));
     let world = World::new();
     let run = |max: &str, flags: &[&str]| {
@@ -121,8 +122,18 @@ fn of_more_files_than_are_looked_into_a_sample_is_in_two_stages_and_says_so() {
     assert_eq!(said, json!({"kind": "uniform", "population": 320}));
     assert_ne!(exact, small);
     // People are told too.
-    let arguments =
-        ["summary", "acme/many", "text", "--stream", "--max", "25", "--max-files", "3", "--model", "heuristic"];
+    let arguments = [
+        "summary",
+        "acme/many",
+        "text",
+        "--stream",
+        "--max",
+        "25",
+        "--max-files",
+        "3",
+        "--model",
+        "heuristic",
+    ];
     let told = Run::of(super::command(&world, &hub, &arguments).output().unwrap()).exits(0);
     assert!(told.stderr.contains("a sample in two stages, seed 42: 3 of 8 files by size"), "{}", told.stderr);
     assert!(told.stderr.contains("from the Hub: ") && told.stderr.contains(" requests, "), "{}", told.stderr);
@@ -148,6 +159,24 @@ fn a_long_stream_without_counts_gives_a_sample_of_its_head_unless_the_whole_is_a
     // A download is counted, and is the whole.
     assert_eq!(run(&["--max", "25"]).0, whole);
     assert_eq!(run(&["--max", "25", "--sample", "first"]).0, first);
+}
+
+#[test]
+fn the_head_of_a_stream_of_long_rows_ends_by_bytes_in_every_format() {
+    let words = "some words in a row ".repeat(50_000);
+    let csv = (0..80).map(|row| format!("{row},{words}\n")).collect::<String>();
+    let lines = (0..80).map(|row| format!("{row} {words}\n")).collect::<String>();
+    let files = |name: &str, content: String| vec![(name.to_owned(), zst(content))];
+    let hub = TestHub::start(served(&[
+        ("acme/csv", files("train.csv.zst", format!("id,text\n{csv}"))),
+        ("acme/text", files("train.txt.zst", lines)),
+    ]));
+    for set in ["acme/csv", "acme/text"] {
+        let world = World::new();
+        let (_, said) = drawn(summary(&world, &hub, &[set, "text", "--stream", "--max", "2"]), &world);
+        // 64 MiB of rows of a megabyte.
+        assert_eq!(said, json!({"kind": "uniform_head", "population": 68}), "{set}");
+    }
 }
 
 #[test]
@@ -248,7 +277,7 @@ fn over_many_seeds_a_stream_has_the_rows_of_its_copy() {
     }
     let copy = world.path("uneven").display().to_string();
     let options = options(hub.endpoint(), &world.path("hf"));
-    for seed in 0..30 {
+    for seed in 0..15 {
         // Also a sample of all but one row, and of more rows than there are.
         for rows in [20, 179, 500] {
             let streamed = sampled("acme/uneven", &options, (rows, seed), Access::Stream);

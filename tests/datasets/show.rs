@@ -25,10 +25,16 @@ fn a_dataset_of_parquet_is_told_by_its_card_and_footers() {
     let found = json_of(&hub, &["vikp/textbooks"]);
     let shard = |n: usize| parquet(n * 60..n * 60 + 60, "markdown").len();
     let bytes = shard(0) + shard(1) + shard(2);
-    assert_eq!((&found["v"], &found["command"], &found["dataset"]), (&json!(1), &json!("dataset"), &json!("vikp/textbooks")));
+    assert_eq!(
+        (&found["v"], &found["command"], &found["dataset"]),
+        (&json!(1), &json!("dataset"), &json!("vikp/textbooks"))
+    );
     assert_eq!(found["revision"], hub.sha("vikp/textbooks", "main"));
     let splits = json!([{"name": "train", "files": 3, "bytes": bytes, "rows_by_card": 180}]);
-    assert_eq!(found["configs"], json!([{"name": "default", "default": true, "format": "parquet", "splits": splits}]));
+    assert_eq!(
+        found["configs"],
+        json!([{"name": "default", "default": true, "format": "parquet", "splits": splits}])
+    );
     assert_eq!(found["rows"], 180);
     let names: Vec<_> = found["columns"].as_array().unwrap().iter().map(|column| &column["name"]).collect();
     assert_eq!(names, ["id", "topic", "markdown"]);
@@ -42,7 +48,16 @@ fn a_dataset_of_parquet_is_told_by_its_card_and_footers() {
 fn a_table_for_people_has_the_same() {
     let hub = TestHub::start(textbooks(Repos::new()));
     let told = shown(&hub, &["vikp/textbooks"]).exits(0).stdout;
-    for words in ["Config", "default (default)", "train", "parquet", "Rows by its card", "180 rows", "markdown", "topic 0"] {
+    for words in [
+        "Config",
+        "default (default)",
+        "train",
+        "parquet",
+        "Rows by its card",
+        "180 rows",
+        "markdown",
+        "topic 0",
+    ] {
         assert!(told.contains(words), "`{words}` in {told}");
     }
 }
@@ -76,7 +91,10 @@ fn formats_without_counts_say_so() {
     let splits: Vec<_> =
         found["configs"][0]["splits"].as_array().unwrap().iter().map(|split| &split["name"]).collect();
     assert_eq!(splits, ["train", "validation", "test"]);
-    assert_eq!(found["columns"], json!([{"name": "id", "type": "number"}, {"name": "text", "type": "string"}]));
+    assert_eq!(
+        found["columns"],
+        json!([{"name": "id", "type": "number"}, {"name": "text", "type": "string"}])
+    );
     let told = shown(&hub, &["acme/jsonl-gz"]).exits(0).stdout;
     assert!(told.contains("Rows are not counted"), "{told}");
 }
@@ -86,7 +104,10 @@ fn a_gated_dataset_is_told_with_where_its_terms_are() {
     let hub = TestHub::start(small(Repos::new()));
     let message = refused(shown(&hub, &["acme/gated"]), 2);
     let page = format!("{}/datasets/acme/gated", hub.endpoint());
-    assert!(message.contains("`acme/gated` is gated: accept its terms") && message.contains(&page), "{message}");
+    assert!(
+        message.contains("`acme/gated` is gated: accept its terms") && message.contains(&page),
+        "{message}"
+    );
     assert!(refused(shown(&hub, &["acme/nope"]), 2).contains("no dataset `acme/nope`"));
     assert!(refused(shown(&hub, &["acme/empty"]), 1).contains("no data files"));
 }
