@@ -173,7 +173,7 @@ pub enum Error {
 }
 
 /// The forms that are read, for messages.
-pub(super) const READ: &str = "parquet, JSON lines (.jsonl, .ndjson), JSON, CSV, TSV, text (.txt) and Arrow, all but parquet also as .gz, .zst, .bz2 or .xz";
+pub(super) const READ: &str = "parquet; JSON lines (.jsonl, .ndjson), JSON, CSV, TSV, text (.txt) and Arrow, each of these also as .gz, .zst, .bz2 or .xz";
 
 impl Error {
     /// Whether the cure is another command line (exit code 2), rather than another file (exit code 1).

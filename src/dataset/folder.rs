@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 /// A folder of more files than this is no dataset but a mistake.
 const MOST: usize = 1_000_000;
 
-/// The first bytes of what this program writes: lines of ratings, and the table of summaries. In a folder that is
-/// given as a dataset such files are no data.
-pub const OWN_MARKS: [&[u8]; 2] = [b"{\"v\":1,\"id\":", b"Dataset,Lens,Poor,Low,Medium,Good,Total"];
+/// The first bytes of what this program writes: lines of ratings, the note of their run beside them, and the table of
+/// summaries. In a folder that is given as a dataset such files are no data.
+pub const OWN_MARKS: [&[u8]; 3] =
+    [b"{\"v\":1,\"id\":", b"{\n  \"v\": 1,\n  \"run\": \"", b"Dataset,Lens,Poor,Low,Medium,Good,Total"];
 
 /// The files of a folder and of the folders in it: paths with `/` between the names, and sizes in bytes, in order.
 ///

@@ -433,8 +433,12 @@ impl Member {
         }
     }
 
-    /// Whether this is what a clone without Git LFS has in the data's stead.
+    /// Whether the name tells that it cannot be read, or it is what a clone without Git LFS has in the data's stead.
     pub(super) fn check(&self) -> Result<(), Error> {
+        if self.format == Format::Parquet && self.compression != Compression::None {
+            let problem = "is a compressed file of parquet, which is compressed within: unpack it".to_owned();
+            return Err(Error::Format { name: plain(&self.label), problem });
+        }
         let At::Local(path) = &self.at else { return Ok(()) };
         match folder::is_lfs_pointer(path) {
             Ok(false) => Ok(()),

@@ -13,6 +13,8 @@ use tokio::sync::mpsc;
 pub(super) struct Remote {
     parts: mpsc::Receiver<Result<Bytes, hub::Error>>,
     current: Bytes,
+    /// Bytes that are still to come.
+    left: u64,
 }
 
 impl Remote {
@@ -20,7 +22,7 @@ impl Remote {
         // Parts are what the connection gives at a time, tens of kilobytes.
         const WAITING: usize = 64;
         let (sender, parts) = mpsc::channel(WAITING);
-        let file = file.clone();
+        let (file, left) = (file.clone(), file.size());
         runtime.spawn(async move {
             let mut stream = pin!(file.stream(0));
             while let Some(part) = stream.next().await {
@@ -30,7 +32,7 @@ impl Remote {
                 }
             }
         });
-        Self { parts, current: Bytes::new() }
+        Self { parts, current: Bytes::new(), left }
     }
 }
 
@@ -39,8 +41,11 @@ impl Read for Remote {
         while self.current.is_empty() {
             match self.parts.blocking_recv() {
                 Some(part) => self.current = part.map_err(io::Error::other)?,
-                None => return Ok(0),
+                None if self.left == 0 => return Ok(0),
+                // Whoever fetches has given up without a word: no end of the file.
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
+            self.left = self.left.saturating_sub(self.current.len() as u64);
         }
         let length = buffer.len().min(self.current.len());
         self.current.copy_to_slice(&mut buffer[..length]);

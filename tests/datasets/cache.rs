@@ -148,7 +148,6 @@ fn a_killed_download_leaves_nothing_that_is_taken_for_the_file() {
 }
 
 #[test]
-#[ignore = "until the cache keeps the list of files: a part is read for the whole"]
 fn without_a_network_a_part_of_a_dataset_is_never_read_for_the_whole() {
     let hub = TestHub::start(repos());
     let world = World::new();
@@ -173,7 +172,6 @@ fn without_a_network_a_part_of_a_dataset_is_never_read_for_the_whole() {
 }
 
 #[test]
-#[ignore = "until the cache keeps the list of files: a part is read for the whole"]
 fn without_a_network_a_split_that_was_never_downloaded_is_told() {
     let hub = TestHub::start(repos());
     let world = World::new();

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::make::{arrow_file, arrow_stream, bz2, gz, json_array, jsonl, parquet, separated, text, xz, zst};
-use super::{fed, ids, local, refused, texts};
+use super::{fed, ids, lines, local, refused, texts};
 use crate::world::{Run, World};
 
 /// Rates the column `text` of a file and expects the rows 0 to 39 in it.
@@ -125,8 +125,9 @@ fn one_column_of_messages_is_an_instruction_and_an_output() {
     let run = local(&world, &["chat.jsonl", "messages", "instruction_following"]).exits(0);
     // Without an answer to the last question there is nothing to rate.
     assert_eq!((&run.ledger()["rated"], &run.ledger()["empty"]), (&json!(1), &json!(2)));
-    let message = refused(local(&world, &["chat.jsonl", "messages.0.content", "instruction_following"]), 2);
-    assert!(message.contains("list of messages"), "{message}");
+    let found = lines(&world);
+    assert_eq!(found[0]["fields"]["messages"], "system: Be brief.\n\nuser: What is 2 + 2?");
+    assert_eq!(found[1]["failure"]["reason"], "empty");
 }
 
 #[test]
@@ -144,11 +145,11 @@ fn what_cannot_be_a_dataset_is_told_with_what_can() {
     };
     told(&["rows.zip", "text"], 2, &["rows.zip", "parquet"]);
     told(&["rows.jsonl.lz4", "text"], 2, &["rows.jsonl.lz4", "lz4"]);
-    told(&["rows.parquet.gz", "text"], 2, &["rows.parquet.gz"]);
+    told(&["rows.parquet.gz", "text"], 2, &["rows.parquet.gz", "unpack it"]);
     told(&["rows.jsonl", "text", "--config", "en"], 2, &["no config `en`", "leave --config out"]);
     told(&["rows.jsonl", "text", "--split", "test"], 2, &["no split `test`", "leave --split out"]);
     told(&["rows.jsonl", "text", "--revision", "v1"], 2, &["no revision `v1`", "leave --revision out"]);
-    told(&["https://example.org/rows.jsonl", "text"], 2, &["huggingface.co/datasets/owner/name"]);
+    told(&["https://example.org/rows.jsonl", "text"], 2, &["those of datasets at the Hub are read"]);
     let run: Run = local(&world, &["rows.jsonl", "text", "--split", "train"]);
     run.exits(0);
 }

@@ -185,7 +185,8 @@ fn a_folder_without_data_says_so() {
     assert!(refused(local(&world, &["bare", "text"]), 1).contains("`bare`: it has no data files"));
     world.write("notes/a.md", "text");
     world.write("notes/b.pdf", "%PDF");
-    refused(local(&world, &["notes", "text"]), 1);
+    let message = refused(local(&world, &["notes", "text"]), 2);
+    assert!(message.contains("is not read; read are parquet"), "{message}");
     // Files that are there and hold no rows.
     world.write("hollow/train.jsonl", "");
     assert!(refused(local(&world, &["hollow", "text"]), 1).contains("`hollow` has no rows"));

@@ -96,6 +96,11 @@ impl Csv {
         Ok(true)
     }
 
+    pub(super) fn size(&self) -> u64 {
+        let last = self.record.fields.checked_sub(1);
+        last.and_then(|last| self.record.ends.get(last)).map_or(0, |end| *end as u64)
+    }
+
     pub(super) fn roots(&self, roots: &[String]) -> Result<Vec<Option<Value>>, String> {
         if let Some(fault) = &self.record.fault {
             return Err(fault.clone());

@@ -217,8 +217,9 @@ impl Sequence {
         match self {
             Self::Jsonl(rows) => rows.size(),
             Self::Json(rows) => rows.size(),
-            // These declare their columns: nobody looks at rows for them.
-            Self::Csv(_) | Self::Text(_) | Self::Arrow(_) => 0,
+            Self::Csv(rows) => rows.size(),
+            Self::Text(rows) => rows.size(),
+            Self::Arrow(rows) => rows.size(),
         }
     }
 }

@@ -96,6 +96,13 @@ impl Text {
         self.lines.capacity() + self.held.capacity()
     }
 
+    pub(super) fn size(&self) -> u64 {
+        match self.by {
+            Unit::Line => content(&self.lines).map_or_else(|length| length, |line| line.len() as u64),
+            Unit::Paragraph | Unit::Document => self.length,
+        }
+    }
+
     pub(super) fn roots(&self, roots: &[String]) -> Result<Vec<Option<Value>>, String> {
         let (line, what, text) = match self.by {
             Unit::Line => (self.lines.place().line, "line", content(&self.lines)),

@@ -167,6 +167,11 @@ impl Arrow {
             .map_err(|error| words(&error))
     }
 
+    /// The mean of the batch.
+    pub(super) fn size(&self) -> u64 {
+        self.batch.as_ref().map_or(0, |batch| batch.frame.body.len() as u64 / batch.rows.max(1))
+    }
+
     pub(super) fn roots(&mut self, roots: &[String]) -> Result<Vec<Option<Value>>, String> {
         let Self { batch, decoded, dictionaries, wanted, batches, .. } = self;
         let Some(Batch { frame, rows, next, decoded: columns }) = batch else { return Err("no row".into()) };
