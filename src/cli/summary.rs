@@ -297,6 +297,10 @@ async fn one(
     rater::settle(&plan, &mut own);
     if !is_counted && ended.error.is_none() && ended.exit == Exit::Done {
         own.iter_mut().for_each(Summary::complete);
+        // Fewer rows than were asked for are all that there are.
+        for summary in own.iter_mut().filter(|summary| args.max.is_some_and(|max| summary.ledger.reached() < max)) {
+            summary.inference = Inference::Census;
+        }
     }
     own.iter_mut().for_each(Summary::close);
     for ((file, run), summary) in files.into_iter().zip(&runs).zip(&own) {

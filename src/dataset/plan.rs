@@ -107,19 +107,21 @@ pub(super) fn open(
     // What the cache happens to have does not change which rows are drawn.
     let is_streamed = is_at_hub && request.access == Access::Stream;
     let is_parquet = members.iter().all(|member| member.format == Format::Parquet);
+    let is_here = members.iter().all(|member| matches!(member.at, At::Local(_)));
     let many = members.len() > request.max_files;
     let sketch = match (is_parquet, is_streamed, request.sample) {
         (true, true, Sample::Random { rows, seed }) if many => opening.two_stages(&members, rows, seed)?,
         (true, true, Sample::First { .. }) => opening.parquet_in_order(members)?,
-        (true, true, Sample::All) if many => opening.parquet_in_order(members)?,
+        (true, true, Sample::All) if many && !is_here => opening.parquet_in_order(members)?,
         (true, ..) => opening.counted_parquet(members)?,
         // So many rows are the head itself: there is nothing to draw.
         (false, true, Sample::Random { rows, .. }) if rows >= HEAD_ROWS && request.reach == Reach::Head => {
             opening.in_order(members)?
         }
         (false, true, Sample::Random { rows, seed }) => opening.held(&members, rows, seed)?,
-        (false, true, _) | (false, _, Sample::First { .. }) => opening.in_order(members)?,
-        (false, false, _) => opening.counted(members)?,
+        (false, true, Sample::All) if !is_here => opening.in_order(members)?,
+        (false, _, Sample::First { .. }) => opening.in_order(members)?,
+        (false, ..) => opening.counted(members)?,
     };
     let Sketch { columns, rows, sampled, drawn, work } = sketch;
     expect_messages(&request, &columns)?;

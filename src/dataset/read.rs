@@ -173,7 +173,9 @@ impl Cursor {
 
     /// Says which columns will be read; an error if the format declares its columns and one is not among them.
     pub(super) fn want(&mut self, wanted: &Wanted) -> Result<(), Error> {
-        if let Some(look) = declared(&self.sequence, &wanted.columns) {
+        let declared = declared(&self.sequence, &wanted.columns);
+        // A file of nothing lacks nothing.
+        if let Some(look) = declared.filter(|look| !look.known.columns.is_empty()) {
             self.seen(look)?;
         }
         self.sequence.want(wanted.picker.roots());

@@ -126,7 +126,8 @@ fn one_column_of_messages_is_an_instruction_and_an_output() {
     // Without an answer to the last question there is nothing to rate.
     assert_eq!((&run.ledger()["rated"], &run.ledger()["empty"]), (&json!(1), &json!(2)));
     let found = lines(&world);
-    assert_eq!(found[0]["fields"]["messages"], "system: Be brief.\n\nuser: What is 2 + 2?");
+    assert_eq!(found[0]["fields"]["instruction"], "system: Be brief.\n\nuser: What is 2 + 2?");
+    assert_eq!(found[0]["fields"]["output"], "It is 4.");
     assert_eq!(found[1]["failure"]["reason"], "empty");
 }
 
