@@ -17,7 +17,10 @@ use tokio::task::JoinHandle;
 /// The largest block; a planned range that is longer is fetched in several.
 const LARGEST: u64 = 8 << 20;
 
-/// How many bytes are fetched ahead of the decoder.
+/// The largest block where very many columns are read side by side, of each of which one is in memory.
+const SMALLEST: u64 = 1 << 20;
+
+/// How many bytes are fetched ahead of the decoder, all columns together.
 const AHEAD: u64 = 24 << 20;
 
 /// How many blocks are fetched at once.
@@ -29,7 +32,8 @@ const LOOSE: u64 = 64 << 10;
 /// What is fetched behind something that was not planned: a page's header tells where the next one begins.
 const BEHIND: u64 = 4 << 10;
 
-/// How much is kept of blocks that were read, and may be read again: columns are decoded side by side.
+/// How much is kept of blocks that were read, and may be read again: columns are decoded side by side, and each is in the
+/// middle of a block.
 const KEPT: u64 = 48 << 20;
 
 /// A file at the Hub in blocks.
@@ -47,6 +51,8 @@ struct State {
     read: VecDeque<usize>,
     /// What was fetched without a plan, the oldest first.
     loose: VecDeque<(u64, Bytes)>,
+    /// How many columns are decoded side by side.
+    columns: u64,
 }
 
 struct Planned {
@@ -56,10 +62,14 @@ struct Planned {
 
 #[derive(Default)]
 enum Fetch {
+    /// Not asked for yet.
     #[default]
     Waiting,
+    /// On its way.
     Asked(JoinHandle<Result<Bytes, hub::Error>>),
     Here(Bytes),
+    /// Read and let go of: it is not fetched again unless it is asked for.
+    Done,
 }
 
 impl fmt::Debug for Blocks {
@@ -83,17 +93,21 @@ impl Blocks {
         self.file.size()
     }
 
-    /// Says what will be read, in any order. Two ranges with no more than `gap` bytes between them are fetched as one.
-    pub(super) fn plan(&self, mut ranges: Vec<Range<u64>>, gap: u64) {
+    /// Says what will be read, in any order, of how many columns side by side. Two ranges with no more than `gap` bytes
+    /// between them are fetched as one.
+    pub(super) fn plan(&self, mut ranges: Vec<Range<u64>>, gap: u64, columns: usize) {
+        let columns = (columns as u64).max(1);
+        let largest = (4 * LARGEST / columns).clamp(SMALLEST, LARGEST);
         // What lies outside of the file is the decoder's to find.
         ranges.retain(|range| range.end <= self.length());
         let blocks = merged(ranges, gap).into_iter().flat_map(|range| {
-            let starts = (range.start..range.end).step_by(usize::try_from(LARGEST).unwrap_or(usize::MAX));
-            starts.map(move |start| start..(start + LARGEST).min(range.end))
+            let starts = (range.start..range.end).step_by(usize::try_from(largest).unwrap_or(usize::MAX));
+            starts.map(move |start| start..(start + largest).min(range.end))
         });
         let mut state = self.state();
         state.planned = blocks.map(|range| Planned { range, state: Fetch::Waiting }).collect();
         state.read.clear();
+        state.columns = columns;
     }
 
     /// Begins to fetch the first planned blocks, of `room` bytes at most, and says how many bytes that is.
@@ -109,35 +123,47 @@ impl Blocks {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        let first = {
-            let state = self.state();
-            let after = state.planned.partition_point(|block| block.range.start <= range.start);
-            after.checked_sub(1).filter(|first| state.planned[*first].range.end > range.start)
-        };
-        match first {
-            Some(first) => self.planned(first, range),
-            None => self.loose(range),
+        let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+        let begun = self.begun(self.planned(range.start), range.clone())?;
+        if begun.len() == length {
+            return Ok(begun);
         }
+        // It goes on in the next block, or where nothing was planned.
+        let mut whole = BytesMut::from(begun.as_ref());
+        while whole.len() < length {
+            let start = range.start + whole.len() as u64;
+            whole.extend_from_slice(&self.begun(self.planned(start), start..range.end)?);
+        }
+        Ok(whole.freeze())
     }
 
-    /// A range that begins in a planned block.
-    fn planned(&self, first: usize, range: Range<u64>) -> io::Result<Bytes> {
+    /// The planned block that has this byte.
+    fn planned(&self, at: u64) -> Option<usize> {
+        let state = self.state();
+        let after = state.planned.partition_point(|block| block.range.start <= at);
+        after.checked_sub(1).filter(|first| state.planned[*first].range.end > at)
+    }
+
+    /// The beginning of a range, as far as one fetch has it: it begins in this planned block, or in none.
+    fn begun(&self, first: Option<usize>, range: Range<u64>) -> io::Result<Bytes> {
+        let Some(first) = first else {
+            // Up to where the plan goes on.
+            let state = self.state();
+            let next = state.planned.partition_point(|block| block.range.start <= range.start);
+            let end = state.planned.get(next).map_or(range.end, |block| block.range.start.min(range.end));
+            drop(state);
+            return self.loose(range.start..end);
+        };
         let (block, start) = self.block(first)?;
         let from = usize::try_from(range.start - start).map_err(io::Error::other)?;
         let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
-        if from + length <= block.len() {
-            return Ok(block.slice(from..from + length));
-        }
-        // It goes on in the next block, or where nothing was planned.
-        let mut whole = BytesMut::with_capacity(length);
-        whole.extend_from_slice(&block[from..]);
-        whole.extend_from_slice(&self.get(start + block.len() as u64..range.end)?);
-        Ok(whole.freeze())
+        Ok(block.slice(from..block.len().min(from.saturating_add(length))))
     }
 
     /// A planned block and where it begins; those behind it are asked for.
     fn block(&self, index: usize) -> io::Result<(Bytes, u64)> {
-        self.ahead(index, AHEAD);
+        let room = (AHEAD / self.state().columns.max(1)).max(SMALLEST);
+        self.ahead(index, room);
         let (range, fetch) = {
             let mut state = self.state();
             let block = &mut state.planned[index];
@@ -148,7 +174,7 @@ impl Blocks {
             Fetch::Asked(task) => {
                 self.runtime.block_on(task).map_err(io::Error::other)?.map_err(io::Error::other)?
             }
-            Fetch::Waiting => self.fetch(range.clone())?,
+            Fetch::Waiting | Fetch::Done => self.fetch(range.clone())?,
         };
         let mut state = self.state();
         state.planned[index].state = Fetch::Here(bytes.clone());
@@ -162,7 +188,8 @@ impl Blocks {
     fn ahead(&self, from: usize, room: u64) -> u64 {
         let mut state = self.state();
         let mut bytes = 0;
-        for block in state.planned.iter_mut().skip(from).take(AT_ONCE) {
+        let to_come = state.planned.iter_mut().skip(from).filter(|block| !matches!(block.state, Fetch::Done));
+        for block in to_come.take(AT_ONCE) {
             let length = block.range.end - block.range.start;
             if bytes > 0 && bytes + length > room {
                 break;
@@ -215,6 +242,17 @@ impl Blocks {
     }
 }
 
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        // What is on its way comes for nobody.
+        for block in &self.state().planned {
+            if let Fetch::Asked(task) = &block.state {
+                task.abort();
+            }
+        }
+    }
+}
+
 impl State {
     /// Lets go of what was read longest ago.
     fn forget(&mut self) {
@@ -223,10 +261,12 @@ impl State {
         let length =
             |planned: &[Planned], index: usize| planned[index].range.end - planned[index].range.start;
         let mut bytes: u64 = self.read.iter().map(|index| length(&self.planned, *index)).sum();
-        while bytes > KEPT && self.read.len() > NEWEST {
+        let largest = self.read.iter().map(|index| length(&self.planned, *index)).max().unwrap_or(0);
+        let kept = KEPT.max(largest * (self.columns + 1));
+        while bytes > kept && self.read.len() > NEWEST {
             let Some(oldest) = self.read.pop_front() else { break };
             bytes -= length(&self.planned, oldest);
-            self.planned[oldest].state = Fetch::Waiting;
+            self.planned[oldest].state = Fetch::Done;
         }
         while self.loose.len() > LOOSE_PARTS {
             // The first is the footer.

@@ -18,7 +18,7 @@ pub(super) fn gap(parquet: &Parquet) -> u64 {
     const LEAST: u64 = 256 << 10;
     const MOST: u64 = 4 << 20;
     const SHARE: u64 = 12;
-    if !is_sparse(parquet) {
+    if let Chosen::Head(_) = parquet.chosen {
         return LEAST;
     }
     let columns =
@@ -53,16 +53,19 @@ fn of_group(parquet: &Parquet, group: &Group) -> Vec<Range<u64>> {
                 ranges.push(chunk.start..first.clamp(chunk.start, chunk.end));
                 ranges.extend(selection.scan_ranges(pages));
             }
-            (Some(_), None) if chunk.end - chunk.start > SMALL && is_sparse(parquet) => {}
+            (Some(_), None) if chunk.end - chunk.start > SMALL && is_sparse(parquet, group) => {}
             _ => ranges.push(chunk),
         }
     }
     ranges
 }
 
-/// Whether rows are read here and there, and not from the start on.
-fn is_sparse(parquet: &Parquet) -> bool {
-    matches!(parquet.chosen, Chosen::Rows(_))
+/// Whether rows are read here and there, or a few from the start on.
+fn is_sparse(parquet: &Parquet, group: &Group) -> bool {
+    const FEW: u64 = 4;
+    let rows = parquet.metadata.metadata().row_group(group.index).num_rows().unsigned_abs();
+    let decoded: u64 = group.decoded.iter().map(|run| run.end - run.start).sum();
+    matches!(parquet.chosen, Chosen::Rows(_)) || decoded < rows / FEW
 }
 
 /// Where a column chunk lies. What the footer says is not taken on trust: a place that cannot be is the decoder's to refuse.

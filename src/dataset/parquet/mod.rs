@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetStatisticsPolicy, RowGroupMetaData};
-use parquet::schema::types::SchemaDescriptor;
+use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 use std::any::Any;
 use std::io;
 use std::ops::Range;
@@ -76,7 +76,7 @@ impl Footer {
 
     /// Prepares to read the chosen rows of some columns; an error if the file lacks one of them.
     pub(super) fn choose(self, columns: &[String], chosen: Chosen<()>, name: &str) -> Result<Parquet, Error> {
-        let Self { bytes, metadata, options, known, .. } = self;
+        let Self { bytes, metadata, options, rows, known } = self;
         let mut paths = Vec::new();
         for column in columns {
             let path = schema::path(metadata.schema().fields(), column);
@@ -84,9 +84,9 @@ impl Footer {
         }
         let mask = schema::mask(metadata.parquet_schema(), &paths);
         let pages = match &chosen {
+            Chosen::Head(head) if *head >= rows => PageIndexPolicy::Skip,
             // Where each page begins, so that those without a chosen row are passed over.
-            Chosen::Rows(_) => PageIndexPolicy::Optional,
-            Chosen::Head(_) => PageIndexPolicy::Skip,
+            Chosen::Head(_) | Chosen::Rows(_) => PageIndexPolicy::Optional,
         };
         let options = options.with_offset_index_policy(pages);
         let metadata = guarded(|| for_reading(&bytes, metadata.parquet_schema(), options))
@@ -95,7 +95,8 @@ impl Footer {
         if let Bytes::Hub(blocks) = &parquet.bytes {
             // A page index is a stranger's too: sums of its offsets may overflow.
             let ranges = guarded(|| Ok(fetch::plan(&parquet))).unwrap_or_default();
-            blocks.plan(ranges, fetch::gap(&parquet));
+            let columns = parquet.leaves().count();
+            blocks.plan(ranges, fetch::gap(&parquet), columns);
         }
         Ok(parquet)
     }
@@ -182,9 +183,14 @@ impl Parquet {
         groups
     }
 
+    /// The columns of the schema that are read, each a leaf of it.
+    fn leaves(&self) -> impl Iterator<Item = &ColumnDescPtr> {
+        let leaves = self.metadata.parquet_schema().columns().iter().enumerate();
+        leaves.filter(|(leaf, _)| self.mask.leaf_included(*leaf)).map(|(_, column)| column)
+    }
+
     fn has_lists(&self) -> bool {
-        let mut leaves = self.metadata.parquet_schema().columns().iter().enumerate();
-        leaves.any(|(leaf, column)| column.max_rep_level() > 0 && self.mask.leaf_included(leaf))
+        self.leaves().any(|column| column.max_rep_level() > 0)
     }
 
     fn read_group(&self, group: &Group, wanted: &Wanted, batch: &mut Batch) -> Result<(), Stop> {
