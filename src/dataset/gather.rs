@@ -1,12 +1,13 @@
 //! From where a dataset is to the files that are read: listing, configs and splits, downloads.
 
-use super::error::{Error, plain};
+use super::error::{Error, listed as listed_names, plain};
 use super::folder::{self, Saved, Spool};
 use super::layout::{self, Card, Compression, Config, Fault, Format, Parameters};
 use super::place::{self, Place};
 use super::{Access, News, Request, blocking};
 use crate::hub::{self, Entry, Hub, Repo};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -210,7 +211,7 @@ async fn at_hub(
     }
     let listing = if revision == Some(CONVERTED) {
         let entries = repo.tree("").await?;
-        converted(repo, entries)
+        converted(request, repo, entries)
     } else {
         repository(request, repo, scope).await?
     };
@@ -251,7 +252,7 @@ async fn repository(request: &Request, repo: Repo, scope: Scope) -> Result<Listi
         repo.remember().await;
     }
     let entries = branch.tree("").await?;
-    Ok(converted(branch, entries))
+    Ok(converted(request, branch, entries))
 }
 
 /// The branch to which the Hub writes what it has converted to parquet.
@@ -272,15 +273,20 @@ async fn listed(repo: &Repo, folders: Option<&[String]>) -> Result<Vec<Entry>, E
 }
 
 /// The Hub's conversion: `<config>/<split>/0000.parquet`, the split with `partial-` before it where it was cut.
-fn converted(repo: Repo, entries: Vec<Entry>) -> Listing {
+fn converted(request: &Request, repo: Repo, entries: Vec<Entry>) -> Listing {
     let mut configs: Vec<(String, layout::Patterns)> = Vec::new();
+    let mut cut = BTreeSet::new();
     for entry in &entries {
         let parts: Vec<&str> = entry.path.split('/').collect();
         let [config, split, file] = parts[..] else { continue };
         if !file.ends_with(".parquet") {
             continue;
         }
-        let split = split.strip_prefix("partial-").unwrap_or(split);
+        let whole = split.strip_prefix("partial-");
+        if let (Some(split), true) = (whole, request.config.as_deref().is_none_or(|asked| asked == config)) {
+            cut.insert(format!("`{split}`"));
+        }
+        let split = whole.unwrap_or(split);
         if configs.last().is_none_or(|(name, _)| name != config) {
             configs.push((config.to_owned(), Vec::new()));
         }
@@ -289,6 +295,11 @@ fn converted(repo: Repo, entries: Vec<Entry>) -> Listing {
             Some((_, files)) => files.push(entry.path.clone()),
             None => splits.push((split.to_owned(), vec![entry.path.clone()])),
         }
+    }
+    if !cut.is_empty() {
+        const SHOWN: usize = 10;
+        let splits = listed_names(cut.iter().map(String::as_str), SHOWN);
+        request.news(&News::Note(&format!("the Hub has converted only the first part of split {splits}")));
     }
     Listing::at_hub(repo, Card::of(configs), entries)
 }

@@ -188,6 +188,23 @@ fn without_a_network_a_split_that_was_never_downloaded_is_told() {
 }
 
 #[test]
+fn a_blob_that_has_lost_its_end_is_no_smaller_dataset() {
+    let hub = TestHub::start(repos());
+    let world = World::new();
+    summary(&world, &hub, &["acme/lines", "text"]).exits(0);
+    let whole = ratings(&world);
+    let blobs = cached(&world, "acme/lines").join("blobs");
+    let blob = fs::read_dir(blobs).unwrap().next().unwrap().unwrap().path();
+    fs::write(&blob, jsonl(0..20)).unwrap();
+    // Without a network it cannot be mended.
+    refused(offline(&world, &hub, &["acme/lines", "text"]), 1);
+    for flags in [&["--stream"][..], &[]] {
+        summary(&world, &hub, &[&["acme/lines", "text"], flags].concat()).exits(0);
+        assert_eq!(ratings(&world), whole, "{flags:?}");
+    }
+}
+
+#[test]
 fn a_dataset_that_moved_on_is_read_anew_and_offline_as_it_was_last() {
     let hub = TestHub::start(repos());
     let world = World::new();

@@ -61,7 +61,8 @@ pub(crate) fn arrow_file(rows: Range<usize>) -> Vec<u8> {
 
 /// JSON lines of `id` and `text`.
 pub(crate) fn jsonl(rows: Range<usize>) -> String {
-    rows.map(|row| format!("{}\n", json!({"id": row, "text": text(row)}))).collect()
+    let lines = rows.map(|row| format!("{}\n", json!({"id": row, "text": text(row)})));
+    lines.collect::<Vec<_>>().concat()
 }
 
 /// A JSON array of the same objects.

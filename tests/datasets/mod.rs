@@ -13,6 +13,7 @@ mod repos;
 mod sample;
 mod scenarios;
 mod show;
+mod table;
 
 use std::fs;
 use std::path::PathBuf;

@@ -164,12 +164,12 @@ fn a_long_stream_without_counts_gives_a_sample_of_its_head_unless_the_whole_is_a
 #[test]
 fn the_head_of_a_stream_of_long_rows_ends_by_bytes_in_every_format() {
     let words = "some words in a row ".repeat(50_000);
-    let csv = (0..80).map(|row| format!("{row},{words}\n")).collect::<String>();
-    let lines = (0..80).map(|row| format!("{row} {words}\n")).collect::<String>();
+    let rows =
+        |between: char| (0..80).map(|row| format!("{row}{between}{words}\n")).collect::<Vec<_>>().concat();
     let files = |name: &str, content: String| vec![(name.to_owned(), zst(content))];
     let hub = TestHub::start(served(&[
-        ("acme/csv", files("train.csv.zst", format!("id,text\n{csv}"))),
-        ("acme/text", files("train.txt.zst", lines)),
+        ("acme/csv", files("train.csv.zst", format!("id,text\n{}", rows(',')))),
+        ("acme/text", files("train.txt.zst", rows(' '))),
     ]));
     for set in ["acme/csv", "acme/text"] {
         let world = World::new();

@@ -114,6 +114,30 @@ fn a_gated_dataset_is_told_with_where_its_terms_are() {
 }
 
 #[test]
+fn a_conversion_that_the_hub_has_cut_is_told_as_a_part() {
+    let path = "default/partial-train/0000.parquet";
+    let repos = Repos::new().file("acme/huge", "huge.py", "raise SystemExit\n");
+    let hub =
+        TestHub::start(repos.file_at("acme/huge", "refs/convert/parquet", path, parquet(0..20, "text")));
+    for arguments in [&["acme/huge"][..], &["acme/huge", "--revision", "refs/convert/parquet"]] {
+        let run = shown(&hub, arguments).exits(0);
+        assert!(run.stderr.contains("only the first part of split `train`"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn what_was_downloaded_is_shown_without_the_hub() {
+    let hub = TestHub::start(textbooks(Repos::new()));
+    let world = World::new();
+    super::summary(&world, &hub, &["vikp/textbooks", "markdown"]).exits(0);
+    hub.clear_log();
+    let mut offline = command(&world, &hub, &["dataset", "vikp/textbooks", "--format", "json"]);
+    let found = Run::of(offline.env("HF_HUB_OFFLINE", "1").output().unwrap()).exits(0).json();
+    assert_eq!((&found["rows"], &found["configs"][0]["splits"][0]["files"]), (&json!(180), &json!(3)));
+    assert_eq!(hub.requests(), 0);
+}
+
+#[test]
 fn little_is_fetched_of_a_dataset_that_is_large() {
     let shard = |n: usize| parquet(n * 2_000..n * 2_000 + 2_000, "text");
     let mut repos = Repos::new();
