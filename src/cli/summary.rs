@@ -17,7 +17,7 @@ use super::settings::Settings;
 use super::signals::{Signal, Signals};
 use super::source::{self, SourceArgs};
 use crate::console::{self, Console, tables};
-use crate::dataset::{self, Dataset, Drawn, Reach, Request, Shape};
+use crate::dataset::{self, Dataset, Drawn, Found, Reach, Request, Shape};
 use crate::export::jsonl::{Fields, Lines};
 use crate::export::{self, summary_csv};
 use crate::rate::{self, End, Event, Plan};
@@ -114,13 +114,17 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         return Err(usage("the dataset is empty: name a file, a folder or a dataset at the Hub"));
     }
     let request = request(&args, &columns, shape, console)?;
-    let datasets = open_all(&names, &request).await?;
+    let mut found = Vec::new();
+    for name in &names {
+        found.push(dataset::find(Request { name: name.clone(), ..request.clone() }).await?);
+    }
+    let datasets = open_all(&found).await?;
     let raters = Raters::open(&args.settings.rater, &args.settings.store, &lenses, &console).await?;
     raters.tell_of_older_texts(&lenses, args.version, &console).await?;
     let bounded = args.yes || args.max.is_some();
     let unbounded = Unbounded { raters: &raters, lenses: &lenses, columns: &fields, cuts: cuts(&args) };
     if !bounded && unbounded.may_surprise(&datasets) {
-        unbounded.check(open_all(&names, &request).await?, console).await?;
+        unbounded.check(open_all(&found).await?, console).await?;
     }
 
     // Where nobody knows how many questions there will be, all datasets together share the bound.
@@ -298,7 +302,9 @@ async fn one(
     if !is_counted && ended.error.is_none() && ended.exit == Exit::Done {
         own.iter_mut().for_each(Summary::complete);
         // Fewer rows than were asked for are all that there are.
-        for summary in own.iter_mut().filter(|summary| args.max.is_some_and(|max| summary.ledger.reached() < max)) {
+        for summary in
+            own.iter_mut().filter(|summary| args.max.is_some_and(|max| summary.ledger.reached() < max))
+        {
             summary.inference = Inference::Census;
         }
     }
@@ -408,10 +414,10 @@ fn request(
 }
 
 /// Opens the datasets: files on this machine are read once, to count their rows.
-async fn open_all(names: &[String], request: &Request) -> anyhow::Result<Vec<Dataset>> {
+async fn open_all(found: &[Found]) -> anyhow::Result<Vec<Dataset>> {
     let mut datasets = Vec::new();
-    for name in names {
-        datasets.push(dataset::open(Request { name: name.clone(), ..request.clone() }).await?);
+    for found in found {
+        datasets.push(found.open().await?);
     }
     Ok(datasets)
 }

@@ -85,6 +85,14 @@ pub enum Error {
         /// The path within it.
         path: String,
     },
+    /// A repository's folder in the Hub's cache, which may hold several snapshots.
+    #[error(
+        "`{name}` is a folder of the Hub's cache: name the dataset (`owner/name`), or one of the folders in its snapshots"
+    )]
+    CacheFolder {
+        /// The folder, as the user wrote it.
+        name: String,
+    },
     /// What a clone without Git LFS has in the data's stead.
     #[error("`{name}` is a Git LFS pointer, not the data: run `git lfs pull` in its folder")]
     LfsPointer {
@@ -190,6 +198,7 @@ impl Error {
             | Self::NotAtHub { .. }
             | Self::TwoRevisions { .. }
             | Self::NotInRepository { .. }
+            | Self::CacheFolder { .. }
             | Self::TooManyFiles { .. } => true,
             Self::Script { .. }
             | Self::LfsPointer { .. }

@@ -1,6 +1,7 @@
 //! A folder on this machine as a dataset: its files, and what `save_to_disk` says of them.
 
 use super::error::{Error, plain};
+use super::layout;
 use serde::Deserialize;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -14,10 +15,14 @@ const MOST: usize = 1_000_000;
 pub const OWN_MARKS: [&[u8]; 3] =
     [b"{\"v\":1,\"id\":", b"{\n  \"v\": 1,\n  \"run\": \"", b"Dataset,Lens,Poor,Low,Medium,Good,Total"];
 
+/// What the first line of a rating has further on, whatever it is.
+const OWN_LENS: &[u8] = b",\"lens\":\"";
+
 /// The files of a folder and of the folders in it: paths with `/` between the names, and sizes in bytes, in order.
 ///
-/// Links to files are followed, as a snapshot in the Hub's cache consists of them; links to folders are not.
-pub(super) fn files(folder: &Path, name: &str) -> Result<Vec<(String, u64)>, Error> {
+/// Links to files are followed, as a snapshot in the Hub's cache consists of them; links to folders are not. What is
+/// passed over that may be data is told in `notes`.
+pub(super) fn files(folder: &Path, name: &str, notes: &mut Vec<String>) -> Result<Vec<(String, u64)>, Error> {
     let failed = |error| Error::io(name, error);
     let mut files = Vec::new();
     let mut folders = vec![(folder.to_owned(), String::new())];
@@ -25,17 +30,32 @@ pub(super) fn files(folder: &Path, name: &str) -> Result<Vec<(String, u64)>, Err
         for entry in fs::read_dir(&folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             // A name that is no Unicode cannot be shown, matched or written into an id.
-            let Ok(own) = entry.file_name().into_string() else { continue };
+            let own = match entry.file_name().into_string() {
+                Ok(own) => own,
+                Err(own) => {
+                    notes.push(format!(
+                        "not read: `{}`, whose name is no Unicode",
+                        plain(&own.to_string_lossy())
+                    ));
+                    continue;
+                }
+            };
             let path = format!("{prefix}{own}");
             let kind = entry.file_type().map_err(failed)?;
             if kind.is_dir() {
                 if own != ".git" {
                     folders.push((entry.path(), format!("{path}/")));
                 }
-            } else if let Ok(metadata) = fs::metadata(entry.path())
-                && metadata.is_file()
-            {
-                files.push((path, metadata.len()));
+            } else {
+                match fs::metadata(entry.path()) {
+                    Ok(metadata) if metadata.is_file() => files.push((path, metadata.len())),
+                    Ok(_) => {}
+                    // A link to nothing: what it should lead to may be most of the rows.
+                    Err(error) if layout::format_of(&path).is_ok() => {
+                        return Err(Error::io(&format!("{name}: {path}"), error));
+                    }
+                    Err(_) => {}
+                }
             }
             if files.len() + folders.len() > MOST {
                 return Err(Error::TooManyFiles { name: plain(name), most: MOST });
@@ -48,10 +68,12 @@ pub(super) fn files(folder: &Path, name: &str) -> Result<Vec<(String, u64)>, Err
 
 /// Whether this program wrote the file.
 pub(super) fn is_own(path: &Path) -> bool {
+    const LOOK: u64 = 4096;
     let mut start = Vec::new();
-    let longest = OWN_MARKS.iter().map(|mark| mark.len()).max().unwrap_or(0) as u64;
-    let read = File::open(path).and_then(|file| file.take(longest).read_to_end(&mut start));
-    read.is_ok() && OWN_MARKS.iter().any(|mark| start.starts_with(mark))
+    let read = File::open(path).and_then(|file| file.take(LOOK).read_to_end(&mut start));
+    let [line, ..] = OWN_MARKS;
+    let is_line = || memchr::memmem::find(&start, OWN_LENS).is_some();
+    read.is_ok() && OWN_MARKS.iter().any(|mark| start.starts_with(mark) && (*mark != line || is_line()))
 }
 
 /// What `save_to_disk` of the Python library left in a folder.

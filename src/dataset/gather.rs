@@ -7,10 +7,11 @@ use super::place::{self, Place};
 use super::{Access, News, Request, blocking};
 use crate::hub::{self, Entry, Hub, Repo};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A file of the dataset.
@@ -44,6 +45,8 @@ pub(super) struct Listing {
     root: Root,
     /// Whether it is one split, which need not be named.
     is_one_split: bool,
+    /// What the user should know of what is not read.
+    notes: Vec<String>,
 }
 
 /// Where the files of a listing are, in the order of its paths.
@@ -68,7 +71,7 @@ pub(super) struct Gathered {
     pub(super) revision: Option<String>,
     pub(super) hub: Option<Hub>,
     /// Removed when the dataset is closed.
-    pub(super) spool: Option<Spool>,
+    pub(super) spool: Option<Arc<Spool>>,
 }
 
 /// How much of a repository is listed.
@@ -80,6 +83,9 @@ pub(super) enum Scope {
     All,
 }
 
+/// Names in a note.
+const SHOWN: usize = 10;
+
 /// Finds the dataset, and reads its card and its list of files.
 pub(super) async fn gather(request: &Request, scope: Scope) -> Result<Gathered, Error> {
     let name = request.name.clone();
@@ -90,7 +96,7 @@ pub(super) async fn gather(request: &Request, scope: Scope) -> Result<Gathered, 
         let (found, sha) = at_hub(request, &hub, &name, scope).await?;
         return Ok(Gathered { found, revision: Some(sha), hub: Some(hub), spool: None });
     }
-    if let (Some(revision), false) = (&request.revision, matches!(place, Place::Hub(_))) {
+    if let Some(revision) = &request.revision {
         return Err(Error::NotAtHub { name: plain(&request.name), revision: plain(revision) });
     }
     let name = request.name.clone();
@@ -98,7 +104,7 @@ pub(super) async fn gather(request: &Request, scope: Scope) -> Result<Gathered, 
     if let Found::File(_) = found {
         request.expect_one_file()?;
     }
-    Ok(Gathered { found, revision: None, hub: None, spool })
+    Ok(Gathered { found, revision: None, hub: None, spool: spool.map(Arc::new) })
 }
 
 /// What is on this machine.
@@ -161,7 +167,11 @@ fn by_content(path: &Path, name: &str) -> Result<Option<Format>, Error> {
 
 /// The files of a folder on this machine.
 fn local(path: PathBuf, name: &str) -> Result<Listing, Error> {
-    let mut files = folder::files(&path, name)?;
+    let mut notes = Vec::new();
+    let mut files = folder::files(&path, name, &mut notes)?;
+    if ["blobs", "snapshots"].iter().all(|inner| path.join(inner).is_dir()) {
+        return Err(Error::CacheFolder { name: plain(name) });
+    }
     if let Some(saved) = folder::saved(&path, name)? {
         let is_one_split = matches!(saved, Saved::One(..));
         let splits = match saved {
@@ -169,13 +179,32 @@ fn local(path: PathBuf, name: &str) -> Result<Listing, Error> {
             Saved::Splits(splits) => splits,
         };
         let card = Card::of(vec![("default".into(), splits)]);
-        return Ok(Listing { card, paths: paths(&files), root: Root::Folder(path, files), is_one_split });
+        return Ok(Listing {
+            card,
+            paths: paths(&files),
+            root: Root::Folder(path, files),
+            is_one_split,
+            notes,
+        });
     }
-    files.retain(|(file, _)| layout::format_of(file).is_err() || !folder::is_own(&path.join(file)));
+    let mut own = Vec::new();
+    files.retain(|(file, _)| {
+        let is_own = layout::format_of(file).is_ok() && folder::is_own(&path.join(file));
+        if is_own {
+            own.push(file.clone());
+        }
+        !is_own
+    });
+    if !own.is_empty() {
+        notes.push(format!(
+            "not read, as results of this program: {}",
+            listed_names(own.iter().map(String::as_str), SHOWN)
+        ));
+    }
     let text = |file: &str| files.iter().any(|(path, _)| path == file).then(|| read(&path.join(file)));
     let card = layout::card(text("README.md").as_deref(), text(".huggingface.yaml").as_deref());
     let card = card.map_err(|fault| Error::layout(name, fault))?;
-    Ok(Listing { card, paths: paths(&files), root: Root::Folder(path, files), is_one_split: false })
+    Ok(Listing { card, paths: paths(&files), root: Root::Folder(path, files), is_one_split: false, notes })
 }
 
 fn paths(files: &[(String, u64)]) -> Vec<String> {
@@ -215,6 +244,7 @@ async fn at_hub(
     } else {
         repository(request, repo, scope).await?
     };
+    let sha = listing.revision().unwrap_or(sha);
     Ok((Found::Listing(Box::new(listing)), sha))
 }
 
@@ -297,7 +327,6 @@ fn converted(request: &Request, repo: Repo, entries: Vec<Entry>) -> Listing {
         }
     }
     if !cut.is_empty() {
-        const SHOWN: usize = 10;
         let splits = listed_names(cut.iter().map(String::as_str), SHOWN);
         request.news(&News::Note(&format!("the Hub has converted only the first part of split {splits}")));
     }
@@ -314,7 +343,8 @@ async fn named(request: &Request, repo: Repo, path: &str) -> Result<Found, Error
         request.expect_one_file()?;
         let (format, compression) = layout::format_of(path).map_err(fault)?;
         return Ok(Found::File(Box::new(Member {
-            path: path.to_owned(),
+            // A single file is known by its name, here and where it has been copied to.
+            path: path.rsplit('/').next().unwrap_or(path).to_owned(),
             label: request.name.clone(),
             size: entry.size,
             format,
@@ -330,7 +360,8 @@ async fn named(request: &Request, repo: Repo, path: &str) -> Result<Found, Error
     }
     let paths = entries.iter().map(|entry| entry.path[prefix.len()..].to_owned()).collect();
     let root = Root::Hub(repo, entries);
-    Ok(Found::Listing(Box::new(Listing { card: Card::default(), paths, root, is_one_split: false })))
+    let (card, notes) = (Card::default(), Vec::new());
+    Ok(Found::Listing(Box::new(Listing { card, paths, root, is_one_split: false, notes })))
 }
 
 impl Gathered {
@@ -352,6 +383,10 @@ impl Gathered {
             );
             request.news(&News::Note(&text));
         }
+        listing.notes.iter().for_each(|note| request.news(&News::Note(note)));
+        if let Some(note) = listing.left_out(&config) {
+            request.news(&News::Note(&note));
+        }
         let members = files.iter().map(|file| listing.member(*file, &config, &request.name));
         downloaded(request, members.collect::<Result<_, _>>()?).await
     }
@@ -360,7 +395,34 @@ impl Gathered {
 impl Listing {
     fn at_hub(repo: Repo, card: Card, entries: Vec<Entry>) -> Self {
         let paths = entries.iter().map(|entry| entry.path.clone()).collect();
-        Self { card, paths, root: Root::Hub(repo, entries), is_one_split: false }
+        Self { card, paths, root: Root::Hub(repo, entries), is_one_split: false, notes: Vec::new() }
+    }
+
+    /// The commit that its files are of.
+    fn revision(&self) -> Option<String> {
+        match &self.root {
+            Root::Folder(..) => None,
+            Root::Hub(repo, _) => Some(repo.sha.clone()),
+        }
+    }
+
+    /// What is said of data files that are in no split, where names alone have made the splits.
+    fn left_out(&self, config: &Config) -> Option<String> {
+        if self.card.is_declared() {
+            return None;
+        }
+        let taken: HashSet<usize> =
+            config.splits.iter().flat_map(|split| split.files.iter().copied()).collect();
+        let others = self
+            .paths
+            .iter()
+            .enumerate()
+            .filter(|(index, path)| !taken.contains(index) && layout::is_data(path));
+        let others: Vec<&str> = others.map(|(_, path)| path.as_str()).collect();
+        let splits = listed_names(config.splits.iter().map(|split| split.name.as_str()), SHOWN);
+        let left = || listed_names(others.iter().copied(), SHOWN);
+        (!others.is_empty())
+            .then(|| format!("not read, in another format or outside of the splits ({splits}): {}", left()))
     }
 
     /// The configs and splits.

@@ -251,15 +251,36 @@ pub struct Dataset {
     plan: Plan,
 }
 
-/// Opens a dataset: finds its files, checks the columns, counts the rows, draws the sample.
-///
-/// The work is done on threads of its own, and given up when the future is dropped.
-pub async fn open(request: Request) -> Result<Dataset, Error> {
+/// A dataset whose files are found, and downloaded where they are not streamed. It can be opened more than once.
+#[derive(Debug)]
+pub struct Found {
+    request: Request,
+    gathered: gather::Gathered,
+    members: Vec<gather::Member>,
+}
+
+/// Finds a dataset: where it is, its configs and splits, its files.
+pub async fn find(request: Request) -> Result<Found, Error> {
     let gathered = gather::gather(&request, gather::Scope::Chosen).await?;
     let members = gathered.members(&request).await?;
-    let dataset = opened(request, (members, gathered.hub.is_some())).await?;
-    let gather::Gathered { revision, hub, spool, .. } = gathered;
-    Ok(Dataset { revision, hub, plan: dataset.plan.keeping(spool), ..dataset })
+    Ok(Found { request, gathered, members })
+}
+
+impl Found {
+    /// Opens the files: checks the columns, counts the rows, draws the sample.
+    ///
+    /// The work is done on threads of its own, and given up when the future is dropped.
+    pub async fn open(&self) -> Result<Dataset, Error> {
+        let gather::Gathered { revision, hub, spool, .. } = &self.gathered;
+        let dataset = opened(self.request.clone(), (self.members.clone(), hub.is_some())).await?;
+        let plan = dataset.plan.keeping(spool.clone());
+        Ok(Dataset { revision: revision.clone(), hub: hub.clone(), plan, ..dataset })
+    }
+}
+
+/// Finds a dataset and opens it.
+pub async fn open(request: Request) -> Result<Dataset, Error> {
+    find(request).await?.open().await
 }
 
 /// A dataset of these files, which are those of a repository at the Hub or not.

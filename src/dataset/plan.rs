@@ -34,7 +34,7 @@ pub(super) struct Plan {
     pub(super) work: Work,
     pub(super) runtime: Handle,
     /// Kept until the dataset is read.
-    _spool: Option<Spool>,
+    _spool: Option<Arc<Spool>>,
 }
 
 /// The rows to come.
@@ -87,7 +87,7 @@ pub(super) struct Opened {
 
 impl Plan {
     /// The same plan, which keeps a temporary file until it is done.
-    pub(super) fn keeping(self, spool: Option<Spool>) -> Self {
+    pub(super) fn keeping(self, spool: Option<Arc<Spool>>) -> Self {
         Self { _spool: spool, ..self }
     }
 }

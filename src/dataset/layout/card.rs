@@ -100,6 +100,11 @@ impl Card {
         Self { configs, default, rows: Vec::new() }
     }
 
+    /// Whether it declares configs.
+    pub(in crate::dataset) fn is_declared(&self) -> bool {
+        !self.configs.is_empty()
+    }
+
     /// How many rows a split is said to have.
     pub(in crate::dataset) fn rows(&self, config: &str, split: &str) -> Option<u64> {
         let found = self.rows.iter().find(|(own, each, _)| own == config && each == split);

@@ -30,6 +30,11 @@ pub(super) fn sorted(files: &[String]) -> Vec<usize> {
     sorted
 }
 
+/// Whether a pattern that names nothing of the kind would match this file.
+pub(super) fn is_data(path: &str) -> bool {
+    Special::of(path) == Special { hidden: 0, private: 0 } && !IGNORED.contains(&base(path))
+}
+
 /// Which of the files that match are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Of {

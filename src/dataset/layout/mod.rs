@@ -90,6 +90,11 @@ pub(in crate::dataset) enum Unit {
     Document,
 }
 
+/// Whether a file of this name can be data of the dataset: neither hidden nor about the dataset.
+pub(in crate::dataset) fn is_data(path: &str) -> bool {
+    format_of(path).is_ok() && listing::is_data(path)
+}
+
 impl Layout<'_> {
     /// The names of the configs.
     pub(in crate::dataset) fn configs(&self) -> Vec<&str> {
