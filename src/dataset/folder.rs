@@ -49,12 +49,11 @@ pub(super) fn files(folder: &Path, name: &str, notes: &mut Vec<String>) -> Resul
             } else {
                 match fs::metadata(entry.path()) {
                     Ok(metadata) if metadata.is_file() => files.push((path, metadata.len())),
-                    Ok(_) => {}
                     // A link to nothing: what it should lead to may be most of the rows.
                     Err(error) if layout::format_of(&path).is_ok() => {
                         return Err(Error::io(&format!("{name}: {path}"), error));
                     }
-                    Err(_) => {}
+                    Ok(_) | Err(_) => {}
                 }
             }
             if files.len() + folders.len() > MOST {

@@ -167,11 +167,11 @@ fn by_content(path: &Path, name: &str) -> Result<Option<Format>, Error> {
 
 /// The files of a folder on this machine.
 fn local(path: PathBuf, name: &str) -> Result<Listing, Error> {
-    let mut notes = Vec::new();
-    let mut files = folder::files(&path, name, &mut notes)?;
     if ["blobs", "snapshots"].iter().all(|inner| path.join(inner).is_dir()) {
         return Err(Error::CacheFolder { name: plain(name) });
     }
+    let mut notes = Vec::new();
+    let mut files = folder::files(&path, name, &mut notes)?;
     if let Some(saved) = folder::saved(&path, name)? {
         let is_one_split = matches!(saved, Saved::One(..));
         let splits = match saved {

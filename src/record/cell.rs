@@ -18,7 +18,7 @@ use serde_json::{Map, Number, Value};
 /// - Lists are lists, structs are objects, maps are objects with the text of each key (the last of equal
 ///   keys counts).
 /// - Dates, times, timestamps, durations, intervals and decimals are text as Arrow prints them: ISO 8601
-///   (`2024-05-01`, `2024-05-01T12:30:00Z`) and plain decimals (`12.50`).
+///   (`2024-05-01`, `2024-05-01T12:30:00Z`; in UTC where the time zone is a name) and plain decimals (`12.50`).
 /// - A dictionary-encoded value is the value it stands for.
 ///
 /// A cell of more than [`MAX_VALUES`] values, or with a text above [`MAX_TEXT`], is an error.
@@ -86,8 +86,9 @@ impl Room {
                 },
                 other => return Err(format!("values of type {other} are not read")),
             ),
-            DataType::Timestamp(unit, Some(zone)) if zone.as_ref() == "UTC" => {
-                // Without a database of time zones Arrow knows offsets only, and "UTC" is not one to it.
+            DataType::Timestamp(unit, Some(zone)) if !zone.starts_with(['+', '-']) => {
+                // Without a database of time zones Arrow knows offsets only, and a name is not one to it. The moment is
+                // the same, and in parquet the name is not even kept.
                 let typed = DataType::Timestamp(*unit, Some("+00:00".into()));
                 let data = array.slice(row, 1).to_data().into_builder().data_type(typed).build();
                 printed(&make_array(data.map_err(|error| error.to_string())?), 0)?
@@ -216,8 +217,10 @@ mod tests {
         assert_eq!(cells(&day), [json!("2024-05-01")]);
         let time = TimestampMicrosecondArray::from(vec![1_714_566_600_000_001]);
         assert_eq!(cells(&time), [json!("2024-05-01T12:30:00.000001")]);
-        let zoned = TimestampSecondArray::from(vec![None, Some(1_714_566_600)]).with_timezone("UTC");
-        assert_eq!(cells(&zoned), [json!(null), json!("2024-05-01T12:30:00Z")]);
+        for zone in ["UTC", "Europe/Berlin", "no zone"] {
+            let zoned = TimestampSecondArray::from(vec![None, Some(1_714_566_600)]).with_timezone(zone);
+            assert_eq!(cells(&zoned), [json!(null), json!("2024-05-01T12:30:00Z")]);
+        }
         let money = Decimal128Array::from(vec![1250]).with_precision_and_scale(10, 2).unwrap();
         assert_eq!(cells(&money), [json!("12.50")]);
     }

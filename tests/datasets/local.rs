@@ -129,11 +129,18 @@ fn a_snapshot_of_links_is_a_folder_of_files() {
     let snapshot = world.path("datasets--a--b/snapshots/0123");
     fs::create_dir_all(snapshot.join("data")).unwrap();
     symlink(format!("../../../blobs/{blob}"), snapshot.join("data/train-00000-of-00001.parquet")).unwrap();
-    // A link in a circle, and one to nowhere.
+    // A link in a circle, and one to nowhere that is no data.
     symlink("..", snapshot.join("data/circle")).unwrap();
-    symlink("nowhere", snapshot.join("data/train-00001-of-00001.parquet")).unwrap();
+    symlink("nowhere", snapshot.join("data/notes")).unwrap();
     let found = rows(&world, &["datasets--a--b/snapshots/0123", "text"]);
     assert_eq!((found.len(), found[0].as_str()), (7, "data/train-00000-of-00001.parquet#0"));
+    // A file that should be there is not passed over.
+    symlink("nowhere", snapshot.join("data/train-00001-of-00001.parquet")).unwrap();
+    let message = refused(local(&world, &["datasets--a--b/snapshots/0123", "text"]), 1);
+    assert!(message.contains("data/train-00001-of-00001.parquet"), "{message}");
+    // The folder above may have several snapshots.
+    let message = refused(local(&world, &["datasets--a--b", "text"]), 2);
+    assert!(message.contains("owner/name"), "{message}");
 }
 
 #[test]

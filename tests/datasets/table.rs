@@ -231,7 +231,7 @@ pub(crate) const CASES: &[Case] = &[
         "49-data-files-argument",
         "hf://datasets/acme/two-configs/fr/test.csv text --stream",
         &[],
-        Rows(10, "fr/test.csv#0", "fr test, 0"),
+        Rows(10, "test.csv#0", "fr test, 0"),
     ),
     (
         "50-split-expressions",
