@@ -17,7 +17,7 @@ const SMALL: u64 = 2 << 20;
 pub(super) fn gap(parquet: &Parquet) -> u64 {
     const LEAST: u64 = 256 << 10;
     const MOST: u64 = 4 << 20;
-    const SHARE: u64 = 12;
+    const SHARE: u64 = 6;
     if let Chosen::Head(_) = parquet.chosen {
         return LEAST;
     }
