@@ -45,6 +45,9 @@ fn summary(summary: &Summary) -> Value {
     });
     json!({
         "dataset": summary.dataset,
+        "config": summary.part.config,
+        "split": summary.part.split,
+        "revision": summary.part.revision,
         "lens": summary.lens,
         "model": summary.model,
         "version": summary.version,

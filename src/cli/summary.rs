@@ -24,7 +24,7 @@ use crate::rate::{self, End, Event, Plan};
 use crate::rating::Fate;
 use crate::rating::question::Digest;
 use crate::rating::run::{Meaning, Sample};
-use crate::rating::summary::{Inference, Summary};
+use crate::rating::summary::{Inference, Part, Summary};
 use crate::report;
 
 const AFTER_HELP: &str = "\
@@ -248,7 +248,14 @@ async fn one(
         let meaning = meaning(args, &plan, target, &dataset)?;
         files.push(Lines::create(&folder, meaning.clone(), fields.clone())?);
         runs.push(rater::begin(&plan, &meaning).await?);
-        own.push(Summary::new(&dataset.name, each, rows, inference));
+        let part = Part {
+            config: args.source.config.clone(),
+            split: args.source.split.clone(),
+            revision: dataset.revision.clone(),
+        };
+        let mut summary = Summary::new(&dataset.name, each, rows, inference);
+        summary.part = part;
+        own.push(summary);
     }
     console.note(&describe(args, &dataset, &plan));
 

@@ -1,4 +1,4 @@
-//! `summary.csv`: the original's columns first, then ours; a row per dataset, lens, model and version.
+//! `summary.csv`: the original's columns first, then ours; a row per part of a dataset, lens, model and version.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::rating::summary::{Inference, Summary};
 use crate::stats::Interval;
 
 /// The header. The first seven names are the original tool's.
-const HEADER: [&str; 18] = [
+const HEADER: [&str; 21] = [
     "Dataset",
     "Lens",
     "Poor",
@@ -27,12 +27,15 @@ const HEADER: [&str; 18] = [
     "NotReached",
     "Cost",
     "Population",
+    "Config",
+    "Split",
+    "Revision",
 ];
 
-/// Columns that say which run of a dataset a row is of.
-const KEY: [usize; 4] = [0, 1, 7, 8];
+/// Columns that say which run of which part of a dataset a row is of. An older file has fewer columns.
+const KEY: [usize; 6] = [0, 1, 7, 8, 18, 19];
 
-/// Writes the rows of `summaries`, in place of earlier rows of the same dataset, lens, model and version. Returns the
+/// Writes the rows of `summaries`, in place of earlier rows of the same dataset, config, split, lens, model and version. Returns the
 /// file's path.
 pub fn write(data_dir: &Path, summaries: &[Summary]) -> Result<PathBuf, Error> {
     fs::create_dir_all(data_dir).map_err(Error::write(data_dir))?;
@@ -44,7 +47,8 @@ pub fn write(data_dir: &Path, summaries: &[Summary]) -> Result<PathBuf, Error> {
 
     let new: Vec<Vec<String>> = summaries.iter().map(row).collect();
     let mut rows = read(&path)?;
-    rows.retain(|old| !new.iter().any(|new| KEY.iter().all(|&at| old.get(at) == new.get(at))));
+    let cell = |row: &[String], at: usize| row.get(at).cloned().unwrap_or_default();
+    rows.retain(|old| !new.iter().any(|new| KEY.iter().all(|&at| cell(old, at) == cell(new, at))));
     rows.extend(new);
 
     let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
@@ -111,6 +115,9 @@ fn row(summary: &Summary) -> Vec<String> {
                 String::new()
             }
         },
+        text(summary.part.config.as_deref().unwrap_or_default()),
+        text(summary.part.split.as_deref().unwrap_or_default()),
+        text(summary.part.revision.as_deref().unwrap_or_default()),
     ]
 }
 

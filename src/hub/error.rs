@@ -110,7 +110,7 @@ pub enum Error {
         message: String,
     },
     /// No connection, or it broke, again and again.
-    #[error("cannot read from {host}: {source}")]
+    #[error("cannot read from {host}: {source}; HF_HUB_OFFLINE=1 reads what is in the Hub cache")]
     Transport {
         /// The host.
         host: String,

@@ -31,11 +31,24 @@ pub enum Inference {
     Unfinished,
 }
 
+/// Which part of a dataset was rated, where that was said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Part {
+    /// The config that was asked for.
+    pub config: Option<String>,
+    /// The split that was asked for.
+    pub split: Option<String>,
+    /// The commit of a dataset at the Hub.
+    pub revision: Option<String>,
+}
+
 /// One row of the tables: a dataset through one lens.
 #[derive(Debug, Clone)]
 pub struct Summary {
     /// The dataset's name, as the user wrote it.
     pub dataset: String,
+    /// Which part of it.
+    pub part: Part,
     /// The lens's name.
     pub lens: String,
     /// Who answered.
@@ -65,6 +78,7 @@ impl Summary {
     pub fn new(dataset: &str, target: &Target, rows: Option<u64>, inference: Inference) -> Self {
         Self {
             dataset: dataset.to_owned(),
+            part: Part::default(),
             lens: target.lens.name.clone(),
             model: target.model.clone(),
             version: target.version,
