@@ -1,6 +1,6 @@
 //! Tests of the whole room, and the means for the tests of each format.
 
-use super::{Dataset, Drawn, Error, Request, Row, open};
+use super::{Dataset, Drawn, Error, Request, Row, find, open};
 use crate::hub;
 use crate::rating::run::Sample;
 use crate::record::Record;
@@ -174,4 +174,41 @@ fn a_dataset_whose_stream_is_never_polled_reads_nothing() {
     let folder = Folder::with("rows.jsonl", numbered(10));
     let dataset = run(open(folder.request("rows.jsonl", &["text"]))).unwrap();
     drop(dataset.batches());
+}
+
+#[test]
+fn a_first_file_without_rows_does_not_speak_for_the_others() {
+    let folder = Folder::new();
+    folder.write("a.jsonl", "\n");
+    folder.write("b.jsonl", numbered(3));
+    for (sample, rows) in
+        [(Sample::All, 3), (Sample::First { rows: 2 }, 2), (Sample::Random { rows: 2, seed: 1 }, 2)]
+    {
+        let found = records(Request { sample, ..folder.request("", &["text"]) });
+        assert_eq!(found.len(), rows, "{sample:?}");
+        assert!(found.iter().all(|record| record.file == 1 && record.id.starts_with("b.jsonl#")));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_read_once_and_opened_as_often_as_one_likes() {
+    let folder = Folder::new();
+    let path = folder.request("rows", &[]).name;
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let writer = std::thread::spawn({
+        let path = path.clone();
+        move || fs::write(path, numbered(5)).unwrap()
+    });
+    run(async {
+        let found = find(folder.request("rows", &["n"])).await.unwrap();
+        writer.join().unwrap();
+        for _ in 0..2 {
+            let (read, error) = rows(found.open().await.unwrap()).await;
+            assert!(error.is_none());
+            let ids: Vec<_> = read.into_iter().map(|row| row.unwrap().id).collect();
+            assert_eq!(ids, ["rows#0", "rows#1", "rows#2", "rows#3", "rows#4"]);
+        }
+    });
 }

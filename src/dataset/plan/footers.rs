@@ -1,0 +1,151 @@
+//! Parquet files: their footers say how many rows they have.
+
+use super::{Begun, Opening, Part, Sketch, Work};
+use crate::dataset::blocks::Blocks;
+use crate::dataset::bytes::Bytes;
+use crate::dataset::error::Error;
+use crate::dataset::gather::{At, Member};
+use crate::dataset::parquet::Footer;
+use crate::dataset::sample::{Chosen, Draw, by_file};
+use crate::dataset::{Drawn, read, stages};
+use futures::stream::{self, StreamExt as _};
+use std::fs::File;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// The last bytes of files; nothing of a file on this machine.
+type Tails = std::vec::IntoIter<Option<Result<bytes::Bytes, Error>>>;
+
+impl Opening<'_> {
+    /// Parquet files of which every footer is read.
+    pub(super) fn counted_parquet(&self, members: Vec<Member>) -> Result<Sketch, Error> {
+        let (mut counts, mut footers, mut known) = (Vec::new(), Vec::new(), None);
+        let mut tails = self.tails(members.iter());
+        for member in &members {
+            self.check_stop()?;
+            let footer = footer(member, tails.next().flatten().transpose()?, &self.runtime)?;
+            counts.push(footer.rows);
+            footer.check(&self.wanted(), &member.label)?;
+            if known.is_none() {
+                known = Some(footer.known.columns.clone());
+            }
+            // What was fetched is kept; what is on this machine is opened again.
+            footers.push(match member.at {
+                At::Hub(_) => Begun::Footer(Box::new(footer)),
+                At::Local(_) => Begun::Nothing,
+            });
+        }
+        let (chosen, drawn, sampled) = self.shares(&counts, |rows, seed| {
+            let mut draw = Draw::new(rows, seed);
+            for (index, (member, rows)) in members.iter().zip(&counts).enumerate() {
+                draw.file(index, &member.path);
+                self.offer_all(&mut draw, *rows)?;
+            }
+            Ok(by_file(draw.finish(), members.len()))
+        })?;
+        let parts = members.into_iter().zip(chosen).zip(footers).enumerate();
+        let parts = parts.map(|(index, ((member, chosen), begun))| Part {
+            index,
+            member,
+            chosen,
+            is_counted: true,
+            begun,
+        });
+        Ok(Sketch {
+            columns: known.unwrap_or_default(),
+            rows: Some(counts.iter().sum()),
+            sampled: Some(sampled),
+            drawn,
+            work: Work::Parts(parts.filter(|part| part.chosen.count() > 0).collect(), u64::MAX),
+        })
+    }
+
+    /// Streamed parquet files that are opened one after another, as they are read.
+    pub(super) fn parquet_in_order(&self, members: Vec<Member>) -> Result<Sketch, Error> {
+        let Some(first) = members.first() else { return Err(self.empty()) };
+        let tail = self.tails([first].into_iter()).next().flatten().transpose()?;
+        let footer = footer(first, tail, &self.runtime)?;
+        footer.check(&self.wanted(), &first.label)?;
+        let columns = footer.known.columns.clone();
+        let mut begun = Some(Begun::Footer(Box::new(footer)));
+        Ok(self.uncounted(columns, members, |_| begun.take().unwrap_or(Begun::Nothing)))
+    }
+
+    /// Very many streamed parquet files: some are drawn by their size, and rows within them.
+    pub(super) fn two_stages(&self, members: &[Member], rows: u64, seed: u64) -> Result<Sketch, Error> {
+        let of = members.len();
+        let sizes = members.iter().map(|member| (member.path.as_str(), member.size));
+        let order = stages::files(sizes, members.len(), seed);
+        // As many files as `--max-files` says, and further ones in the order of the draw where these have too few rows.
+        let (mut picked, mut footers, mut found) = (Vec::new(), Vec::new(), 0);
+        for files in order.chunks(self.request.max_files) {
+            let mut tails = self.tails(files.iter().map(|index| &members[*index]));
+            for index in files {
+                self.check_stop()?;
+                let footer = footer(&members[*index], tails.next().flatten().transpose()?, &self.runtime)?;
+                footer.check(&self.wanted(), &members[*index].label)?;
+                found += footer.rows;
+                footers.push(footer);
+                picked.push(*index);
+            }
+            if found >= rows {
+                break;
+            }
+        }
+        let Some(columns) = footers.first().map(|footer| footer.known.columns.clone()) else {
+            return Err(self.empty());
+        };
+        let counts: Vec<u64> = footers.iter().map(|footer| footer.rows).collect();
+        let shares = stages::shares(&counts, rows);
+        let mut parts = Vec::new();
+        for ((index, footer), share) in
+            picked.iter().zip(footers).zip(&shares).filter(|(_, share)| **share > 0)
+        {
+            let mut draw = Draw::new(*share, seed);
+            draw.file(0, &members[*index].path);
+            self.offer_all(&mut draw, footer.rows)?;
+            let chosen = by_file(draw.finish(), 1).pop().unwrap_or(Chosen::Head(0));
+            let begun = Begun::Footer(Box::new(footer));
+            parts.push(Part {
+                index: *index,
+                member: members[*index].clone(),
+                chosen,
+                is_counted: true,
+                begun,
+            });
+        }
+        parts.sort_unstable_by_key(|part| part.index);
+        let drawn = Drawn::TwoStages { files: parts.len(), of };
+        let work = Work::Parts(parts, u64::MAX);
+        Ok(Sketch { columns, rows: None, sampled: Some(shares.iter().sum()), drawn, work })
+    }
+
+    /// The last bytes of streamed files, a few fetched at a time; nothing of files on this machine.
+    fn tails<'m>(&self, members: impl Iterator<Item = &'m Member>) -> Tails {
+        const AT_ONCE: usize = 8;
+        let files: Vec<_> = members
+            .map(|member| match &member.at {
+                At::Hub(file) => Some(file.clone()),
+                At::Local(_) => None,
+            })
+            .collect();
+        let tails = stream::iter(files)
+            .map(|file| async move { Some(read::tail(&file?).await.map_err(Error::from)) });
+        self.runtime.block_on(tails.buffered(AT_ONCE).collect::<Vec<_>>()).into_iter()
+    }
+}
+
+/// The footer of a parquet file.
+pub(in crate::dataset) fn footer(
+    member: &Member,
+    tail: Option<bytes::Bytes>,
+    runtime: &Handle,
+) -> Result<Footer, Error> {
+    let bytes = match &member.at {
+        At::Local(path) => {
+            Bytes::Local(Arc::new(File::open(path).map_err(|error| Error::io(&member.label, error))?))
+        }
+        At::Hub(file) => Bytes::Hub(Arc::new(Blocks::new(file.clone(), tail, runtime.clone()))),
+    };
+    Footer::read(bytes, &member.label)
+}
