@@ -70,7 +70,16 @@ fn absent(name: &str, endpoint: &str) -> Result<Place, Error> {
     let file = path.file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
     let near = nearest(&file, siblings.iter().map(String::as_str));
     let near = near.map(|near| path.with_file_name(near).to_string_lossy().into_owned());
-    let hint = near.map(|near| format!(" (did you mean `{}`?)", plain(&near))).unwrap_or_default();
+    let hint = match near {
+        Some(near) if near != name => format!(" (did you mean `{}`?)", plain(&near)),
+        _ if name.contains(['*', '?']) => {
+            "; patterns are not read: name the folder, or the files with commas".into()
+        }
+        _ if name.matches('/').count() > 1 && !name.starts_with(['/', '.', '~']) => {
+            "; a file or folder at the Hub is named hf://datasets/owner/name/path".into()
+        }
+        _ => String::new(),
+    };
     let missing = || Error::Missing { name: plain(name), hint: hint.clone() };
     // A data file's name is meant as a path: `rows.jsonl` and `data/rows.jsonl` could be names at the Hub too.
     let is_file = super::layout::format_of(name).is_ok();

@@ -160,8 +160,12 @@ fn page(text: &str, endpoint: &str) -> Result<Name, String> {
     let repo = parts[..named].join("/");
     match (kind(named), parts.get(named + 1..).unwrap_or_default()) {
         (None, []) if parts.len() == named => Name::new(&repo, None, None),
-        // Which rows the viewer shows is no part of the name.
-        (Some("viewer"), _) | (Some(_), []) => Name::new(&repo, None, None),
+        (Some(_), []) => Name::new(&repo, None, None),
+        // What the viewer shows is no part of the name, and must not be lost without a word.
+        (Some("viewer"), [config, rest @ ..]) => {
+            let split = rest.first().map(|split| format!(" --split {split}")).unwrap_or_default();
+            Err(format!("what the viewer shows is named with flags: {repo} --config {config}{split}"))
+        }
         (Some(_), place) => {
             let place = place.join("/");
             let (revision, path) = revision_and_path(&place);
@@ -228,7 +232,7 @@ mod tests {
         is("https://hf.co/datasets/a/b/", "a/b", "", "");
         is("https://huggingface.co/datasets/a/b/tree/main", "a/b", "main", "");
         is("https://huggingface.co/datasets/squad/tree/main/x", "squad", "main", "x");
-        is("https://huggingface.co/datasets/a/b/viewer/default/train?p=1", "a/b", "", "");
+        is("https://huggingface.co/datasets/a/b/viewer", "a/b", "", "");
         is("https://huggingface.co/datasets/a/b/blob/v1/data/x%20y.csv", "a/b", "v1", "data/x y.csv");
         is("https://huggingface.co/datasets/a/b/resolve/main/x.csv?download=true", "a/b", "main", "x.csv");
         is(
@@ -280,6 +284,8 @@ mod tests {
         assert!(wrong("https://example.com/x.parquet").contains("Hub"));
         assert!(wrong("https://huggingface.co/a/b").contains("/datasets/owner/name"));
         assert!(wrong("https://huggingface.co/datasets/a/b/settings").contains("page"));
+        let viewer = wrong("https://huggingface.co/datasets/a/b/viewer/fr/test?p=1");
+        assert!(viewer.contains("a/b --config fr --split test"), "{viewer}");
         assert!(wrong("https://huggingface.co/datasets/a/b/resolve/main/%2e%2e/x").contains("leaves"));
         assert!(wrong("https://huggingface.company/datasets/a/b").contains("Hub"));
     }
