@@ -117,6 +117,13 @@ fn of_more_files_than_are_looked_into_a_sample_is_in_two_stages_and_says_so() {
     assert_eq!((small.len(), files(&small).len()), (25, 3));
     let (large, _) = run("50", &["3"]);
     assert!(large.len() == 50 && files(&large) == files(&small) && is_within(&small, &large));
+    // More rows than three files have: further ones are drawn. More than there are: nothing is left to infer.
+    let (more, said) = run("200", &["3"]);
+    assert!(more.len() == 200 && is_within(&large, &more) && said["kind"] == "two_stages");
+    let ((three, _), (four, _)) = (run("120", &["3"]), run("121", &["3"]));
+    assert!(files(&three).len() == 3 && files(&four).len() == 4 && is_within(&three, &four));
+    let (all, said) = run("1000", &["3"]);
+    assert_eq!((all.len(), said), (320, json!({"kind": "all"})));
     // As many as there are: every row counts.
     let (exact, said) = run("25", &["8"]);
     assert_eq!(said, json!({"kind": "uniform", "population": 320}));

@@ -76,48 +76,67 @@ impl Opening<'_> {
         let of = members.len();
         let sizes = members.iter().map(|member| (member.path.as_str(), member.size));
         let order = stages::files(sizes, members.len(), seed);
-        // As many files as `--max-files` says, and further ones in the order of the draw where these have too few rows.
-        let (mut picked, mut footers, mut found) = (Vec::new(), Vec::new(), 0);
+        let (mut parts, mut columns) = (Vec::new(), None);
+        let (mut looked, mut found, mut taken) = (0, 0, 0);
+        // From as many files as `--max-files` says; from further ones only when all rows of these are taken, so that a
+        // smaller sample is in a larger one.
         for files in order.chunks(self.request.max_files) {
-            let mut tails = self.tails(files.iter().map(|index| &members[*index]));
-            for index in files {
-                self.check_stop()?;
-                let footer = footer(&members[*index], tails.next().flatten().transpose()?, &self.runtime)?;
-                footer.check(&self.wanted(), &members[*index].label)?;
+            let footers = self.footers_of(members, files, rows - taken)?;
+            looked += footers.len();
+            let counts: Vec<u64> = footers.iter().map(|footer| footer.rows).collect();
+            let shares = stages::shares(&counts, rows - taken);
+            for ((index, footer), share) in files.iter().zip(footers).zip(shares) {
                 found += footer.rows;
-                footers.push(footer);
-                picked.push(*index);
+                taken += share;
+                columns.get_or_insert_with(|| footer.known.columns.clone());
+                if share > 0 {
+                    parts.push(self.share(&members[*index], *index, footer, (share, seed))?);
+                }
             }
-            if found >= rows {
+            if taken == rows {
                 break;
             }
         }
-        let Some(columns) = footers.first().map(|footer| footer.known.columns.clone()) else {
-            return Err(self.empty());
-        };
-        let counts: Vec<u64> = footers.iter().map(|footer| footer.rows).collect();
-        let shares = stages::shares(&counts, rows);
-        let mut parts = Vec::new();
-        for ((index, footer), share) in
-            picked.iter().zip(footers).zip(&shares).filter(|(_, share)| **share > 0)
-        {
-            let mut draw = Draw::new(*share, seed);
-            draw.file(0, &members[*index].path);
-            self.offer_all(&mut draw, footer.rows)?;
-            let chosen = by_file(draw.finish(), 1).pop().unwrap_or(Chosen::Head(0));
-            let begun = Begun::Footer(Box::new(footer));
-            parts.push(Part {
-                index: *index,
-                member: members[*index].clone(),
-                chosen,
-                is_counted: true,
-                begun,
-            });
-        }
+        let Some(columns) = columns else { return Err(self.empty()) };
         parts.sort_unstable_by_key(|part| part.index);
-        let drawn = Drawn::TwoStages { files: parts.len(), of };
-        let work = Work::Parts(parts, u64::MAX);
-        Ok(Sketch { columns, rows: None, sampled: Some(shares.iter().sum()), drawn, work })
+        // Where all rows of all files come, nothing was drawn.
+        let all = Some(found).filter(|found| looked == order.len() && *found == taken);
+        let drawn = all.map_or(Drawn::TwoStages { files: parts.len(), of }, |_| Drawn::All);
+        Ok(Sketch { columns, rows: all, sampled: Some(taken), drawn, work: Work::Parts(parts, u64::MAX) })
+    }
+
+    /// The footers of the first of these files, of as many as can give a row each when `rows` are wanted.
+    fn footers_of(&self, members: &[Member], files: &[usize], rows: u64) -> Result<Vec<Footer>, Error> {
+        let wanted = usize::try_from(rows).unwrap_or(usize::MAX);
+        let (mut footers, mut filled) = (Vec::new(), 0);
+        while filled < wanted && footers.len() < files.len() {
+            let left = &files[footers.len()..];
+            let next = left.iter().take(wanted - filled).map(|index| &members[*index]);
+            for (member, tail) in next.clone().zip(self.tails(next)) {
+                self.check_stop()?;
+                let footer = footer(member, tail.transpose()?, &self.runtime)?;
+                footer.check(&self.wanted(), &member.label)?;
+                filled += usize::from(footer.rows > 0);
+                footers.push(footer);
+            }
+        }
+        Ok(footers)
+    }
+
+    /// A uniform sample of one file: so many rows, by this seed.
+    fn share(
+        &self,
+        member: &Member,
+        index: usize,
+        footer: Footer,
+        (share, seed): (u64, u64),
+    ) -> Result<Part, Error> {
+        let mut draw = Draw::new(share, seed);
+        draw.file(0, &member.path);
+        self.offer_all(&mut draw, footer.rows)?;
+        let chosen = by_file(draw.finish(), 1).pop().unwrap_or(Chosen::Head(0));
+        let begun = Begun::Footer(Box::new(footer));
+        Ok(Part { index, member: member.clone(), chosen, is_counted: true, begun })
     }
 
     /// The last bytes of streamed files, a few fetched at a time; nothing of files on this machine.
