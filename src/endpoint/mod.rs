@@ -231,7 +231,7 @@ impl Endpoint {
     }
 
     fn without_key_in(&self, words: &str) -> String {
-        match self.options.key.as_ref().map(|key| key.expose_secret()).filter(|key| !key.is_empty()) {
+        match self.options.key.as_ref().map(ExposeSecret::expose_secret).filter(|key| !key.is_empty()) {
             Some(key) => words.replace(key, "(the key)"),
             None => words.to_owned(),
         }
