@@ -1,0 +1,1 @@
+//! The meter as a whole, on a paused clock.
