@@ -141,7 +141,7 @@ fn details(progress: &Progress, total: Option<u64>, elapsed: Duration) -> String
     if tokens > 0 {
         parts.push(format!("{} tokens", indicatif::HumanCount(tokens)));
         if let Some(cost) = progress.usage.cost {
-            parts.push(format!("${cost:.4}"));
+            parts.push(cost.to_string());
         }
     }
     if let Some(left) = progress.paused.filter(|left| left.as_secs() > 0) {
@@ -153,14 +153,15 @@ fn details(progress: &Progress, total: Option<u64>, elapsed: Duration) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Money;
     use crate::rating::answer::Usage;
 
     #[test]
     fn a_line_says_rate_time_left_and_what_came_of_it() {
-        let usage = Usage { input: 1200, cached_input: 0, output: 34, cost: Some(0.5) };
+        let usage = Usage { input: 1200, cached_input: 0, output: 34, cost: Some(Money::from_pico(500_000_000_000)) };
         let progress =
             Progress { done: 50, cached: 10, failed: 1, usage, paused: Some(Duration::from_secs(7)) };
         let line = details(&progress, Some(150), Duration::from_secs(10));
-        insta::assert_snapshot!(line, @"5.0/s, ETA 20 seconds, 10 cached, 1 failed, 1,234 tokens, $0.5000, waiting 7 s, as the server asks");
+        insta::assert_snapshot!(line, @"5.0/s, ETA 20 seconds, 10 cached, 1 failed, 1,234 tokens, $0.50, waiting 7 s, as the server asks");
     }
 }

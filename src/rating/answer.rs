@@ -1,5 +1,7 @@
 //! What came back, validated.
 
+use crate::model::Money;
+
 /// A validated answer to one question, with where it came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
@@ -37,14 +39,14 @@ pub struct Usage {
     pub cached_input: u64,
     /// Tokens generated, reasoning included.
     pub output: u64,
-    /// US dollars; `None` where the model's price is unknown or a server gave no usage.
-    pub cost: Option<f64>,
+    /// `None` where the model's price is unknown or a server gave no usage.
+    pub cost: Option<Money>,
 }
 
 impl Default for Usage {
     /// Nothing used, which costs nothing.
     fn default() -> Self {
-        Self { input: 0, cached_input: 0, output: 0, cost: Some(0.0) }
+        Self { input: 0, cached_input: 0, output: 0, cost: Some(Money::ZERO) }
     }
 }
 

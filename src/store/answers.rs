@@ -7,6 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Error, Store};
+use crate::model::Money;
 use crate::rating::answer::{Answer, Provenance, Usage};
 use crate::rating::question::Digest;
 
@@ -78,7 +79,7 @@ fn read(row: &SqliteRow) -> Result<(Digest, Answer), Error> {
                 input: count(5)?,
                 cached_input: count(6)?,
                 output: count(7)?,
-                cost: row.try_get(8)?,
+                cost: row.try_get::<Option<f64>, _>(8)?.map(Money::from_dollars),
             },
             latency_ms: small(9)?,
             attempts: small(10)?,

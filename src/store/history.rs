@@ -3,6 +3,7 @@
 use sqlx::Row;
 
 use super::{Error, Slot, Store, now};
+use crate::model::Money;
 use crate::rating::question::Digest;
 use crate::rating::run::Meaning;
 
@@ -31,8 +32,8 @@ pub struct Group {
     pub answers: u64,
     /// Texts of the lens that they were asked with.
     pub texts: u64,
-    /// US dollars, of the answers whose price was known.
-    pub cost: f64,
+    /// Of the answers whose price was known.
+    pub cost: Money,
 }
 
 /// What the store holds.
@@ -78,7 +79,7 @@ impl Store {
                 version: row.try_get(2)?,
                 answers: row.try_get::<i64, _>(3)?.try_into().unwrap_or(0),
                 texts: row.try_get::<i64, _>(4)?.try_into().unwrap_or(0),
-                cost: row.try_get(5)?,
+                cost: Money::from_dollars(row.try_get(5)?),
             });
         }
         let attempts: i64 = sqlx::query_scalar("SELECT count(*) FROM attempts").fetch_one(&self.read).await?;
