@@ -1,7 +1,6 @@
 //! From settings to raters: opens the lenses, the endpoint and the store, and plans runs over datasets.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 
@@ -240,7 +239,7 @@ impl Hosted {
                     question: question::Form::new(&lens.function, lens.system(), &self.sampling),
                     wire: endpoint::Form::new(&lens.function, lens.system(), &self.endpoint.options)?,
                     spent: Mutex::new(Usage::default()),
-                    unsettled: AtomicU64::new(0),
+                    unsettled: Mutex::default(),
                 })
             })
             .collect::<Result<_, endpoint::Error>>();
@@ -341,6 +340,6 @@ pub(super) fn settle(plan: &Plan, summaries: &mut [Summary]) {
     let Rater::Endpoint(asker) = &plan.rater else { return };
     for (summary, form) in summaries.iter_mut().zip(&asker.forms) {
         summary.usage = form.spent();
-        summary.unsettled = form.unsettled.load(Ordering::Relaxed);
+        summary.unsettled = *form.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
     }
 }

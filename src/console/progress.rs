@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_line_says_rate_time_left_and_what_came_of_it() {
-        let usage = Usage { input: 1200, cached_input: 0, output: 34, cost: Some(Money::from_pico(500_000_000_000)) };
+        let usage = Usage { input: 1200, cached_input: 0, cache_write: 0, output: 34, cost: Some(Money::from_pico(500_000_000_000)) };
         let progress =
             Progress { done: 50, cached: 10, failed: 1, usage, paused: Some(Duration::from_secs(7)) };
         let line = details(&progress, Some(150), Duration::from_secs(10));

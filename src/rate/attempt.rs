@@ -1,5 +1,6 @@
 //! The attempts of one turn of a question: each takes its permit, and is judged, until a completion comes.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,6 @@ use crate::chunk;
 use crate::endpoint::{self, Message, Refusal, Reply, Trouble};
 use crate::http;
 use crate::meter::{Health, Need, Outcome, Permit, Spent, Stopped};
-use crate::model::Money;
 use crate::rating::answer::Usage;
 use crate::rating::failure::Failure;
 
@@ -44,7 +44,8 @@ impl Asker {
                 Err(trouble) => trouble,
             };
             if may_be_billed(&trouble) {
-                form.unsettled.fetch_add(1, Ordering::Relaxed);
+                let at_most = self.endpoint.bound(&request);
+                form.unsettled.lock().unwrap_or_else(PoisonError::into_inner).add(at_most);
             }
             let (reason, after, everyone) = match judge(&trouble) {
                 Next::Retry { reason, after, everyone } => (reason, after, everyone),
@@ -88,7 +89,7 @@ impl Asker {
             permit = self.meter.permit(need) => permit,
         };
         permit.map_err(|stopped| match stopped {
-            Stopped::Budget => Unanswered::OutOfBudget,
+            Stopped::Budget => Unanswered::OutOfBudget(need.cost),
             Stopped::Dead(since) => Unanswered::Stop(super::Error::Endpoint(format!(
                 "the endpoint {} has not answered for {} s; the same command goes on when it is back",
                 self.endpoint.shown_url(),
@@ -138,7 +139,7 @@ impl Asker {
 fn outcome(result: &Result<Reply, Trouble>) -> Outcome {
     let trouble = match result {
         Ok(Reply { usage, .. }) => {
-            let cost = usage.and_then(|usage| usage.cost).map(Money::from_dollars);
+            let cost = usage.and_then(|usage| usage.cost);
             return Outcome {
                 health: Health::Answered,
                 tokens: usage.map(|usage| usage.input + usage.output),

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::dataset::{self, Dataset};
+use crate::model::Money;
 use crate::rating::answer::{Answer, Usage};
 use crate::rating::failure::Failure;
 use crate::rating::question::{Digest, Question};
@@ -103,8 +104,8 @@ pub enum End {
     Interrupted,
     /// The bound on questions was reached.
     QuestionLimit,
-    /// The bound on cost was reached.
-    Budget,
+    /// The bound on cost was reached: the next attempt may cost this much.
+    Budget(Money),
     /// It cannot go on.
     Failed(Error),
 }
@@ -362,7 +363,7 @@ impl Driver {
                 self.answer(subject, &Err(failure), Source::Asked);
             }
             Ok((_, Err(Unanswered::NotReached))) => {}
-            Ok((_, Err(Unanswered::OutOfBudget))) => self.stop_because(End::Budget),
+            Ok((_, Err(Unanswered::OutOfBudget(next)))) => self.stop_because(End::Budget(next)),
             Ok((_, Err(Unanswered::Stop(error)))) => self.stop_because(End::Failed(error)),
             Err(error) => self.stop_because(End::Failed(error.into())),
         }
@@ -378,7 +379,7 @@ impl Driver {
     fn stop_because(&mut self, end: End) {
         self.queue.clear();
         // Questions up to the bound may still be asked; after any other end no request is worth its money.
-        if !matches!(end, End::QuestionLimit | End::Budget) {
+        if !matches!(end, End::QuestionLimit | End::Budget(_)) {
             self.halt.send_replace(true);
         }
         // The first reason is the one to tell; a failure outweighs a wish to stop.

@@ -78,6 +78,7 @@ fn read(row: &SqliteRow) -> Result<(Digest, Answer), Error> {
             usage: Usage {
                 input: count(5)?,
                 cached_input: count(6)?,
+                cache_write: 0,
                 output: count(7)?,
                 cost: row.try_get::<Option<f64>, _>(8)?.map(Money::from_dollars),
             },
