@@ -212,7 +212,7 @@ impl Form {
 
     /// Tokens that all answers to one request may take together: the room, or that of an extra body, which may also ask for
     /// several answers. `None` where it sets a room that is no bound.
-    fn answer_at_most(&self, times: u32) -> Option<u64> {
+    pub fn answer_at_most(&self, times: u32) -> Option<u64> {
         let mut room = if self.room_is_ours() { u64::from(self.room(times)) } else { 0 };
         for key in ["max_tokens", "max_completion_tokens"] {
             if let Some(set) = self.extra.get(key) {

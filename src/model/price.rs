@@ -73,6 +73,11 @@ impl ServiceTier {
         }
     }
 
+    /// The tier of this word of the wire.
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Auto, Self::Default, Self::Flex, Self::Priority].into_iter().find(|tier| tier.as_str() == word)
+    }
+
     /// The tier of the bill: the one that the reply names. A reply that names none, or one that nobody knows, is billed at
     /// the standard price, or at that of the priority that was asked for.
     pub fn billed(self, replied: Option<&str>) -> Tier {

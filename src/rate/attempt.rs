@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::ask::{Asker, Course, TargetForm, Unanswered, repair_prompt, turns};
-use super::retry::{Next, judge};
+use super::retry::{NO_ROOM, Next, judge};
 use crate::chunk;
 use crate::endpoint::{self, Message, Refusal, Reply, Trouble};
 use crate::http;
 use crate::meter::{Health, Need, Outcome, Permit, Spent, Stopped};
+use crate::model::Money;
 use crate::rating::answer::Usage;
 use crate::rating::failure::Failure;
 
@@ -107,7 +108,8 @@ impl Asker {
             need.tokens = u32::try_from(prompt + fixed).unwrap_or(u32::MAX).saturating_add(request.room);
         }
         if self.meter.counts_cost() {
-            need.cost = self.endpoint.bound(request).unwrap_or_default();
+            // What nothing bounds fits under no cap; the desk refuses such settings before.
+            need.cost = self.endpoint.bound(request).unwrap_or(Money::MAX);
         }
         need
     }
@@ -149,6 +151,10 @@ fn outcome(result: &Result<Reply, Trouble>) -> Outcome {
         Err(trouble) => trouble,
     };
     let health = match trouble {
+        // The flex tier has no room at present: that says nothing of the account's limits.
+        Trouble::Refused(Refusal { status: 429, retry_after, error }) if error.kind.contains(NO_ROOM) => {
+            Health::Overloaded { after: *retry_after }
+        }
         Trouble::Refused(Refusal { status: 429, retry_after, .. }) => Health::Limited { after: *retry_after },
         Trouble::Refused(Refusal { status: 503 | 529, retry_after, .. }) => {
             Health::Overloaded { after: *retry_after }
@@ -165,6 +171,7 @@ fn may_be_billed(trouble: &Trouble) -> bool {
     match trouble {
         Trouble::Garbled(_) => true,
         Trouble::Transport(error) => !matches!(error, http::Error::Connect(_)),
-        Trouble::Refused(_) => false,
+        // A gateway gave up on a server that may have gone on.
+        Trouble::Refused(Refusal { status, .. }) => matches!(status, 408 | 499 | 502 | 504 | 520..=524),
     }
 }

@@ -1,31 +1,30 @@
 //! `classified summary`: rate a sample of each dataset through each lens, and say how good it is.
 
+mod one;
+mod show;
+
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use clap::{Args, ValueEnum};
-use futures::StreamExt;
-use serde_json::json;
 
 use super::bill::{SURPRISE, Unbounded};
+use super::dry_run::{self, DryRun};
 use super::exit::{Exit, usage};
 use super::rater::{self, Cuts, Raters};
 use super::settings::Settings;
-use super::signals::{Signal, Signals};
-use super::source::{self, SourceArgs};
-use crate::console::{self, Console, tables};
-use crate::dataset::{self, Dataset, Drawn, Found, Reach, Request, Shape};
-use crate::export::jsonl::{Fields, Lines};
-use crate::export::{self, summary_csv};
-use crate::rate::{self, End, Event, Plan};
-use crate::rating::Fate;
-use crate::rating::question::Digest;
-use crate::rating::run::{Meaning, Sample};
-use crate::rating::summary::{Inference, Part, Summary};
+use super::signals::Signals;
+use super::source::SourceArgs;
+use crate::console::Console;
+use crate::dataset::{self, Dataset, Found, Reach, Request, Shape};
+use crate::export::summary_csv;
+use crate::rating::run::Sample;
+use crate::rating::summary::Summary;
 use crate::report;
+use one::{Ended, Job, fields_of, one};
+use show::show;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -36,7 +35,7 @@ Examples:
 The key is taken from OPENAI_API_KEY (or OPENAI_KEY), in the environment or in local.env; a server of your own,
 named by --base-url, needs none. `classified settings` shows every setting and where its value comes from.
 
-Exit codes: 0 done, 1 cannot go on, 2 usage, 3 more rows failed than --fail-above, 4 stopped at a bound,
+Exit codes: 0 done, 1 cannot go on, 2 usage, 3 more rows failed than --fail-above, 4 stopped at a bound such as --max-cost,
 75 another run writes the same file, 130 interrupted, 143 terminated. After 1, 3, 4, 130 and 143 the same command
 goes on from what is kept.";
 
@@ -86,6 +85,9 @@ pub(super) struct SummaryArgs {
     /// Ask more than 10,000 questions of an endpoint that is not on this machine, without --max
     #[arg(long)]
     yes: bool,
+    /// Only show what the run would ask and cost: no request is made, no key is needed
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -101,7 +103,11 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     let console = args.settings.output.console();
     let columns = list(&args.columns);
     // What the user can mend is told before anything is read, opened or asked.
-    args.settings.rater.check()?;
+    if args.dry_run {
+        args.settings.rater.check_unasked()?;
+    } else {
+        args.settings.rater.check()?;
+    }
     let (lenses, shape) = rater::open_lenses(&list(&args.lenses), &args.settings.lens, &columns)?;
     // What the rows' fields are called: two of one column of messages have the lens's own names.
     let fields = match (shape, lenses.first()) {
@@ -119,9 +125,16 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         found.push(dataset::find(Request { name: name.clone(), ..request.clone() }).await?);
     }
     let datasets = open_all(&found).await?;
-    let raters = Raters::open(&args.settings.rater, &args.settings.store, &lenses, &console).await?;
+    let Settings { rater, store, .. } = &args.settings;
+    if args.dry_run {
+        let raters = &Raters::open_unasked(rater, store, &lenses, &console).await?;
+        let (cuts, limits) = (cuts(&args), rater.limits());
+        let dry_run = DryRun { raters, lenses: &lenses, columns: &fields, cuts, limits };
+        return dry_run.run(datasets, sample(&args), console).await;
+    }
+    let raters = Raters::open(rater, store, &lenses, &console).await?;
     raters.tell_of_older_texts(&lenses, args.version, &console).await?;
-    let bounded = args.yes || args.max.is_some();
+    let bounded = args.yes || args.max.is_some() || rater.max_cost.is_some();
     let unbounded = Unbounded { raters: &raters, lenses: &lenses, columns: &fields, cuts: cuts(&args) };
     if !bounded && unbounded.may_surprise(&datasets) {
         unbounded.check(open_all(&found).await?, console).await?;
@@ -150,6 +163,13 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         ended.also(error, console);
     }
 
+    if let Some(cap) = rater.max_cost.filter(|cap| raters.spent() > *cap) {
+        console.warn(&format!(
+            "the server says that its replies cost {}, more than --max-cost {cap}: a reply took more tokens than its request \
+             allowed",
+            raters.spent()
+        ));
+    }
     let mut shown = show(console, &summaries);
     let complete: Vec<Summary> =
         summaries.iter().filter(|summary| summary.ledger.not_reached() == Some(0)).cloned().collect();
@@ -201,7 +221,7 @@ fn request(
         shape,
         keep: args.keep.as_deref().map(list).unwrap_or_default(),
         id: args.id.clone(),
-        sample: sample(args),
+        sample: if args.dry_run { dry_run::sample(sample(args)) } else { sample(args) },
         max_files: args.max_files,
         reach: if args.whole { Reach::Whole } else { Reach::Head },
         ..request

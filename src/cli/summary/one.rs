@@ -1,24 +1,47 @@
 //! The rating of one dataset through all lenses: events to summaries, files and progress.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use serde_json::json;
+
+use super::super::bill::SURPRISE;
+use super::super::exit::{Exit, usage};
+use super::super::rater;
+use super::super::signals::{Signal, Signals};
+use super::super::source;
+use super::{SummaryArgs, list, sample};
+use crate::console::Console;
+use crate::dataset::{Dataset, Drawn};
+use crate::export;
+use crate::export::jsonl::{Fields, Lines};
+use crate::model::Money;
+use crate::rate::{self, End, Event, Plan, Rater};
+use crate::rating::Fate;
+use crate::rating::question::Digest;
+use crate::rating::run::Meaning;
+use crate::rating::summary::{Inference, Part, Summary};
+
 /// How the rating of a dataset ended.
-struct Ended {
-    exit: Exit,
-    error: Option<anyhow::Error>,
+pub(super) struct Ended {
+    pub(super) exit: Exit,
+    pub(super) error: Option<anyhow::Error>,
     /// A second signal came: nothing is waited for.
-    at_once: bool,
+    pub(super) at_once: bool,
 }
 
 impl Ended {
-    fn with(exit: Exit) -> Self {
+    pub(super) fn with(exit: Exit) -> Self {
         Self { exit, error: None, at_once: false }
     }
 
-    fn by(error: anyhow::Error) -> Self {
+    pub(super) fn by(error: anyhow::Error) -> Self {
         Self { exit: Exit::of(&error), error: Some(error), at_once: false }
     }
 
     /// Takes in an error that came later: the first one ends the program, a later one is told.
-    fn also(&mut self, error: anyhow::Error, console: Console) {
+    pub(super) fn also(&mut self, error: anyhow::Error, console: Console) {
         if self.error.is_none() {
             *self = Self::by(error);
         } else {
@@ -27,13 +50,14 @@ impl Ended {
     }
 }
 
-struct Job {
-    plan: Arc<Plan>,
-    dataset: Dataset,
+/// What is rated.
+pub(super) struct Job {
+    pub(super) plan: Arc<Plan>,
+    pub(super) dataset: Dataset,
 }
 
 /// Rates one dataset through all lenses.
-async fn one(
+pub(super) async fn one(
     args: &SummaryArgs,
     console: &Console,
     signals: &mut Signals,
@@ -71,6 +95,7 @@ async fn one(
     console.note(&describe(args, &dataset, &plan));
 
     let mut bar = console.bar("rating", rows.map(|rows| rows * plan.targets.len() as u64));
+    bar.cap = args.settings.rater.max_cost;
     let mut events = rate::rate(Arc::clone(&plan), dataset, signals.stop());
     let mut told = false;
     let mut ended = Ended::with(Exit::Done);
@@ -93,7 +118,10 @@ async fn one(
                 Some(Event::Progress(progress)) => bar.show(&progress),
                 Some(Event::End(end)) => {
                     if ended.error.is_none() {
-                        ended = ended_by(end, signals, *console);
+                        ended = match end {
+                            End::Budget(next) => stopped_at_budget(args, &plan, next, *console),
+                            end => ended_by(end, signals, *console),
+                        };
                     }
                     break;
                 }
@@ -152,12 +180,29 @@ fn ended_by(end: End, signals: &Signals, console: Console) -> Ended {
             ));
             Ended::with(Exit::Budget)
         }
-        End::Budget => {
-            console.warn("stopped at --max-cost: the same command with a larger one goes on");
-            Ended::with(Exit::Budget)
-        }
+        End::Budget(_) => Ended::with(Exit::Budget),
         End::Failed(error) => Ended::by(error.into()),
     }
+}
+
+/// Says how the cap on money stands, and how to go on.
+fn stopped_at_budget(args: &SummaryArgs, plan: &Plan, next: Money, console: Console) -> Ended {
+    let cap = args.settings.rater.max_cost.unwrap_or_default();
+    let state = match &plan.rater {
+        Rater::Endpoint(asker) => asker.meter.state(),
+        Rater::Heuristic(_) => crate::meter::State::default(),
+    };
+    let spent = state.spent + state.reserved;
+    console.warn(&if spent == Money::ZERO {
+        format!("stopped at --max-cost {cap}: one request may cost {next}; give it at least that to begin")
+    } else {
+        format!(
+            "stopped at --max-cost {cap}: {spent} is spent, attempts without a reply counted at their highest price, and the \
+             next request may cost {next}; what is answered is kept: the same command goes on from here, with as much again \
+             or a larger --max-cost"
+        )
+    });
+    Ended::with(Exit::Budget)
 }
 
 fn describe(args: &SummaryArgs, dataset: &Dataset, plan: &Plan) -> String {
@@ -226,7 +271,7 @@ fn meaning(args: &SummaryArgs, plan: &Plan, target: usize, dataset: &Dataset) ->
 }
 
 /// The rated columns that lines copy.
-fn fields_of(args: &SummaryArgs, columns: &[String]) -> anyhow::Result<Fields> {
+pub(super) fn fields_of(args: &SummaryArgs, columns: &[String]) -> anyhow::Result<Fields> {
     let all = columns.iter().cloned().enumerate();
     let rated = match args.fields.as_deref() {
         None => all.collect(),
