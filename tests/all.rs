@@ -19,6 +19,7 @@ mod interrupted;
 mod lens;
 mod limit;
 mod money;
+mod log;
 mod settings;
 mod standin;
 mod testhub;

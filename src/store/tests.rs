@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::model::Money;
 use crate::rating::answer::{Answer, Provenance, Usage};
 use crate::rating::failure::Reason;
 use crate::rating::question::Digest;
