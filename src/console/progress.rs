@@ -62,15 +62,10 @@ impl Bar {
                 if last.elapsed() >= LINE_EVERY {
                     *last = Instant::now();
                     let total = self.total.map_or(String::new(), |total| format!("/{total}"));
-<<<<<<< HEAD
                     let details = details(progress, (self.total, self.cap), elapsed);
-                    say(&format!("{} {}{total} {details}", self.what, progress.done));
-=======
-                    let details = details(progress, self.total, elapsed);
                     let line = format!("{} {}{total} {details}", self.what, progress.done);
                     tracing::info!(target: super::SAID, "{line}");
                     say(&line);
->>>>>>> main
                 }
             }
         }
