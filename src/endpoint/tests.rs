@@ -46,6 +46,7 @@ fn options(model: &str) -> Options {
         max_generation_tokens: 256,
         sampling: Sampling::default(),
         reply: ReplyForm::Tools,
+        tier: None,
         price: None,
     }
 }

@@ -1,12 +1,13 @@
 //! The attempts of one turn of a question: each takes its permit, and is judged, until a completion comes.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::ask::{Asker, Course, TargetForm, Unanswered, repair_prompt, turns};
-use super::retry::{Next, judge};
+use super::retry::{NO_ROOM, Next, judge};
 use crate::chunk;
 use crate::endpoint::{self, Attempted, Message, Refusal, Reply, Trouble};
 use crate::http;
@@ -45,7 +46,8 @@ impl Asker {
                 Err(trouble) => trouble,
             };
             if may_be_billed(&trouble) {
-                form.unsettled.fetch_add(1, Ordering::Relaxed);
+                let at_most = self.endpoint.bound(&request);
+                form.unsettled.lock().unwrap_or_else(PoisonError::into_inner).add(at_most);
             }
             let (reason, after, everyone) = match judge(&trouble) {
                 Next::Retry { reason, after, everyone } => (reason, after, everyone),
@@ -89,7 +91,7 @@ impl Asker {
             permit = self.meter.permit(need) => permit,
         };
         permit.map_err(|stopped| match stopped {
-            Stopped::Budget => Unanswered::OutOfBudget,
+            Stopped::Budget => Unanswered::OutOfBudget(need.cost),
             Stopped::Dead(since) => Unanswered::Stop(super::Error::Endpoint(format!(
                 "the endpoint {} has not answered for {} s; the same command goes on when it is back",
                 self.endpoint.shown_url(),
@@ -107,7 +109,8 @@ impl Asker {
             need.tokens = u32::try_from(prompt + fixed).unwrap_or(u32::MAX).saturating_add(request.room);
         }
         if self.meter.counts_cost() {
-            need.cost = self.endpoint.bound(request).unwrap_or_default();
+            // What nothing bounds fits under no cap; the desk refuses such settings before.
+            need.cost = self.endpoint.bound(request).unwrap_or(Money::MAX);
         }
         need
     }
@@ -174,7 +177,7 @@ fn log(course: &Course<'_>, took: Duration, attempted: &Attempted) {
 fn outcome(result: &Result<Reply, Trouble>) -> Outcome {
     let trouble = match result {
         Ok(Reply { usage, .. }) => {
-            let cost = usage.and_then(|usage| usage.cost).map(Money::from_dollars);
+            let cost = usage.and_then(|usage| usage.cost);
             return Outcome {
                 health: Health::Answered,
                 tokens: usage.map(|usage| usage.input + usage.output),
@@ -184,6 +187,10 @@ fn outcome(result: &Result<Reply, Trouble>) -> Outcome {
         Err(trouble) => trouble,
     };
     let health = match trouble {
+        // The flex tier has no room at present: that says nothing of the account's limits.
+        Trouble::Refused(Refusal { status: 429, retry_after, error }) if error.kind.contains(NO_ROOM) => {
+            Health::Overloaded { after: *retry_after }
+        }
         Trouble::Refused(Refusal { status: 429, retry_after, .. }) => Health::Limited { after: *retry_after },
         Trouble::Refused(Refusal { status: 503 | 529, retry_after, .. }) => {
             Health::Overloaded { after: *retry_after }
@@ -200,6 +207,7 @@ fn may_be_billed(trouble: &Trouble) -> bool {
     match trouble {
         Trouble::Garbled(_) => true,
         Trouble::Transport(error) => !matches!(error, http::Error::Connect(_)),
-        Trouble::Refused(_) => false,
+        // A gateway gave up on a server that may have gone on.
+        Trouble::Refused(Refusal { status, .. }) => matches!(status, 408 | 499 | 502 | 504 | 520..=524),
     }
 }

@@ -11,6 +11,9 @@ use crate::rating::failure::Reason;
 /// The longest that a server's `Retry-After` is believed.
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
+/// The kind of a 429 by which the flex tier says that it has no room for a request at present.
+pub(super) const NO_ROOM: &str = "resource_unavailable";
+
 /// How often and how patiently an attempt is repeated.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
