@@ -1,12 +1,14 @@
 //! The model table: names, parameters, prices, shutdown dates. Facts of the hosted endpoint as of [`AS_OF`].
 
 mod money;
+mod tokenizer;
 
 use std::sync::OnceLock;
 
 use serde::Deserialize;
 
 pub use money::Money;
+pub use tokenizer::Tokenizer;
 
 /// The month in which the table was last checked against the vendor's pages.
 pub const AS_OF: &str = "2026-11";
