@@ -21,8 +21,8 @@ use crate::rating::answer::Usage;
 use crate::rating::question::{self, Digest, Sampling};
 use crate::rating::run::Meaning;
 use crate::rating::summary::Summary;
-use crate::store::{Journal, Slot, Store};
-use crate::{chunk, heuristic, model, report};
+use crate::store::{self, Journal, Slot, Store};
+use crate::{chunk, heuristic, report};
 
 /// Who rates, ready for runs over datasets.
 #[derive(Debug)]
@@ -122,14 +122,12 @@ impl Raters {
                 "its file system cannot do write-ahead logging: it uses a rollback journal, which is slower",
             );
         }
-        let model = resolve(&endpoint, &store, console).await?;
+        let (model, listed) = resolve(&endpoint, &store, console).await?;
         endpoint.options.price = args.price(&model)?;
         endpoint.options.answers.clone_from(&model);
-        if let Some(date) = model::find(&model).and_then(|known| known.shutdown.as_deref()) {
-            console.warn(&format!(
-                "the vendor's date for switching {model} off is {date} (as of {})",
-                model::AS_OF
-            ));
+        let today = endpoint::Day::of_millis(store::now());
+        if let Some(warning) = endpoint::shutdown_warning(&model, listed, today) {
+            console.warn(&warning);
         }
         Ok(Self::Endpoint(Box::new(Hosted {
             endpoint: Arc::new(endpoint),
@@ -255,22 +253,28 @@ impl Hosted {
     }
 }
 
-/// Who really answers under the name that was asked for; remembered for runs that cannot reach the endpoint.
-async fn resolve(endpoint: &Endpoint, store: &Store, console: &Console) -> anyhow::Result<String> {
+/// Who really answers under the name that was asked for, remembered for runs that cannot reach the endpoint; and until
+/// when, where the endpoint says so.
+async fn resolve(
+    endpoint: &Endpoint,
+    store: &Store,
+    console: &Console,
+) -> anyhow::Result<(String, Option<endpoint::Day>)> {
     let (name, url) = (&endpoint.options.model, endpoint.url_digest());
     let shown = endpoint.shown_url();
-    let why = match endpoint.models().await? {
+    let endpoint::Listed { listing, shutdown } = endpoint.models().await?;
+    let why = match listing {
         Listing::One(only) => {
             if only != *name {
                 console
                     .note(&format!("{shown} serves one model: {only}; its ratings are kept under that name"));
             }
             store.remember_model(name, url, &only).await?;
-            return Ok(only);
+            return Ok((only, shutdown));
         }
         Listing::Other => {
             store.remember_model(name, url, name).await?;
-            return Ok(name.clone());
+            return Ok((name.clone(), shutdown));
         }
         Listing::Unclear(why) | Listing::Unreachable(why)
             if let Some(model) = store.remembered_model(name, url).await? =>
@@ -278,13 +282,13 @@ async fn resolve(endpoint: &Endpoint, store: &Store, console: &Console) -> anyho
             console.warn(&format!(
                 "{shown} does not say who answers ({why}); taking it for {model}, which answered there last"
             ));
-            return Ok(model);
+            return Ok((model, None));
         }
         Listing::Unclear(why) => {
             console.warn(&format!(
                 "{shown} does not say who answers ({why}); ratings are kept under the name {name}"
             ));
-            return Ok(name.clone());
+            return Ok((name.clone(), None));
         }
         Listing::Unreachable(why) => why,
     };

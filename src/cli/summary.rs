@@ -281,6 +281,7 @@ async fn one(
                     }
                 }
                 Some(Event::Progress(progress)) => bar.show(&progress),
+                Some(Event::Note(note)) => bar.aside(|| console.note(&note)),
                 Some(Event::End(end)) => {
                     if ended.error.is_none() {
                         ended = ended_by(end, signals, *console);

@@ -248,7 +248,44 @@ mod tests {
             let said: String = refusal.error.message.chars().take(60).collect();
             writeln!(table, "{found:<21} {status} {said}").unwrap();
         }
-        insta::assert_snapshot!(table, @"");
+        insta::assert_snapshot!(table, @r#"
+        max_tokens            400 Unsupported parameter: 'max_tokens' is not supported with th
+        max_tokens            400 Unsupported parameter: 'max_tokens' is not supported with th
+        temperature           400 Unsupported value: 'temperature' does not support 0 with thi
+        temperature           400 Unsupported value: 'temperature' does not support 0 with thi
+        reasoning_effort      400 Function tools with reasoning_effort are not supported for g
+        reasoning_effort      400 Function tools with reasoning_effort are not supported for g
+        reasoning_effort      400 Unsupported value: 'reasoning_effort' does not support 'none
+        parallel_tool_calls   400 Unrecognized request argument supplied: parallel_tool_calls
+        reasoning_effort      400 Unrecognized request argument supplied: reasoning_effort
+        response_format       400 Invalid parameter: 'response_format' of type 'json_schema' i
+        tools                 400 Invalid schema for function 'rate': In context=(), 'required
+        –                     400 max_tokens is too large: 32768. This model supports at most 
+        –                     400 Could not finish the message because max_tokens or model out
+        –                     400 The response was filtered due to the prompt triggering Azure
+        max_completion_tokens 422 {"object":"error","message":{"detail":[{"type":"extra_forbid
+        seed                  422 [{"type":"extra_forbidden","loc":["body","seed"],"msg":"Extr
+        parallel_tool_calls   422 {"detail":[{"type":"extra_forbidden","loc":["body","parallel
+        max_completion_tokens 400 property 'max_completion_tokens' is unsupported, did you mea
+        –                     400 Failed to call a function. Please adjust your prompt. See 'f
+        tool_choice           400 "auto" tool choice requires --enable-auto-tool-choice and --
+        tool_choice           400 [{'type': 'value_error', 'loc': ('body',), 'msg': 'Value err
+        –                     400 This model's maximum context length is 16384 tokens. However
+        –                     400 This model's maximum context length is 2048 tokens. However,
+        –                     400 max_tokens must be at least 1, got -186.
+        response_format       400 The provided JSON schema contains features not supported by 
+        tools                 400 registry.ollama.ai/library/gemma3:4b does not support tools
+        reasoning_effort      400 think value "medium" is not supported for this model
+        reasoning_effort      400 "llama3.1:8b" does not support thinking
+        tool_choice           400 Invalid tool_choice type: 'object'. Supported string values:
+        tool_choice           400 <400> InternalError.Algo.InvalidParameter: The tool_choice p
+        tools                 404 No endpoints found that support tool use. To learn more abou
+        response_format       400 Unable to generate parser for this template. Automatic parse
+        tools                 400 Failed to initialize samplers: failed to parse grammar
+        tools                 500 Failed to parse tools: Missing tool function: {"type":"funct
+        –                     400 request (8411 tokens) exceeds the available context size (40
+        –                     500 The model produced output that does not match the expected p
+        "#);
     }
 
     #[test]

@@ -187,9 +187,9 @@ mod tests {
         let warning = |today: &str, listed: Option<&str>| {
             shutdown_warning("gpt-4o", listed.and_then(Day::parse), Day::parse(today).unwrap())
         };
-        insta::assert_snapshot!(warning("2026-11-22", None).unwrap(), @"");
-        insta::assert_snapshot!(warning("2026-11-22", Some("2026-11-23")).unwrap(), @"");
-        insta::assert_snapshot!(warning("2027-02-01", None).unwrap(), @"");
+        insta::assert_snapshot!(warning("2026-11-22", None).unwrap(), @"gpt-4o is switched off on 2027-01-14, in 53 days, by the vendor's page as of 2026-11");
+        insta::assert_snapshot!(warning("2026-11-22", Some("2026-11-23")).unwrap(), @"gpt-4o is switched off on 2026-11-23, in 1 day, by the endpoint's own list of models");
+        insta::assert_snapshot!(warning("2027-02-01", None).unwrap(), @"gpt-4o WAS SWITCHED OFF on 2027-01-14, 18 days ago, by the vendor's page as of 2026-11: if it still answers, it may stop at any time; choose another with --model");
         assert_eq!(warning("2026-10-15", None), None);
         assert_eq!(warning("2026-11-22", Some("2028-01-01")), None);
         assert_eq!(shutdown_warning("unheard-of", None, Day(0)), None);

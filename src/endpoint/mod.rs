@@ -294,7 +294,6 @@ impl Endpoint {
         match form.instead_of(name, sent) {
             Instead::Ask(other) => {
                 let change = form.change(sent, other);
-                tracing::info!(parameter = name, status, "refused parameter: {change}");
                 learned.notes.push(format!("{url} does not take `{name}`: {change} from now on"));
                 learned.dialect = other;
                 Adapted::Again
@@ -337,7 +336,6 @@ impl Endpoint {
             let before = learned.dialect;
             learned.dialect.reply = Way::Other;
             let change = form.change(before, learned.dialect);
-            tracing::info!(replies = WITHOUT_CALL, "no reply with a call: {change}");
             learned.notes.push(format!(
                 "{} did not call the function in {WITHOUT_CALL} replies: {change} from now on (--reply forces a form)",
                 self.shown_url()

@@ -353,7 +353,7 @@ mod tests {
             json!({"tool_calls": [{"function": {"arguments": twice}}]}),
             json!({"content": twice}),
             json!({"content": format!("Here it is: {text} I hope that helps.")}),
-            json!({"content": format!("{{as asked}} {text}")}),
+            json!({"content": format!("As asked, {{data}}: {text}")}),
             json!({"content": format!("<tool_call>\n{{\"name\": \"rate\", \"arguments\": {text}}}\n</tool_call>")}),
             json!({"tool_calls": [{"function": {"arguments": format!("{text}</tool_call>")}}]}),
             // A second call that is broken.

@@ -311,22 +311,22 @@ impl Form {
         let effort = self.effort(to);
         let changes = [
             (from.room != to.room, format!("the room for the answer is sent as `{room}`")),
-            (from.temperature != to.temperature, "`temperature` is left to the server".to_owned()),
+            (from.temperature != to.temperature, "it is left out".to_owned()),
             (
                 from.effort != to.effort,
-                effort.map_or("`reasoning_effort` is left out".to_owned(), |effort| {
-                    format!("`reasoning_effort` is sent as `{effort}`")
+                effort.map_or("it is left out".to_owned(), |effort| {
+                    format!("it is sent as `{effort}`")
                 }),
             ),
             (
                 from.parallel_tool_calls != to.parallel_tool_calls,
-                "`parallel_tool_calls` is left out".to_owned(),
+                "it is left out".to_owned(),
             ),
             (
                 from.tool_choice != to.tool_choice,
                 format!(
-                    "the call is asked for by `tool_choice` {}",
-                    if to.tool_choice == Choice::Named { "with the function's name" } else { "`auto`" }
+                    "it is sent {}",
+                    if to.tool_choice == Choice::Named { "with the function's name" } else { "as `auto`" }
                 ),
             ),
             (
