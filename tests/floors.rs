@@ -5,13 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which rooms may name which outside crates. A crate that is not listed may be named anywhere.
-const CRATES: [(&str, &[&str]); 15] = [
+const CRATES: [(&str, &[&str]); 14] = [
     ("sqlx", &["store"]),
     ("reqwest", &["http"]),
     ("rustls", &["http"]),
     ("httpdate", &["http"]),
     ("async_openai", &["endpoint"]),
-    ("tower", &["endpoint"]),
     ("clap", &["cli"]),
     ("dotenvy", &["cli"]),
     ("tabled", &["console"]),
