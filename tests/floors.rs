@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which rooms may name which outside crates. A crate that is not listed may be named anywhere.
-const CRATES: [(&str, &[&str]); 14] = [
+const CRATES: [(&str, &[&str]); 15] = [
     ("sqlx", &["store"]),
     ("reqwest", &["http"]),
     ("rustls", &["http"]),
@@ -20,6 +20,7 @@ const CRATES: [(&str, &[&str]); 14] = [
     ("minijinja", &["lens"]),
     ("jsonschema", &["lens"]),
     ("backon", &["hub", "rate"]),
+    ("tracing_subscriber", &["console"]),
 ];
 
 fn source() -> PathBuf {
