@@ -39,7 +39,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use completion::Says;
 pub(crate) use journal::{Counters, Logged};
-pub(crate) use limit::{RateLimit, Told, Unit, Window};
+pub(crate) use limit::{RateLimit, Told, Window};
 pub(crate) use script::{Action, Rule, Script};
 pub(crate) use wire::Wire;
 
