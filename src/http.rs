@@ -26,6 +26,9 @@ pub enum Error {
     /// No connection.
     #[error("cannot connect: {0}")]
     Connect(String),
+    /// No connection that can be trusted.
+    #[error("no secure connection: {0}")]
+    Tls(String),
     /// The connection broke, or the body was cut.
     #[error("the connection broke: {0}")]
     Broken(String),
@@ -176,11 +179,26 @@ impl Client {
 fn kind(error: &reqwest::Error, within: Duration) -> Error {
     if error.is_timeout() {
         Error::Timeout(within)
+    } else if is_of_tls(error) {
+        Error::Tls(cause(error))
     } else if error.is_connect() {
         Error::Connect(cause(error))
     } else {
         Error::Broken(cause(error))
     }
+}
+
+/// Whether the two sides could not agree on a secure connection: an unknown certificate, or no TLS at all.
+fn is_of_tls(error: &reqwest::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// The innermost cause: the outer ones say "error sending request for url (…)", with the URL.

@@ -11,6 +11,7 @@ mod bill;
 mod cache;
 mod datasets;
 mod endpoint;
+mod faults;
 mod floors;
 mod heuristic;
 mod hub;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::standin::{Action, Config, Rule, Script};
+use crate::standin::{Action, Config, RateLimit, Rule, Script};
 use crate::world::World;
 
 const RATE: [&str; 6] = ["summary", "rows.jsonl", "text", "learning_value", "--format", "json"];
@@ -109,7 +109,7 @@ fn passing_faults_are_retried() {
 #[test]
 fn a_limit_that_all_rows_share_costs_none_of_them() {
     // Five requests may pass at once and ten a second after that: most first attempts are refused, and many later ones.
-    let limit = Action::RateLimit { per_minute: 600, burst: Some(5) };
+    let limit = Action::RateLimit(RateLimit::requests(600, 5));
     let (world, standin) = world(40, vec![Rule::always(limit)]);
     assert_eq!(world.run(&[&RATE[..], &["--workers", "16"]].concat()).exits(0).ledger()["rated"], 40);
     assert!(standin.counters().by_status[&429] > 0);

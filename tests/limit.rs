@@ -22,6 +22,7 @@ async fn plan(world: &World, standin: &Standin, questions: Option<u64>) -> Plan 
     let lens = Arc::new(lens::open("textbook_quality", &[]).unwrap());
     let options = Options {
         base_url: standin.url(),
+        api_version: None,
         hosted: false,
         key: None,
         account: Vec::new(),
@@ -76,7 +77,7 @@ async fn run(world: &World, plan: Plan) -> (usize, End) {
                 assert!(rating.failure().is_none());
                 rated += 1;
             }
-            Event::Progress(_) => {}
+            Event::Progress(_) | Event::Note(_) => {}
             Event::End(end) => return (rated, end),
         }
     }

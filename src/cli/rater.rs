@@ -20,8 +20,8 @@ use crate::rating::answer::Usage;
 use crate::rating::question::{self, Digest, Sampling};
 use crate::rating::run::Meaning;
 use crate::rating::summary::Summary;
-use crate::store::{Journal, Slot, Store};
-use crate::{chunk, heuristic, model, report};
+use crate::store::{self, Journal, Slot, Store};
+use crate::{chunk, heuristic, report};
 
 /// Who rates, ready for runs over datasets.
 #[derive(Debug)]
@@ -100,14 +100,11 @@ impl Raters {
         }
         let endpoint = Endpoint::new(args.endpoint()?)?;
         let store = open_store(store, console).await?;
-        let model = resolve(&endpoint, &store, console).await?;
+        let (model, listed) = resolve(&endpoint, &store, console).await?;
         let hosted = Hosted::new(args, endpoint, store, model)?;
-        if let Some(date) = model::find(&hosted.model).and_then(|known| known.shutdown.as_deref()) {
-            console.warn(&format!(
-                "the vendor's date for switching {} off is {date} (as of {})",
-                hosted.model,
-                model::AS_OF
-            ));
+        let today = endpoint::Day::of_millis(store::now());
+        if let Some(warning) = endpoint::shutdown_warning(&hosted.model, listed, today) {
+            console.warn(&warning);
         }
         Ok(Self::Endpoint(Box::new(hosted)))
     }
@@ -266,7 +263,9 @@ impl Hosted {
             })
             .collect::<Result<Vec<TargetForm>, endpoint::Error>>();
         let forms = forms.map_err(|error| usage(error.to_string()))?;
-        if self.meter.counts_cost() && forms.iter().any(|form| form.wire.answer_at_most(1).is_none()) {
+        let dialect = self.endpoint.dialect();
+        if self.meter.counts_cost() && forms.iter().any(|form| form.wire.answer_at_most(1, dialect).is_none())
+        {
             return Err(usage(
                 "--max-cost needs a bound on the answer: `max_tokens`, `max_completion_tokens` and `n` in --extra-body must \
                  be whole numbers",
@@ -289,7 +288,11 @@ fn tell_of_lenses(lenses: &[Arc<Lens>], console: &Console) {
         if let (Origin::Folder(folder), Ok(built_in)) = (&lens.origin, lens::open(&lens.name, &[]))
             && built_in.files != lens.files
         {
-            console.note(&format!("lens {} is that of {}, not the built-in one", lens.name, folder.display()));
+            console.note(&format!(
+                "lens {} is that of {}, not the built-in one",
+                lens.name,
+                folder.display()
+            ));
         }
         for warning in &lens.warnings {
             console.warn(&format!("lens {}: {warning}", lens.name));
@@ -308,22 +311,28 @@ async fn open_store(args: &StoreArgs, console: &Console) -> anyhow::Result<Store
     Ok(store)
 }
 
-/// Who really answers under the name that was asked for; remembered for runs that cannot reach the endpoint.
-async fn resolve(endpoint: &Endpoint, store: &Store, console: &Console) -> anyhow::Result<String> {
+/// Who really answers under the name that was asked for, remembered for runs that cannot reach the endpoint; and until
+/// when, where the endpoint says so.
+async fn resolve(
+    endpoint: &Endpoint,
+    store: &Store,
+    console: &Console,
+) -> anyhow::Result<(String, Option<endpoint::Day>)> {
     let (name, url) = (&endpoint.options.model, endpoint.url_digest());
     let shown = endpoint.shown_url();
-    let why = match endpoint.models().await? {
+    let endpoint::Listed { listing, shutdown } = endpoint.models().await?;
+    let why = match listing {
         Listing::One(only) => {
             if only != *name {
                 console
                     .note(&format!("{shown} serves one model: {only}; its ratings are kept under that name"));
             }
             store.remember_model(name, url, &only).await?;
-            return Ok(only);
+            return Ok((only, shutdown));
         }
         Listing::Other => {
             store.remember_model(name, url, name).await?;
-            return Ok(name.clone());
+            return Ok((name.clone(), shutdown));
         }
         Listing::Unclear(why) | Listing::Unreachable(why)
             if let Some(model) = store.remembered_model(name, url).await? =>
@@ -331,13 +340,13 @@ async fn resolve(endpoint: &Endpoint, store: &Store, console: &Console) -> anyho
             console.warn(&format!(
                 "{shown} does not say who answers ({why}); taking it for {model}, which answered there last"
             ));
-            return Ok(model);
+            return Ok((model, None));
         }
         Listing::Unclear(why) => {
             console.warn(&format!(
                 "{shown} does not say who answers ({why}); ratings are kept under the name {name}"
             ));
-            return Ok(name.clone());
+            return Ok((name.clone(), None));
         }
         Listing::Unreachable(why) => why,
     };

@@ -57,6 +57,9 @@ pub struct RaterArgs {
     /// Base URL of an OpenAI-compatible endpoint [default: OpenAI's own]
     #[arg(long, env = "OPENAI_BASE_URL", hide_env_values = true, value_name = "URL")]
     pub base_url: Option<String>,
+    /// Version of the API that is added to the URL's query, as Azure's deployments want it
+    #[arg(long, env = "OPENAI_API_VERSION", value_name = "DATE")]
+    pub api_version: Option<String>,
     /// Seconds that one attempt may take
     #[arg(long, env = "OPENAI_TIMEOUT", default_value = "60", value_name = "SECONDS")]
     pub timeout: NonZeroU32,
@@ -76,7 +79,7 @@ pub struct RaterArgs {
     #[arg(long, env = "CLASSIFIED_EXTRA_BODY", hide_env_values = true, value_name = "JSON")]
     pub extra_body: Option<String>,
     /// How the answer is asked for
-    #[arg(long, env = "CLASSIFIED_REPLY", default_value = "tools", value_name = "FORM")]
+    #[arg(long, env = "CLASSIFIED_REPLY", default_value = "auto", value_name = "FORM")]
     pub reply: Reply,
     /// Price in US dollars per million tokens, for models that the table does not know; or IN,CACHED,WRITE,OUT
     #[arg(long, env = "CLASSIFIED_PRICE", value_name = "IN,OUT")]
@@ -217,6 +220,8 @@ pub enum Format {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Reply {
+    /// A function call; a JSON Schema where the server takes no functions, or never calls one
+    Auto,
     /// One function that must be called
     Tools,
     /// A JSON Schema for the reply's content
@@ -300,7 +305,12 @@ impl RaterArgs {
 
     /// How fast may be asked.
     pub fn limits(&self) -> Limits {
-        Limits { workers: Workers::AtMost(self.workers), rpm: self.rpm, tpm: self.tpm, max_cost: self.max_cost }
+        Limits {
+            workers: Workers::AtMost(self.workers),
+            rpm: self.rpm,
+            tpm: self.tpm,
+            max_cost: self.max_cost,
+        }
     }
 
     /// How the model generates, as the user set it.
@@ -343,11 +353,6 @@ impl RaterArgs {
         let base_url =
             self.base_url.as_deref().map(str::trim).filter(|url| !url.is_empty()).unwrap_or(HOSTED_URL);
         let base_url = base_url.trim_end_matches('/');
-        if !(base_url.starts_with("http://") || base_url.starts_with("https://")) {
-            return Err(usage(
-                "OPENAI_BASE_URL must begin with http:// or https://, such as http://localhost:8080/v1",
-            ));
-        }
         let hosted = base_url == HOSTED_URL;
         let key = secret("OPENAI_API_KEY").or_else(|| secret("OPENAI_KEY"));
         let account = [("openai-organization", "OPENAI_ORG_ID"), ("openai-project", "OPENAI_PROJECT_ID")]
@@ -357,6 +362,8 @@ impl RaterArgs {
         let sampling = self.sampling()?;
         Ok(endpoint::Options {
             base_url: base_url.to_owned(),
+            // OpenAI's own endpoint has none.
+            api_version: self.api_version.clone().filter(|version| !hosted && !version.trim().is_empty()),
             hosted,
             key,
             account,
@@ -367,6 +374,7 @@ impl RaterArgs {
             tier: self.tier(hosted, &sampling.extra_body),
             sampling,
             reply: match self.reply {
+                Reply::Auto => ReplyForm::Auto,
                 Reply::Tools => ReplyForm::Tools,
                 Reply::JsonSchema => ReplyForm::JsonSchema,
             },

@@ -218,8 +218,10 @@ impl Control {
         self.requests.refused(started.at, 1.0);
         self.tokens.refused(started.at, started.tokens);
         let sent = self.requests.recent.sum(now);
-        let told = self.requests.limit.is_used_up(1.0) || self.tokens.limit.is_used_up(started.need.tokens.into());
-        let Some(in_a_row) = self.backoff.refused(started.at, after.map(|after| after.as_secs_f64()), now) else {
+        let told =
+            self.requests.limit.is_used_up(1.0) || self.tokens.limit.is_used_up(started.need.tokens.into());
+        let Some(in_a_row) = self.backoff.refused(started.at, after.map(|after| after.as_secs_f64()), now)
+        else {
             if !told {
                 self.estimate.refused_too(sent);
                 self.requests.bound(self.estimate.per_minute(), now);
@@ -257,7 +259,8 @@ impl Control {
 
     /// How it stands, but for those who wait.
     pub(super) fn state(&self, now: Seconds) -> State {
-        let left = |until: Seconds| Duration::try_from_secs_f64(until - now).ok().filter(|left| !left.is_zero());
+        let left =
+            |until: Seconds| Duration::try_from_secs_f64(until - now).ok().filter(|left| !left.is_zero());
         let dead = self.breaker.open_until().and_then(left);
         let paused = dead.or_else(|| left(self.backoff.until()));
         let pause = if dead.is_some() { Pause::Dead } else { self.pause };

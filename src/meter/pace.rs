@@ -26,8 +26,7 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(limit: Limit) -> Self {
-        let mut pace =
-            Self { limit, recent: Recent::new(), interval: 0.0, due: 0.0, bound: f64::INFINITY };
+        let mut pace = Self { limit, recent: Recent::new(), interval: 0.0, due: 0.0, bound: f64::INFINITY };
         pace.respace(0.0);
         pace
     }

@@ -183,7 +183,9 @@ impl Counter {
                 (self.level, until(cap), until(amount))
             }
             Kind::Sliding => {
-                while let Some((at, amount)) = self.admitted.front().copied().filter(|(at, _)| at + 60.0 <= now) {
+                while let Some((at, amount)) =
+                    self.admitted.front().copied().filter(|(at, _)| at + 60.0 <= now)
+                {
                     self.admitted.pop_front();
                     self.sum -= amount;
                     debug_assert!(at <= now);
@@ -302,7 +304,9 @@ impl<'a> Server<'a> {
             Charges::Needed => f64::from(load.tokens_needed),
         };
         match self.fault(now) {
-            Some(Fault { what: What::Dead, .. }) => return Verdict { health: Health::Dead, told: Told::default() },
+            Some(Fault { what: What::Dead, .. }) => {
+                return Verdict { health: Health::Dead, told: Told::default() };
+            }
             Some(Fault { what: What::Limited, to_s, .. }) => {
                 let after = Some(Duration::from_secs_f64((to_s - now).ceil()));
                 return Verdict { health: Health::Limited { after }, told: Told::default() };
@@ -438,7 +442,8 @@ fn play(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios").join(file);
     let text = std::fs::read_to_string(path).unwrap();
     let scenario: Scenario = toml::from_str(&text).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let log = runtime.block_on(async {
         let workers = scenario.load.workers.map_or(Workers::Auto, Workers::AtMost);
         let limits = Limits { workers, rpm: scenario.load.user_rpm, tpm: None, max_cost: None };
@@ -495,7 +500,10 @@ fn judge(scenario: &Scenario, log: &[Seen], holds: &Holds) -> String {
     assert!(holds.answered_429_at_most.is_none_or(|most| share <= most), "too many refused: {line}");
     assert!(holds.answered_at_least.is_none_or(|least| answered >= least), "too few answered: {line}");
     assert!(holds.sent_at_most.is_none_or(|most| sent <= most), "too many sent: {line}");
-    assert!(holds.sent_in_a_second_at_most.is_none_or(|most| busiest.is_none_or(|b| b <= most)), "a herd: {line}");
+    assert!(
+        holds.sent_in_a_second_at_most.is_none_or(|most| busiest.is_none_or(|b| b <= most)),
+        "a herd: {line}"
+    );
     line
 }
 
@@ -510,6 +518,10 @@ fn figures_of_all() {
     for file in files {
         let began = std::time::Instant::now();
         let result = std::panic::catch_unwind(|| play(&file));
-        eprintln!("== {file} ({:.1} s)\n{}", began.elapsed().as_secs_f64(), result.unwrap_or_else(|e| e.downcast_ref::<String>().cloned().unwrap_or("FAILED".to_owned())));
+        eprintln!(
+            "== {file} ({:.1} s)\n{}",
+            began.elapsed().as_secs_f64(),
+            result.unwrap_or_else(|e| e.downcast_ref::<String>().cloned().unwrap_or("FAILED".to_owned()))
+        );
     }
 }

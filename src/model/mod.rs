@@ -2,6 +2,7 @@
 
 mod money;
 mod price;
+mod tokenizer;
 
 use std::sync::OnceLock;
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 
 pub use money::{Money, NoMoney};
 pub use price::{NoPrice, Price, ServiceTier, Tier, Tokens, prompt_at_most};
+pub use tokenizer::Tokenizer;
 
 /// The month in which the table was last checked against the vendor's pages.
 pub const AS_OF: &str = "2026-11";

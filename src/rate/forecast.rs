@@ -217,21 +217,22 @@ struct Target<'a> {
 impl<'a> Target<'a> {
     async fn new(asker: &'a Asker, form: &'a TargetForm) -> Result<Self, Error> {
         let usual = asker.store.usual(&form.slot).await?.filter(|usual| usual.answers >= ENOUGH_ANSWERS);
-        let options = &asker.endpoint.options;
-        let thinking = u64::from(form.wire.room(1).saturating_sub(options.max_generation_tokens));
+        let (options, dialect) = (&asker.endpoint.options, asker.endpoint.dialect());
+        let thinking = u64::from(form.wire.room(1, dialect).saturating_sub(options.max_generation_tokens));
         let answer = usual.map_or_else(|| guess(&form.lens) + thinking / 4, |usual| usual.tokens_out);
         Ok(Self {
             asker,
             form,
-            shared: form.wire.fixed().into_iter().map(|text| chunk::count(text) as u64).sum(),
-            answer: answer.clamp(1, u64::from(form.wire.room(1))),
+            shared: form.wire.fixed(dialect).into_iter().map(|text| chunk::count(text) as u64).sum(),
+            answer: answer.clamp(1, u64::from(form.wire.room(1, dialect))),
             seen: HashSet::new(),
             asking: Asking { cost: options.price.map(|_| Span::default()), usual, ..Asking::default() },
         })
     }
 
     async fn look_at(&mut self, questions: HashMap<Digest, Question>) -> Result<(), Error> {
-        let digests: Vec<Digest> = questions.keys().copied().filter(|digest| self.seen.insert(*digest)).collect();
+        let digests: Vec<Digest> =
+            questions.keys().copied().filter(|digest| self.seen.insert(*digest)).collect();
         let known = self.asker.store.find(&self.form.slot, &digests).await?;
         for digest in digests {
             self.asking.questions += 1;
@@ -246,8 +247,9 @@ impl<'a> Target<'a> {
 
     fn count(&mut self, question: &Question) -> Result<(), Error> {
         let (endpoint, wire) = (&self.asker.endpoint, &self.form.wire);
-        let request =
-            wire.request(&turns(question, None), 1).map_err(|error| Error::Endpoint(error.to_string()))?;
+        let request = wire
+            .request(&turns(question, None), 1, endpoint.dialect())
+            .map_err(|error| Error::Endpoint(error.to_string()))?;
         let prompt = self.shared + chunk::count(&question.prompt) as u64 + 2 * AROUND_MESSAGE;
         // Where nothing bounds the answer, the room is what it should keep to.
         let room = request.answer_at_most.unwrap_or(request.room.into());

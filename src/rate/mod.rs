@@ -119,6 +119,8 @@ pub enum End {
 pub enum Event {
     /// How far it is.
     Progress(Progress),
+    /// Something about the endpoint that is good to know, said once.
+    Note(String),
     /// A rating, committed; in row order, for each row in the order of the targets.
     Rated(Rating),
     /// The last event.
@@ -374,6 +376,9 @@ impl Driver {
                 for form in &asker.forms {
                     self.progress.usage.add(&form.spent());
                 }
+            }
+            if let Rater::Endpoint(asker) = &self.plan.rater {
+                events.extend(asker.endpoint.notes().into_iter().map(Event::Note));
             }
             events.push(Event::Progress(self.progress));
         }

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::question::{Door, Question};
 
@@ -37,6 +37,29 @@ pub(super) enum Usage {
     Counted,
     /// `usage: null`.
     Null,
+}
+
+/// What a reply says in place of the counts by bytes, member by member.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Says {
+    /// `prompt_tokens`: the same for every prompt is how a server that cuts its prompts shows.
+    pub(crate) prompt: Option<u64>,
+    /// `completion_tokens`.
+    pub(crate) completion: Option<u64>,
+    /// `prompt_tokens_details.cached_tokens`.
+    pub(crate) cached: Option<u64>,
+    /// `prompt_tokens_details.cache_write_tokens`.
+    pub(crate) cache_write: Option<u64>,
+    /// `service_tier`; else the request's own, which is left out where the request has none.
+    pub(crate) tier: Option<String>,
+}
+
+/// Tokens of a completion, as its usage has them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Billed {
+    pub(super) prompt: u64,
+    pub(super) completion: u64,
 }
 
 impl<'a> Turn<'a> {
@@ -81,8 +104,8 @@ impl<'a> Turn<'a> {
         Self { content: None, ..self }
     }
 
-    /// The completion as JSON; `number` makes its id one of a kind.
-    pub(super) fn completion(&self, question: &Question, number: u64) -> Vec<u8> {
+    /// The completion as JSON, and the tokens that a bill would count; `number` makes its id one of a kind.
+    pub(super) fn completion(&self, question: &Question, number: u64, says: &Says) -> (Vec<u8>, Billed) {
         let name = match question.form.name.as_str() {
             "" => "rate",
             name => name,
@@ -98,7 +121,13 @@ impl<'a> Turn<'a> {
             (None, NoToolCalls::LeftOut) => None,
         };
         let said = [self.content, self.refusal, self.tool_call, self.function_call];
-        let completion_tokens = tokens(said.iter().flatten().map(|text| text.len()).sum());
+        let counted = tokens(said.iter().flatten().map(|text| text.len()).sum());
+        let billed = Billed {
+            prompt: says.prompt.unwrap_or(question.prompt_tokens),
+            completion: says.completion.unwrap_or(counted),
+        };
+        let details = (says.cached.is_some() || says.cache_write.is_some())
+            .then_some(PromptDetails { cached_tokens: says.cached, cache_write_tokens: says.cache_write });
         let completion = Completion {
             id: format!("chatcmpl-{number}-{:016x}", question.digest),
             object: "chat.completion",
@@ -117,16 +146,18 @@ impl<'a> Turn<'a> {
                 finish_reason: self.finish_reason,
             }],
             usage: (self.usage == Usage::Counted).then_some(Tokens {
-                prompt_tokens: question.prompt_tokens,
-                completion_tokens,
-                total_tokens: question.prompt_tokens + completion_tokens,
+                prompt_tokens: billed.prompt,
+                completion_tokens: billed.completion,
+                total_tokens: billed.prompt + billed.completion,
+                prompt_tokens_details: details,
             }),
+            service_tier: says.tier.as_deref().or(question.service_tier.as_deref()),
             system_fingerprint: "standin",
         };
         let mut body = Vec::with_capacity(1024);
         // Serialising strings and numbers into memory has no way to fail; an empty body would show in any test.
         let _ = serde_json::to_writer(&mut body, &completion);
-        body
+        (body, billed)
     }
 }
 
@@ -143,6 +174,8 @@ struct Completion<'a> {
     model: &'a str,
     choices: [Choice<'a>; 1],
     usage: Option<Tokens>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<&'a str>,
     system_fingerprint: &'static str,
 }
 
@@ -185,4 +218,15 @@ struct Tokens {
     prompt_tokens: u64,
     completion_tokens: u64,
     total_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_tokens_details: Option<PromptDetails>,
+}
+
+#[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the wire calls them so")]
+struct PromptDetails {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write_tokens: Option<u64>,
 }

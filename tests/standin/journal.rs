@@ -1,7 +1,7 @@
 //! What the stand-in remembers: counters, which questions it has answered, and the last requests.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     hash::{BuildHasherDefault, Hasher},
 };
 
@@ -9,6 +9,8 @@ use bytes::Bytes;
 use hyper::{HeaderMap, header, http::request::Parts};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
+
+use super::completion::Billed;
 
 /// What was counted since the start. "Request" is a completion request unless it says otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +32,10 @@ pub(crate) struct Counters {
     /// Requests whose messages had been *answered* before they arrived. An answer is a 200 that a client can use:
     /// not cut, refused, filtered, stopped by length or unreadable.
     pub(crate) repeats: u64,
+    /// Tokens of all prompts that a completion was sent for, by its own usage.
+    pub(crate) prompt_tokens: u64,
+    /// Tokens of all completions that were sent, by their own usage.
+    pub(crate) completion_tokens: u64,
 }
 
 /// One request as it came, and the status it got.
@@ -39,7 +45,7 @@ pub(crate) struct Logged {
     pub(crate) method: String,
     /// Path and query.
     pub(crate) path: String,
-    /// Headers by lower-case name; the value of `authorization` is replaced by `present`.
+    /// Headers by lower-case name; the value of `authorization` and of `api-key` is replaced by `present`.
     pub(crate) headers: BTreeMap<String, String>,
     /// The body; bytes that are not UTF-8 are replaced.
     pub(crate) body: String,
@@ -60,6 +66,17 @@ pub(super) struct Entry {
     /// 1-based number among the completion requests.
     pub(super) number: u64,
     log_position: u64,
+}
+
+/// What became of a completion request.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Outcome {
+    /// As in [`Counters::by_status`].
+    pub(super) status: u16,
+    /// The question that the reply answers, if it does.
+    pub(super) answered: Option<u64>,
+    /// What a bill would count.
+    pub(super) billed: Billed,
 }
 
 /// Digests are hashes already.
@@ -97,7 +114,8 @@ struct Kept {
 pub(super) struct Journal {
     counters: Counters,
     bodies: Digests,
-    answered: Digests,
+    /// How often each question was answered.
+    answered: HashMap<u64, u64, BuildHasherDefault<Identity>>,
     kept: VecDeque<Kept>,
     capacity: usize,
     /// How many requests were ever logged; the last of `kept` has this position.
@@ -109,7 +127,7 @@ impl Journal {
         Self {
             counters: Counters::default(),
             bodies: Digests::default(),
-            answered: Digests::default(),
+            answered: HashMap::default(),
             kept: VecDeque::new(),
             capacity,
             logged: 0,
@@ -124,15 +142,20 @@ impl Journal {
         counters.in_flight += 1;
         counters.in_flight_peak = counters.in_flight_peak.max(counters.in_flight);
         counters.distinct_bodies += u64::from(self.bodies.insert(xxh3_64(body)));
-        counters.repeats += u64::from(question.is_some_and(|question| self.answered.contains(&question)));
+        counters.repeats += u64::from(question.is_some_and(|question| self.answered.contains_key(&question)));
         Entry { number: counters.requests, log_position: self.logged }
     }
 
-    /// The reply of a completion request is decided; `answered` is the question it answers, if it does.
-    pub(super) fn depart(&mut self, entry: Entry, status: u16, answered: Option<u64>) {
+    /// The reply of a completion request is decided.
+    pub(super) fn depart(&mut self, entry: Entry, outcome: Outcome) {
+        let Outcome { status, answered, billed } = outcome;
         self.counters.in_flight -= 1;
+        self.counters.prompt_tokens += billed.prompt;
+        self.counters.completion_tokens += billed.completion;
         *self.counters.by_status.entry(status).or_default() += 1;
-        self.answered.extend(answered);
+        if let Some(question) = answered {
+            *self.answered.entry(question).or_default() += 1;
+        }
         let age = usize::try_from(self.logged - entry.log_position).unwrap_or(usize::MAX);
         let place = self.kept.len().checked_sub(age.saturating_add(1));
         if let Some(kept) = place.and_then(|place| self.kept.get_mut(place)) {
@@ -148,6 +171,11 @@ impl Journal {
 
     pub(super) fn counters(&self) -> Counters {
         self.counters.clone()
+    }
+
+    /// How often each question, by the digest of its messages, was answered whole.
+    pub(super) fn answered(&self) -> BTreeMap<u64, u64> {
+        self.answered.iter().map(|(question, times)| (*question, *times)).collect()
     }
 
     pub(super) fn log(&self) -> Vec<Logged> {
@@ -175,7 +203,7 @@ impl Journal {
 impl Kept {
     fn logged(&self) -> Logged {
         let shown = |name: &header::HeaderName, value: &header::HeaderValue| {
-            if name == header::AUTHORIZATION {
+            if name == header::AUTHORIZATION || name == "api-key" {
                 "present".to_owned()
             } else {
                 String::from_utf8_lossy(value.as_bytes()).into_owned()

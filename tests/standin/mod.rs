@@ -7,6 +7,7 @@
 //! | path | reply |
 //! |---|---|
 //! | `POST /v1/chat/completions` | a chat completion, or what the script says |
+//! | `POST /openai/deployments/NAME/chat/completions?api-version=…` | the same, with the key in `api-key`, as Azure has it |
 //! | `GET /v1/models` | the names of [`Config::models`] |
 //! | `GET /health` | `{"status":"ok"}` |
 //! | `GET /standin/counters` | [`Counters`] as JSON |
@@ -23,9 +24,11 @@ mod reply;
 mod script;
 mod service;
 mod shape;
+mod wire;
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     sync::Arc,
     thread::JoinHandle,
     time::Duration,
@@ -34,13 +37,18 @@ use std::{
 use anyhow::Context;
 use tokio::sync::oneshot;
 
+pub(crate) use completion::Says;
 pub(crate) use journal::{Counters, Logged};
+pub(crate) use limit::{RateLimit, Told, Window};
 pub(crate) use script::{Action, Rule, Script};
+pub(crate) use wire::Wire;
 
 /// How the stand-in behaves. `Config::default()` answers everything at once, needs no key and logs.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    /// Port on 127.0.0.1; 0 takes a free one.
+    /// Where it listens: 127.0.0.1, or `::1`.
+    pub(crate) host: IpAddr,
+    /// The port; 0 takes a free one.
     pub(crate) port: u16,
     /// Wait before every completion.
     pub(crate) delay: Duration,
@@ -48,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) script: Script,
     /// Names that `GET /v1/models` lists. Two by default, so that the model is the name asked for.
     pub(crate) models: Vec<String>,
+    /// Members added to each of them, such as `shutdown_date`.
+    pub(crate) model_details: serde_json::Map<String, serde_json::Value>,
     /// Names that get a 404 `model_not_found`. All others are accepted, as llama.cpp does.
     pub(crate) unknown_models: Vec<String>,
     /// The key asked of every path below `/v1`; without one, none is.
@@ -61,10 +71,12 @@ pub(crate) struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            host: Ipv4Addr::LOCALHOST.into(),
             port: 0,
             delay: Duration::ZERO,
             script: Script::default(),
             models: vec!["standin-large".to_owned(), "standin-small".to_owned()],
+            model_details: serde_json::Map::new(),
             unknown_models: Vec::new(),
             api_key: None,
             headers: Vec::new(),
@@ -95,7 +107,7 @@ impl Standin {
     /// [`Self::start`] for those who want to tell the cause: a port that is taken, a status or a header in the
     /// config that is none.
     pub(crate) fn bind(config: Config) -> anyhow::Result<Self> {
-        let address = (Ipv4Addr::LOCALHOST, config.port);
+        let address = (config.host, config.port);
         let listener =
             TcpListener::bind(address).with_context(|| format!("cannot listen on port {}", config.port))?;
         listener.set_nonblocking(true)?;
@@ -119,6 +131,28 @@ impl Standin {
     /// The base URL for a client: `http://127.0.0.1:PORT/v1`.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/v1", self.address)
+    }
+
+    /// The base URL for a client that speaks as to Azure, without the query `api-version`.
+    pub(crate) fn azure_url(&self, deployment: &str) -> String {
+        format!("http://{}/openai/deployments/{deployment}", self.address)
+    }
+
+    /// From now on every request gets the default reply, whatever the script says.
+    pub(crate) fn recover(&self) {
+        self.state.recover();
+    }
+
+    /// How often each question was answered by a reply that a client can use, by the digest of its messages. An answer's
+    /// text names that digest: see [`Standin::question_of`].
+    pub(crate) fn answered(&self) -> BTreeMap<u64, u64> {
+        self.state.journal().answered()
+    }
+
+    /// The question that an answer of the stand-in belongs to.
+    pub(crate) fn question_of(rationale: &str) -> Option<u64> {
+        let digest = rationale.split_once("Question ")?.1.get(..16)?;
+        u64::from_str_radix(digest, 16).ok()
     }
 
     /// The port it listens on, for a restart at the same address.

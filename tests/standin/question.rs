@@ -32,6 +32,8 @@ pub(super) struct Question {
     pub(super) room: Option<u64>,
     /// A quarter of the body's bytes, schema included.
     pub(super) prompt_tokens: u64,
+    /// `service_tier`, as it was asked for; `auto` is `default`.
+    pub(super) service_tier: Option<String>,
 }
 
 /// How an answer is wanted: by which door, under which name, in which shape.
@@ -82,6 +84,7 @@ struct Wire<'a> {
     tool_choice: Option<&'a RawValue>,
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
+    service_tier: Option<String>,
     stream: Option<bool>,
 }
 
@@ -106,6 +109,9 @@ impl Forms {
             digest: messages.digest,
             room: wire.max_completion_tokens.or(wire.max_tokens),
             prompt_tokens: (body.len() as u64).div_ceil(4),
+            service_tier: wire
+                .service_tier
+                .map(|tier| if tier == "auto" { "default".to_owned() } else { tier }),
         })
     }
 

@@ -1,6 +1,7 @@
 //! HTTP replies: JSON, errors in the usual shape, rate-limit headers, and a body that is cut.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
@@ -15,7 +16,10 @@ use hyper::{
 };
 use serde_json::{Value, json};
 
-use super::limit::Limit;
+use super::{
+    limit::{Headers, Limit, Unit},
+    script::Action,
+};
 
 /// A reply whose body is whole or cut.
 pub(super) type Response = hyper::Response<Either<Full<Bytes>, CutBody>>;
@@ -134,17 +138,39 @@ impl Body for CutBody {
     }
 }
 
-/// The state of a rate limit as headers, with `retry-after` where it was hit.
+/// The 400 of a server that does not know a parameter, in OpenAI's words.
+pub(super) fn refusal_of(parameter: &str) -> Action {
+    let error = json!({"error": {
+        "message": format!("Unsupported parameter: '{parameter}' is not supported with this model."),
+        "type": "invalid_request_error", "param": parameter, "code": "unsupported_parameter"
+    }});
+    Action::Status { code: 400, body: Some(error), headers: BTreeMap::new() }
+}
+
+/// The 429 of a request that is above a limit by itself, in OpenAI's words.
+pub(super) fn too_large() -> Action {
+    let error = json!({"error": {
+        "message": "Request too large for the stand-in on tokens per min (TPM)",
+        "type": "tokens", "param": null, "code": "rate_limit_exceeded"
+    }});
+    Action::Status { code: 429, body: Some(error), headers: BTreeMap::new() }
+}
+
+/// What a rate limit tells in headers, with `retry-after` where it was hit.
 pub(super) fn set_limit_headers(response: &mut Response, limit: Limit) {
-    let (per_minute, remaining) = (limit.per_minute.to_string(), limit.remaining.to_string());
-    let reset = format!("{}ms", limit.reset.as_millis());
-    let headers = [
-        ("x-ratelimit-limit-requests", per_minute.as_str()),
-        ("x-ratelimit-remaining-requests", remaining.as_str()),
-        ("x-ratelimit-reset-requests", reset.as_str()),
-    ];
-    set_headers(response, headers);
-    if let Some(wait) = limit.wait {
+    let Some(Headers { limit: per_minute, remaining, reset, retry_after }) = limit.told else { return };
+    let (per_minute, remaining) = (per_minute.to_string(), remaining.to_string());
+    let reset = format!("{}ms", reset.as_millis());
+    let names = match limit.unit {
+        Unit::Requests => {
+            ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"]
+        }
+        Unit::Tokens => {
+            ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"]
+        }
+    };
+    set_headers(response, names.into_iter().zip([per_minute.as_str(), &remaining, &reset]));
+    if let Some(wait) = retry_after {
         // Whole seconds, as the header has them; rounded up, so that who waits that long gets through.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         set_headers(response, [("retry-after", seconds.to_string().as_str())]);

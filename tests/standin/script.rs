@@ -1,7 +1,8 @@
 //! Scripts: which requests do not get the default reply, and what they get.
 //!
-//! A script is a list of rules. The first rule that matches a request decides its reply; [`Action::Delay`] and
-//! [`Action::RateLimit`] only hold a request back and pass it on to the rules below. As a file:
+//! A script is a list of rules. The first rule that matches a request decides its reply; [`Action::Delay`],
+//! [`Action::RateLimit`], [`Action::Usage`] and [`Action::Refuse`] pass a request that they let through on to the
+//! rules below. As a file:
 //!
 //! ```json
 //! [
@@ -9,6 +10,11 @@
 //!   {"times_per_question": 1, "action": {"status": {"code": 429, "headers": {"retry-after": "0"}}}},
 //!   {"nth": {"start": 10, "end": 12}, "action": "cut_body"},
 //!   {"contains": "ignore all", "action": {"refusal": "I will not rate this."}},
+//!   {"during": {"start": 0, "end": 60000}, "action": {"rate_limit": {"per_minute": 600}}},
+//!   {"during": {"start": 60001, "end": 600000}, "action": {"rate_limit": {"per_minute": 60}}},
+//!   {"action": {"refuse": {"parameter": "temperature"}}},
+//!   {"nth": {"start": 500, "end": 500}, "action": {"go_away": 5000}},
+//!   {"times_per_question": 1, "action": {"wire": "reset"}},
 //!   {"fraction": 0.05, "action": {"arguments": "{\"overall\": 9"}}
 //! ]
 //! ```
@@ -24,10 +30,12 @@ use memchr::memmem;
 use serde::{Deserialize, Deserializer};
 
 use super::{
+    completion::Says,
     journal::Identity,
-    limit::{Bucket, Limit},
+    limit::{Account, Limit, RateLimit, Unit},
     reply,
     shape::{mix, unit},
+    wire::Wire,
 };
 
 /// Rules, tried in order.
@@ -41,6 +49,8 @@ pub(crate) struct Script(pub(crate) Vec<Rule>);
 pub(crate) struct Rule {
     /// The request's number among all completion requests, from 1.
     pub(crate) nth: Option<RangeInclusive<u64>>,
+    /// When it comes, in milliseconds since the first completion request.
+    pub(crate) during: Option<RangeInclusive<u64>>,
     /// Text that stands in the body as it came, JSON escapes included.
     pub(crate) contains: Option<String>,
     /// This share of all questions, chosen by digest: a question is always in or always out. Two rules of one
@@ -92,15 +102,21 @@ pub(crate) enum Action {
     },
     /// Wait so many milliseconds, then look at the next rules.
     Delay(u64),
-    /// A bucket of `per_minute` requests that fills evenly; above it 429 with `Retry-After`, below it the next
-    /// rules. All replies carry `x-ratelimit-*-requests`.
-    RateLimit {
-        /// Requests per minute.
-        per_minute: u32,
-        /// What the bucket holds, full at the start; `per_minute` if not given.
+    /// 429 above the limit, below it the next rules. Replies carry `x-ratelimit-*` as the limit tells them.
+    RateLimit(RateLimit),
+    /// Other numbers in the usage of the reply that the rules below decide; above 0 what is told is a lie.
+    Usage(Says),
+    /// 400 with `error.param` where the request sets this parameter, else the next rules.
+    Refuse {
+        /// A key at the top of the request.
+        parameter: String,
+        /// Only with this value, as JSON text without spaces.
         #[serde(default)]
-        burst: Option<u32>,
+        value: Option<String>,
     },
+    /// The answer of a server that never calls a tool: prose where tools are offered, JSON where
+    /// `response_format` asks for it.
+    NoTools,
     /// 200 with these bytes.
     RawBody {
         /// In a script file, text.
@@ -133,6 +149,10 @@ pub(crate) enum Action {
     CloseWithoutReply,
     /// No reply as long as the connection is open.
     Hang,
+    /// The server is gone for so many milliseconds, this request and all others with it: connections are refused.
+    GoAway(u64),
+    /// The default reply, or none, in bytes that few servers send.
+    Wire(Wire),
 }
 
 impl Action {
@@ -155,6 +175,16 @@ impl Action {
     }
 }
 
+impl Action {
+    /// False only for a refusal of a parameter that the body does not set. Text in a message cannot be taken for
+    /// one: its quotes are escaped.
+    fn may_refuse(&self, body: &[u8]) -> bool {
+        let Self::Refuse { parameter, value } = self else { return true };
+        let key = format!("\"{parameter}\":{}", value.as_deref().unwrap_or_default());
+        memmem::find(body, key.as_bytes()).is_some()
+    }
+}
+
 fn text_as_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     String::deserialize(deserializer).map(String::into_bytes)
 }
@@ -167,24 +197,32 @@ pub(super) struct Seen<'a> {
     pub(super) question: u64,
     /// The body as it came.
     pub(super) body: &'a [u8],
+    /// What a limit of tokens counts.
+    pub(super) tokens: u64,
     /// When it came.
     pub(super) at: Instant,
 }
 
 /// What the rules decided.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Decision {
     /// The sum of all delays that applied.
     pub(super) delay: Duration,
-    /// The state of the rate limit that was looked at last.
-    pub(super) limit: Option<Limit>,
+    /// The state of the limits of requests and of tokens that were looked at last.
+    pub(super) limits: [Option<Limit>; 2],
+    /// What the usage says instead of the truth.
+    pub(super) says: Says,
     /// What to do then.
     pub(super) action: Action,
 }
 
 /// A script with what has happened to it so far.
 #[derive(Debug)]
-pub(super) struct Play(Vec<Scene>);
+pub(super) struct Play {
+    scenes: Vec<Scene>,
+    /// When the first request came.
+    began: Option<Instant>,
+}
 
 #[derive(Debug)]
 struct Scene {
@@ -193,7 +231,7 @@ struct Scene {
     salt: u64,
     matches: u64,
     per_question: HashMap<u64, u64, BuildHasherDefault<Identity>>,
-    bucket: Option<Bucket>,
+    account: Option<Account>,
 }
 
 impl Play {
@@ -203,28 +241,45 @@ impl Play {
             salt: mix(place),
             matches: 0,
             per_question: HashMap::default(),
-            bucket: None,
+            account: None,
         };
-        Self((0..).zip(script.0).map(scene).collect())
+        Self { scenes: (0..).zip(script.0).map(scene).collect(), began: None }
+    }
+
+    /// Whether the next request gets its reply before its body is read. No question is known then: of a rule's
+    /// conditions only `times` counts.
+    pub(super) fn early(&mut self) -> bool {
+        let early = |scene: &&mut Scene| {
+            scene.rule.action == Action::Wire(Wire::Early)
+                && scene.rule.times.is_none_or(|times| scene.matches < times)
+        };
+        self.scenes.iter_mut().find(early).map(|scene| scene.matches += 1).is_some()
     }
 
     /// The reply to a request, and the script moves on.
     pub(super) fn decide(&mut self, seen: &Seen<'_>) -> Decision {
-        let mut decision = Decision { delay: Duration::ZERO, limit: None, action: Action::Answer };
-        for scene in &mut self.0 {
-            if !scene.applies(seen) {
+        let began = *self.began.get_or_insert(seen.at);
+        let mut decision = Decision::default();
+        for scene in &mut self.scenes {
+            if !scene.applies(seen, began) {
                 continue;
             }
             match &scene.rule.action {
                 Action::Delay(milliseconds) => decision.delay += Duration::from_millis(*milliseconds),
-                Action::RateLimit { per_minute, burst } => {
-                    let burst = burst.unwrap_or(*per_minute);
-                    let bucket =
-                        scene.bucket.get_or_insert_with(|| Bucket::full(*per_minute, burst, seen.at));
-                    let limit = bucket.take(seen.at);
-                    decision.limit = Some(limit);
+                Action::Usage(says) => decision.says = says.clone(),
+                // Passed on where the parameter is not set: `applies` has looked.
+                Action::Refuse { parameter, .. } => {
+                    decision.action = reply::refusal_of(parameter);
+                    return decision;
+                }
+                Action::RateLimit(limit) => {
+                    let unit = limit.unit;
+                    let account = scene.account.get_or_insert_with(|| Account::full(limit.clone(), seen.at));
+                    let limit = account.take(seen.at, seen.tokens);
+                    decision.limits[usize::from(unit == Unit::Tokens)] = Some(limit);
                     if limit.wait.is_some() {
-                        decision.action = Action::status(429);
+                        decision.action =
+                            if limit.too_large { reply::too_large() } else { Action::status(429) };
                         return decision;
                     }
                 }
@@ -239,9 +294,13 @@ impl Play {
 }
 
 impl Scene {
-    fn applies(&mut self, seen: &Seen<'_>) -> bool {
+    fn applies(&mut self, seen: &Seen<'_>, began: Instant) -> bool {
         let rule = &self.rule;
+        let since = || u64::try_from((seen.at - began).as_millis()).unwrap_or(u64::MAX);
         let matches = rule.nth.as_ref().is_none_or(|nth| nth.contains(&seen.number))
+            && rule.during.as_ref().is_none_or(|during| during.contains(&since()))
+            && rule.action != Action::Wire(Wire::Early)
+            && rule.action.may_refuse(seen.body)
             && rule.contains.as_ref().is_none_or(|text| memmem::find(seen.body, text.as_bytes()).is_some())
             && rule.fraction.is_none_or(|share| unit(mix(seen.question ^ self.salt)) < share);
         if !matches || rule.times.is_some_and(|times| self.matches >= times) {
@@ -268,7 +327,8 @@ mod tests {
     }
 
     fn seen(number: u64, question: u64) -> Seen<'static> {
-        Seen { number, question, body: br#"{"messages":["say \"no\""]}"#, at: Instant::now() }
+        let body = br#"{"messages":["say \"no\""],"temperature":0}"#;
+        Seen { number, question, body, tokens: 100, at: Instant::now() }
     }
 
     fn actions(play: &mut Play, questions: &[u64]) -> Vec<Action> {
@@ -328,16 +388,62 @@ mod tests {
 
     #[test]
     fn a_rate_limit_refuses_above_it_and_passes_on_below() {
-        let limit = Action::RateLimit { per_minute: 60, burst: Some(1) };
+        let limit = Action::RateLimit(RateLimit::requests(60, 1));
         let mut play = play(vec![Rule::always(limit), Rule::always(Action::Hang)]);
         let at = Instant::now();
         let mut decide = || play.decide(&Seen { at, ..seen(1, 1) });
         let (below, above) = (decide(), decide());
-        assert_eq!((below.action, below.limit.unwrap().wait), (Action::Hang, None));
+        assert_eq!((below.action, below.limits[0].unwrap().wait), (Action::Hang, None));
         assert_eq!(
-            (above.action, above.limit.unwrap().wait),
+            (above.action, above.limits[0].unwrap().wait),
             (Action::status(429), Some(Duration::from_secs(1)))
         );
+    }
+
+    #[test]
+    fn requests_and_tokens_have_limits_of_their_own() {
+        let mut play = play(vec![
+            Rule::always(Action::RateLimit(RateLimit::requests(60, 10))),
+            Rule::always(Action::RateLimit(RateLimit::tokens(600, 150))),
+        ]);
+        let at = Instant::now();
+        let first = play.decide(&Seen { at, ..seen(1, 1) });
+        assert_eq!(first.limits.map(|limit| limit.unwrap().remaining), [9, 50]);
+        let second = play.decide(&Seen { at, ..seen(2, 2) });
+        assert_eq!(second.limits.map(|limit| limit.unwrap().wait), [None, Some(Duration::from_secs(5))]);
+        let huge = play.decide(&Seen { at, tokens: 151, ..seen(3, 3) });
+        assert_eq!(huge.action, reply::too_large());
+    }
+
+    #[test]
+    fn a_rule_can_hold_for_a_time() {
+        let mut play =
+            play(vec![Rule { during: Some(1000..=1999), action: Action::Hang, ..Rule::default() }]);
+        let began = Instant::now();
+        let mut after =
+            |ms| play.decide(&Seen { at: began + Duration::from_millis(ms), ..seen(1, 1) }).action;
+        assert_eq!(
+            [after(0), after(999), after(1000), after(1999), after(2000)],
+            [Action::Answer, Action::Answer, Action::Hang, Action::Hang, Action::Answer]
+        );
+    }
+
+    #[test]
+    fn a_parameter_is_refused_where_it_is_set_to_that() {
+        let refused = |parameter: &str, value: Option<&str>| {
+            let refuse = Action::Refuse { parameter: parameter.to_owned(), value: value.map(str::to_owned) };
+            let mut play = play(vec![Rule::always(refuse), Rule::always(Action::Hang)]);
+            play.decide(&seen(1, 1)).action != Action::Hang
+        };
+        assert!(refused("temperature", None) && refused("temperature", Some("0")));
+        assert!(!refused("temperature", Some("1")) && !refused("say", None) && !refused("seed", None));
+    }
+
+    #[test]
+    fn an_early_reply_knows_no_question() {
+        let mut play = play(vec![Rule::first(1, Action::Wire(Wire::Early)), Rule::always(Action::Hang)]);
+        assert_eq!(play.decide(&seen(1, 1)).action, Action::Hang);
+        assert_eq!([play.early(), play.early()], [true, false]);
     }
 
     #[test]
@@ -350,10 +456,14 @@ mod tests {
             {"action": {"arguments": "{"}}, {"action": {"content": "no"}}, {"action": "function_call"},
             {"action": "empty_tool_calls"}, {"action": {"refusal": "no"}}, {"action": "length"},
             {"action": "content_filter"}, {"action": "usage_null"}, {"action": "cut_body"},
-            {"action": "close_without_reply"}, {"action": "hang"}, {"action": "answer"}, {}
+            {"action": "close_without_reply"}, {"action": "hang"}, {"action": "answer"}, {},
+            {"action": {"rate_limit": {"per_minute": 60, "burst": 2, "unit": "tokens", "window": {"fixed": 60},
+             "told": {"claim": 600}}}}, {"action": {"usage": {"prompt": 4096, "cached": 1024, "tier": "flex"}}},
+            {"action": {"refuse": {"parameter": "tool_choice", "value": "\"required\""}}},
+            {"action": "no_tools"}, {"action": {"go_away": 500}}, {"action": {"wire": {"trickle": 1000}}}
         ]"#;
         let Script(rules) = serde_json::from_str(script).unwrap();
-        assert_eq!(rules.len(), 18);
+        assert_eq!(rules.len(), 24);
         assert_eq!(rules[0].nth, Some(1..=2));
         assert_eq!(rules[17].action, Action::Answer);
         let mistyped = serde_json::from_str::<Script>(r#"[{"time": 1}]"#).unwrap_err().to_string();

@@ -16,12 +16,13 @@ use hyper::{
 };
 use serde::{Serialize, de::IgnoredAny};
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::{
     Config,
-    completion::{NoToolCalls, Turn, Usage, tokens},
-    journal::{Entry, Journal},
-    question::{Forms, Question},
+    completion::{Billed, NoToolCalls, Says, Turn, Usage, tokens},
+    journal::{Entry, Journal, Outcome},
+    question::{Door, Forms, Question},
     reply::{
         Closed, Response, cut_reply, error_reply, json_reply, reply, set_headers, set_limit_headers,
         status_reply, usual_code,
@@ -40,6 +41,10 @@ pub(super) struct State {
     forms: Forms,
     /// None without rules: the fast path takes one lock less.
     play: Option<Mutex<Play>>,
+    /// Whether a rule wants bytes that hyper does not send.
+    wire: bool,
+    /// For how long the server is to go away.
+    away: watch::Sender<Duration>,
     journal: Mutex<Journal>,
 }
 
@@ -52,6 +57,8 @@ impl State {
         Ok(Self {
             headers: headers.collect::<Result<_, _>>()?,
             forms: Forms::default(),
+            wire: script.0.iter().any(|rule| matches!(rule.action, Action::Wire(_))),
+            away: watch::Sender::new(Duration::ZERO),
             play: (!script.0.is_empty()).then(|| Mutex::new(Play::new(script))),
             journal: Mutex::new(Journal::new(config.log)),
             config,
@@ -65,8 +72,37 @@ impl State {
     fn decide(&self, seen: &Seen<'_>) -> Decision {
         match &self.play {
             Some(play) => play.lock().unwrap_or_else(PoisonError::into_inner).decide(seen),
-            None => Decision { delay: Duration::ZERO, limit: None, action: Action::Answer },
+            None => Decision::default(),
         }
+    }
+
+    /// From now on the script says nothing.
+    pub(super) fn recover(&self) {
+        if let Some(play) = &self.play {
+            *play.lock().unwrap_or_else(PoisonError::into_inner) = Play::new(Script::default());
+        }
+    }
+
+    /// Whether the bytes of replies are written by [`super::wire`], not by hyper.
+    pub(super) fn by_wire(&self) -> bool {
+        self.wire
+    }
+
+    /// Tells for how long the server is to go away.
+    pub(super) fn away(&self) -> watch::Receiver<Duration> {
+        self.away.subscribe()
+    }
+
+    /// The reply to a request whose body has not been read, if the script wants one.
+    pub(super) fn early(&self, head: &Parts) -> Option<Response> {
+        let mut play = self.play.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        if head.method != Method::POST || !play.early() {
+            return None;
+        }
+        self.journal().other(head, 503);
+        let mut response = status_reply(503, None);
+        set_headers(&mut response, [("retry-after", "0")]);
+        Some(response)
     }
 
     /// The question, if a real server would answer it; else the 401, 400 or 404 it sends.
@@ -91,13 +127,17 @@ impl State {
     /// The 401 of a request without the key, if one is asked for.
     fn locked_out(&self, head: &Parts) -> Option<Response> {
         let key = self.config.api_key.as_ref()?;
-        let given = head.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        let message = match given {
-            Some(given) if given == format!("Bearer {key}").as_bytes() => return None,
-            Some(_) => "incorrect API key provided",
-            None => "no API key provided: send it as `Authorization: Bearer KEY`",
+        let (name, wanted) = if is_azure(head.uri.path()) {
+            (HeaderName::from_static("api-key"), key.clone())
+        } else {
+            (header::AUTHORIZATION, format!("Bearer {key}"))
         };
-        Some(error_reply(StatusCode::UNAUTHORIZED, usual_code(401), message))
+        let message = match head.headers.get(&name).map(HeaderValue::as_bytes) {
+            Some(given) if given == wanted.as_bytes() => return None,
+            Some(_) => "incorrect API key provided".to_owned(),
+            None => format!("no API key provided: send it as `{name}`"),
+        };
+        Some(error_reply(StatusCode::UNAUTHORIZED, usual_code(401), &message))
     }
 }
 
@@ -130,34 +170,52 @@ fn check(script: &Script) -> anyhow::Result<()> {
 struct Waiting {
     state: Arc<State>,
     entry: Entry,
-    status: u16,
-    answered: Option<u64>,
+    outcome: Outcome,
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.state.journal().depart(self.entry, self.status, self.answered);
+        self.state.journal().depart(self.entry, self.outcome);
     }
+}
+
+/// Whether a path is one of a deployment at Azure.
+fn is_azure(path: &str) -> bool {
+    path.starts_with("/openai/deployments/")
+}
+
+/// Whether a request wants a completion. Azure's paths want a version of the API with it.
+fn asks(head: &Parts) -> bool {
+    let path = head.uri.path();
+    let versioned = || head.uri.query().is_some_and(|query| query.contains("api-version="));
+    head.method == Method::POST
+        && (path == "/v1/chat/completions"
+            || is_azure(path) && path.ends_with("/chat/completions") && versioned())
 }
 
 /// Answers one request.
 pub(super) async fn respond(state: Arc<State>, request: Request<Incoming>) -> Result<Response, Closed> {
     let (head, body) = request.into_parts();
-    if head.method == Method::POST && head.uri.path() == "/v1/chat/completions" {
-        return match Limited::new(body, LARGEST_BODY).collect().await {
-            Ok(body) => complete(state, &head, body.to_bytes()).await,
-            Err(error) if error.is::<LengthLimitError>() => {
-                Ok(error_reply(StatusCode::PAYLOAD_TOO_LARGE, None, "the body is larger than 64 MiB"))
-            }
-            Err(_) => Err(Closed),
-        };
+    match Limited::new(body, LARGEST_BODY).collect().await {
+        Ok(body) => answer(state, &head, body.to_bytes()).await,
+        Err(error) if error.is::<LengthLimitError>() => {
+            Ok(error_reply(StatusCode::PAYLOAD_TOO_LARGE, None, "the body is larger than 64 MiB"))
+        }
+        Err(_) => Err(Closed),
+    }
+}
+
+/// Answers one request whose body is there.
+pub(super) async fn answer(state: Arc<State>, head: &Parts, body: Bytes) -> Result<Response, Closed> {
+    if asks(head) {
+        return complete(state, head, body).await;
     }
     Ok(match (&head.method, head.uri.path()) {
         (&Method::GET, "/standin/counters") => as_json(&state.journal().counters()),
         (&Method::GET, "/standin/log") => as_json(&state.journal().log()),
         _ => {
-            let response = other(&state, &head);
-            state.journal().other(&head, response.status().as_u16());
+            let response = other(&state, head);
+            state.journal().other(head, response.status().as_u16());
             response
         }
     })
@@ -167,8 +225,14 @@ fn other(state: &State, head: &Parts) -> Response {
     match (&head.method, head.uri.path()) {
         (&Method::GET, "/health") => json_reply(StatusCode::OK, r#"{"status":"ok"}"#),
         (&Method::GET, "/v1/models") => state.locked_out(head).unwrap_or_else(|| {
-            let model =
-                |id| json!({"id": id, "object": "model", "created": 1_700_000_000, "owned_by": "standin"});
+            let model = |id| {
+                let mut model =
+                    json!({"id": id, "object": "model", "created": 1_700_000_000, "owned_by": "standin"});
+                if let Some(members) = model.as_object_mut() {
+                    members.extend(state.config.model_details.clone());
+                }
+                model
+            };
             let models: Vec<_> = state.config.models.iter().map(model).collect();
             as_json(&json!({"object": "list", "data": models}))
         }),
@@ -190,19 +254,25 @@ async fn complete(state: Arc<State>, head: &Parts, body: Bytes) -> Result<Respon
     let question = state.forms.read(&body);
     let digest = question.as_ref().ok().map(|question| question.digest);
     let entry = state.journal().arrive(head, &body, digest);
-    let mut waiting = Waiting { state, entry, status: 0, answered: None };
+    let mut waiting = Waiting { state, entry, outcome: Outcome::default() };
     let state = &waiting.state;
 
     let question = match state.admit(head, &question) {
         Ok(question) => question,
         Err(response) => {
-            waiting.status = response.status().as_u16();
+            waiting.outcome.status = response.status().as_u16();
             return Ok(*response);
         }
     };
 
-    let seen = Seen { number: entry.number, question: question.digest, body: &body, at: Instant::now() };
-    let Decision { delay, limit, action } = state.decide(&seen);
+    let seen = Seen {
+        number: entry.number,
+        question: question.digest,
+        body: &body,
+        tokens: question.prompt_tokens + question.room.unwrap_or(0),
+        at: Instant::now(),
+    };
+    let Decision { delay, limits, says, action } = state.decide(&seen);
     let delay = delay + state.config.delay;
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
@@ -213,18 +283,30 @@ async fn complete(state: Arc<State>, head: &Parts, body: Bytes) -> Result<Respon
     if action == Action::CloseWithoutReply {
         return Err(Closed);
     }
-    let (mut response, value) = perform(&action, question, entry.number);
+    if let Action::GoAway(milliseconds) = action {
+        // The connection ends with the server.
+        state.away.send_replace(Duration::from_millis(milliseconds));
+        return std::future::pending().await;
+    }
+    let (mut response, worth, billed) =
+        perform(&action, &Asked { question, number: entry.number, says: &says });
     if response.status() == StatusCode::OK {
         response.headers_mut().extend(state.headers.iter().cloned());
     }
-    if let Some(limit) = limit {
+    for limit in limits.into_iter().flatten() {
         set_limit_headers(&mut response, limit);
     }
     if let Action::Status { headers, .. } = &action {
         set_headers(&mut response, headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     }
-    waiting.status = response.status().as_u16();
-    waiting.answered = (value == Worth::Answer).then_some(question.digest);
+    if let Action::Wire(wire) = action {
+        response.extensions_mut().insert(wire);
+    }
+    waiting.outcome = Outcome {
+        status: response.status().as_u16(),
+        answered: (worth == Worth::Answer).then_some(question.digest),
+        billed,
+    };
     Ok(response)
 }
 
@@ -235,25 +317,34 @@ enum Worth {
     Nothing,
 }
 
+/// What a reply is made of.
+struct Asked<'a> {
+    question: &'a Question,
+    number: u64,
+    says: &'a Says,
+}
+
 /// The reply of an action that is one.
-fn perform(action: &Action, question: &Question, number: u64) -> (Response, Worth) {
+fn perform(action: &Action, asked: &Asked<'_>) -> (Response, Worth, Billed) {
+    let Asked { question, number, says } = *asked;
+    let nothing = |response| (response, Worth::Nothing, Billed::default());
     let whole = question.form.answer(question.digest);
     let half = &whole[..whole.floor_char_boundary(whole.len() / 2)];
     let (turn, worth) = match action {
-        Action::Status { code, body, .. } => return (status_reply(*code, body.as_ref()), Worth::Nothing),
+        Action::Status { code, body, .. } => return nothing(status_reply(*code, body.as_ref())),
         Action::RawBody { bytes, content_type } => {
             let readable = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
             let mut response = reply(StatusCode::OK, HeaderValue::from_static("text/plain"), bytes.clone());
             set_headers(&mut response, [("content-type", content_type.as_str())]);
-            return (response, if readable { Worth::Answer } else { Worth::Nothing });
+            return (response, if readable { Worth::Answer } else { Worth::Nothing }, Billed::default());
         }
         Action::NotJson => {
             let page = "<html><body><h1>502 Bad Gateway</h1></body></html>\n";
-            return (reply(StatusCode::OK, HeaderValue::from_static("text/html"), page), Worth::Nothing);
+            return nothing(reply(StatusCode::OK, HeaderValue::from_static("text/html"), page));
         }
         Action::CutBody => {
-            let body = Turn::answer(question, &whole).completion(question, number);
-            return (cut_reply(&body.into()), Worth::Nothing);
+            let (body, billed) = Turn::answer(question, &whole).completion(question, number, says);
+            return (cut_reply(&body.into()), Worth::Nothing, billed);
         }
         Action::Arguments(arguments) => (Turn::tool_call(arguments), Worth::Answer),
         Action::Content(content) => (Turn::say(content), Worth::Answer),
@@ -265,12 +356,21 @@ fn perform(action: &Action, question: &Question, number: u64) -> (Response, Wort
         Action::ContentFilter => (Turn { finish_reason: "content_filter", ..Turn::say("") }, Worth::Nothing),
         Action::UsageNull => (Turn { usage: Usage::Null, ..Turn::answer(question, &whole) }, Worth::Answer),
         Action::Length => (Turn { finish_reason: "length", ..Turn::answer(question, half) }, Worth::Nothing),
-        // Delays and limits have passed, closing and hanging are done by the caller.
+        Action::NoTools if question.form.door == Door::ToolCalls => {
+            (Turn::say("It reads well, and I would give it a two."), Worth::Nothing)
+        }
+        Action::Wire(wire) if !wire.delivers() => (Turn::answer(question, &whole), Worth::Nothing),
+        // What passes a request on has passed it on; closing, hanging and going away are done by the caller.
         Action::Answer
         | Action::Delay(_)
-        | Action::RateLimit { .. }
+        | Action::RateLimit(_)
+        | Action::Usage(_)
+        | Action::Refuse { .. }
+        | Action::NoTools
         | Action::CloseWithoutReply
-        | Action::Hang => match question.room.filter(|room| tokens(whole.len()) > *room) {
+        | Action::Hang
+        | Action::GoAway(_)
+        | Action::Wire(_) => match question.room.filter(|room| tokens(whole.len()) > *room) {
             Some(room) => {
                 let room = usize::try_from(room).unwrap_or(usize::MAX).saturating_mul(4);
                 let fits = &whole[..whole.floor_char_boundary(room)];
@@ -279,5 +379,6 @@ fn perform(action: &Action, question: &Question, number: u64) -> (Response, Wort
             None => (Turn::answer(question, &whole), Worth::Answer),
         },
     };
-    (json_reply(StatusCode::OK, turn.completion(question, number)), worth)
+    let (body, billed) = turn.completion(question, number, says);
+    (json_reply(StatusCode::OK, body), worth, billed)
 }

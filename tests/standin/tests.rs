@@ -245,7 +245,8 @@ async fn a_hanging_request_stays_in_flight_until_the_client_or_the_stand_in_goes
 
 #[tokio::test]
 async fn a_rate_limit_says_when_to_come_back() {
-    let standin = scripted(vec![Rule::always(Action::RateLimit { per_minute: 1, burst: None })]);
+    let limit = RateLimit { per_minute: 1, ..RateLimit::default() };
+    let standin = scripted(vec![Rule::always(Action::RateLimit(limit))]);
     let first = send(&standin, &question("text")).await;
     assert_eq!(
         (first.status().as_u16(), &first.headers()["x-ratelimit-remaining-requests"]),
@@ -339,4 +340,173 @@ fn it_can_be_started_without_a_runtime_and_again_on_its_port() {
     let script = Script(vec![Rule::always(Action::status(99))]);
     let error = Standin::bind(Config { script, ..Config::default() }).unwrap_err().to_string();
     assert_eq!(error, "a scripted status is 200 to 999, not 99");
+}
+
+#[tokio::test]
+async fn tokens_have_headers_of_their_own() {
+    let standin = scripted(vec![Rule::always(Action::RateLimit(RateLimit::tokens(60, 10_000)))]);
+    let response = send(&standin, &question("text")).await;
+    let used: u64 = standin.requests()[0].body.len().div_ceil(4) as u64;
+    let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(header("x-ratelimit-limit-tokens"), "60");
+    assert_eq!(header("x-ratelimit-remaining-tokens"), (10_000 - used).to_string());
+    assert_eq!(header("x-ratelimit-reset-tokens"), format!("{}ms", used * 1000));
+    assert!(!response.headers().contains_key("x-ratelimit-limit-requests"));
+}
+
+#[tokio::test]
+async fn a_limit_may_say_nothing_or_something_else() {
+    let refused = async |told| {
+        let limit = RateLimit { told, ..RateLimit::requests(1, 0) };
+        send(&scripted(vec![Rule::always(Action::RateLimit(limit))]), &question("text")).await
+    };
+    let silent = refused(Told::Nothing).await;
+    assert_eq!(silent.status(), 429);
+    assert!(
+        !silent.headers().keys().any(|name| name.as_str().starts_with("x-rate") || name == "retry-after")
+    );
+    let lying = refused(Told::Claim(600)).await;
+    assert_eq!(
+        (lying.status().as_u16(), &lying.headers()["x-ratelimit-remaining-requests"]),
+        (429, &"600".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn usage_says_what_the_script_wants_and_the_tier_that_was_asked_for() {
+    let says = Says { prompt: Some(4096), cached: Some(1024), cache_write: Some(7), ..Says::default() };
+    let standin = scripted(vec![Rule::always(Action::Usage(says)), Rule::always(Action::Answer)]);
+    let mut body = question("text");
+    body["service_tier"] = json!("flex");
+    let completion: Value = send(&standin, &body).await.json().await.unwrap();
+    assert_eq!(completion["service_tier"], "flex");
+    assert_eq!(completion["usage"]["prompt_tokens"], 4096);
+    assert_eq!(
+        completion["usage"]["prompt_tokens_details"],
+        json!({"cached_tokens": 1024, "cache_write_tokens": 7})
+    );
+    let counters = standin.counters();
+    assert_eq!(counters.prompt_tokens, 4096);
+    assert_eq!(completion["usage"]["completion_tokens"], counters.completion_tokens);
+    assert_eq!(ask(&standin, "text").await.1.get("service_tier"), None);
+}
+
+#[tokio::test]
+async fn a_refused_parameter_is_named() {
+    let refuse =
+        Action::Refuse { parameter: "tool_choice".to_owned(), value: Some("\"required\"".to_owned()) };
+    let standin = scripted(vec![Rule::always(refuse)]);
+    let (status, body) = ask(&standin, "text").await;
+    assert_eq!((status, &body["error"]["param"]), (400, &json!("tool_choice")));
+    let mut other = question("text");
+    other["tool_choice"] = json!("auto");
+    assert_eq!(send(&standin, &other).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_server_without_tools_talks_and_honours_a_schema() {
+    let standin = scripted(vec![Rule::always(Action::NoTools)]);
+    let talk = ask(&standin, "text").await.1["choices"][0]["message"].take();
+    assert!(talk.get("tool_calls").is_none() && !talk["content"].as_str().unwrap().contains('{'));
+    let mut body = question("text");
+    body["tools"].take();
+    body["response_format"] = json!({"type": "json_schema", "json_schema": {"schema": parameters()}});
+    let completion: Value = send(&standin, &body).await.json().await.unwrap();
+    let answer = completion["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(jsonschema::is_valid(&parameters(), &serde_json::from_str(answer).unwrap()));
+}
+
+#[tokio::test]
+async fn a_deployment_at_azure_wants_its_own_header_and_a_version() {
+    let standin = Standin::start(Config { api_key: Some("secret-key".to_owned()), ..Config::default() });
+    let post = |query: &str| {
+        let url = format!("{}/chat/completions{query}", standin.azure_url("mine"));
+        client().post(url).body(question("text").to_string())
+    };
+    let status = async |request: RequestBuilder| request.send().await.unwrap().status().as_u16();
+    let version = "?api-version=2024-10-21";
+    assert_eq!(status(post(version).header("api-key", "secret-key")).await, 200);
+    assert_eq!(status(post(version).bearer_auth("secret-key")).await, 401);
+    assert_eq!(status(post("").header("api-key", "secret-key")).await, 404);
+    assert!(!format!("{:?}", standin.requests()).contains("secret-key"));
+}
+
+#[tokio::test]
+async fn what_a_model_s_entry_says_is_the_config_s() {
+    let model_details = json!({"shutdown_date": "2027-01-31"}).as_object().unwrap().clone();
+    let standin = Standin::start(Config { model_details, ..Config::default() });
+    let models: Value =
+        client().get(format!("{}/models", standin.url())).send().await.unwrap().json().await.unwrap();
+    assert_eq!(models["data"][1]["shutdown_date"], "2027-01-31");
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_refuses_connections_and_comes_back() {
+    let away = Rule { nth: Some(2..=2), action: Action::GoAway(300), ..Rule::default() };
+    let standin = scripted(vec![away, Rule::always(Action::Delay(0))]);
+    assert_eq!(ask(&standin, "one").await.0, 200);
+    assert!(post(&standin, &question("two")).send().await.is_err());
+    let mut refused = 0;
+    let status = loop {
+        match post(&standin, &question("two")).send().await {
+            Ok(response) => break response.status().as_u16(),
+            Err(error) => refused += u32::from(error.is_connect()),
+        }
+    };
+    assert_eq!(status, 200);
+    assert!(refused > 0, "nobody was refused");
+}
+
+#[tokio::test]
+async fn every_rare_form_that_is_whole_is_read_by_a_client() {
+    for wire in [Wire::Http10, Wire::Interim, Wire::Close, Wire::CloseUnsaid, Wire::Chunked, Wire::Gzip] {
+        let standin = scripted(vec![Rule::always(Action::Wire(wire))]);
+        for text in ["one", "two"] {
+            assert_eq!(ask(&standin, text).await.0, 200, "{wire:?}");
+        }
+        assert_eq!(standin.answered().into_values().collect::<Vec<_>>(), [1, 1], "{wire:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_broken_form_is_no_answer_for_a_client() {
+    for wire in [
+        Wire::Reset,
+        Wire::ResetInBody,
+        Wire::HalfClosed,
+        Wire::HalfClosedInBody,
+        Wire::LengthBelow,
+        Wire::EndsInBody,
+        Wire::LargeHeader(1 << 20),
+        Wire::BadChunk,
+        Wire::GzipCut,
+        Wire::Garbage,
+    ] {
+        let standin = scripted(vec![Rule::always(Action::Wire(wire))]);
+        if let Ok(response) = post(&standin, &question("text")).send().await {
+            assert!(response.json::<Value>().await.is_err(), "{wire:?}");
+        }
+        assert!(standin.answered().is_empty(), "{wire:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_has_the_answer_at_its_end() {
+    for wire in [Wire::Large(1), Wire::LargeChunked(1)] {
+        let standin = scripted(vec![Rule::always(Action::Wire(wire))]);
+        let body = send(&standin, &question("text")).await.bytes().await.unwrap();
+        assert!(body.len() > 1 << 20, "{wire:?}");
+        assert!(serde_json::from_slice::<Value>(&body).unwrap()["choices"].is_array(), "{wire:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_recovered_server_forgets_its_script() {
+    let standin = scripted(vec![Rule::always(Action::status(500))]);
+    assert_eq!(ask(&standin, "text").await.0, 500);
+    standin.recover();
+    let answer = ask(&standin, "text").await.1;
+    let rationale = serde_json::from_str::<Value>(arguments(&answer)).unwrap()["rationale"].take();
+    let question = Standin::question_of(rationale.as_str().unwrap()).unwrap();
+    assert_eq!(standin.answered(), [(question, 1)].into());
 }

@@ -116,6 +116,7 @@ pub(super) async fn one(
                     }
                 }
                 Some(Event::Progress(progress)) => bar.show(&progress),
+                Some(Event::Note(note)) => bar.aside(|| console.note(&note)),
                 Some(Event::End(end)) => {
                     if ended.error.is_none() {
                         ended = match end {
@@ -289,4 +290,3 @@ pub(super) fn fields_of(args: &SummaryArgs, columns: &[String]) -> anyhow::Resul
     };
     Ok(Fields { rated })
 }
-

@@ -1,0 +1,124 @@
+//! A disk that is full and a database that is locked while answers arrive.
+
+#![cfg(unix)]
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+
+use crate::standin::Config;
+use crate::world::Run;
+
+use super::{ROWS, Trial, blocking, each, until};
+
+#[test]
+fn a_database_that_another_process_has_locked_is_waited_for() {
+    let trial = Trial::with(Config { delay: Duration::from_millis(5), ..Config::default() });
+    // A first run makes the database.
+    Run::of(trial.command(&["--max", "2"]).output().unwrap()).exits(0);
+    let options = SqliteConnectOptions::new().filename(trial.database());
+    let child = blocking(async {
+        let mut other = SqliteConnection::connect_with(&options).await.unwrap();
+        let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let child = trial.start(&[]);
+        until(|| trial.standin.counters().requests >= 6);
+        // Answers are there and cannot be committed.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        lock.rollback().await.unwrap();
+        child
+    });
+    let run = Run::of(child.wait_with_output().unwrap()).exits(0);
+    trial.sound(&run);
+    assert_eq!(run.ledger()["rated"], ROWS - 2);
+    assert!(trial.standin.answered().values().all(|times| *times == 1));
+    trial.recovers();
+}
+
+/// How much of a small disk a trial gets. Which of them is full half-way depends on the schema and on luck.
+const SIZES: [u32; 8] = [128, 160, 192, 224, 256, 320, 384, 448];
+
+const STORE: &str = ".local/share/classified";
+
+/// Runs the program at the end of a shell script that made room scarce.
+fn confined(trial: &Trial, shell: &[&str], script: &str) -> Run {
+    let program = trial.command(&[]);
+    let mut command = Command::new(shell[0]);
+    command
+        .args(&shell[1..])
+        .args(["sh", "-c", script, "sh"])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .env_clear()
+        .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .current_dir(trial.world.path(""))
+        .stdin(Stdio::null());
+    Run::of(command.output().unwrap())
+}
+
+/// Meets a disk of each size: whoever finds it full says so, keeps what was committed, and goes on later.
+fn full_disks(shell: &[&str], script: impl Fn(u32) -> String + Sync, words: &str) {
+    let met = AtomicU32::new(0);
+    each(&SIZES, |size| {
+        let trial = Trial::new(vec![]);
+        let run = confined(&trial, shell, &script(*size));
+        trial.sound(&run);
+        if run.code != 0 {
+            assert_eq!(run.code, 1, "{}", run.stderr);
+            assert!(run.stderr.contains(words), "{size} KiB: {}", run.stderr);
+            met.fetch_add(u32::from(trial.committed() > 0), Ordering::Relaxed);
+        }
+        trial.recovers();
+    });
+    assert!(met.into_inner() > 0, "no disk was full half-way: choose other sizes");
+}
+
+/// Whether a file system of a given size can be made here; elsewhere the limit on files stands for it.
+fn can_mount() -> bool {
+    let tried = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output();
+    let can = tried.is_ok_and(|output| output.status.success());
+    if !can {
+        println!("skipped: this machine lets nobody mount a small file system");
+    }
+    can
+}
+
+#[test]
+fn a_full_disk_under_the_database_ends_the_run_and_keeps_what_was_committed() {
+    if !can_mount() {
+        return;
+    }
+    // The small disk is gone with the shell: what it held is copied to where the next run looks.
+    let script = |size: u32| {
+        format!(
+            "mkdir -p small {STORE} && mount -t tmpfs -o size={size}k tmpfs small || exit 99\n\
+             DATABASE_URL=small/ratings.db \"$@\"; code=$?; cp small/ratings.db* {STORE}/; exit $code"
+        )
+    };
+    full_disks(&["unshare", "-rm"], script, "the disk is full: make room");
+}
+
+#[test]
+fn a_full_disk_under_the_results_ends_the_run_and_keeps_what_was_committed() {
+    if !can_mount() {
+        return;
+    }
+    let script = |size: u32| {
+        let size = 4 * (size / 128);
+        format!(
+            "mkdir -p small && mount -t tmpfs -o size={size}k tmpfs small || exit 99\n\
+             DATA_DIR=small \"$@\"; code=$?; mkdir -p data && cp -r small/* data/; exit $code"
+        )
+    };
+    full_disks(&["unshare", "-rm"], script, "No space left on device");
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_ends_the_run_and_keeps_what_was_committed() {
+    // The unit of `ulimit -f` is 512 bytes in some shells and 1024 in others.
+    let script = |size: u32| format!("trap '' XFSZ; ulimit -f {size}; exec \"$@\"");
+    full_disks(&["env"], script, "the database");
+}

@@ -1,0 +1,247 @@
+//! Every fault that an endpoint, a network, a disk or a signal can have, against the whole program.
+//!
+//! Whatever the fault: nothing is lost but what was in flight, nothing committed is paid for twice, the ledger balances,
+//! nothing panics or hangs, and the key is nowhere to be found. [`Trial::sound`] looks at all of that.
+//! `docs/faults.md` lists the faults; `table` compares it with the tests.
+
+mod bodies;
+mod connections;
+mod disk;
+mod signals;
+mod statuses;
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{Connection as _, Row as _};
+
+use crate::standin::{Action, Config, Rule, Script, Standin};
+use crate::world::{Run, World};
+
+/// The key that must not be found anywhere.
+const KEY: &str = "sk-faults-5f0c2e71d94b";
+
+/// Rows of a trial, enough to have some in flight, some done and some to come.
+const ROWS: usize = 12;
+
+const RATE: [&str; 8] =
+    ["summary", "rows.jsonl", "text", "learning_value", "--format", "json", "--workers", "4"];
+
+/// The program and a stand-in that is about to fail.
+struct Trial {
+    world: World,
+    standin: Standin,
+}
+
+impl Trial {
+    /// Rows and a stand-in with this script, which asks for the key.
+    fn new(script: Vec<Rule>) -> Self {
+        Self::with(Config { script: Script(script), ..Config::default() })
+    }
+
+    fn with(config: Config) -> Self {
+        let (world, standin) = World::with_endpoint(Config { api_key: Some(KEY.to_owned()), ..config });
+        world.rows("rows.jsonl", ROWS);
+        Self { world, standin }
+    }
+
+    fn command(&self, more: &[&str]) -> Command {
+        let mut command = self.world.command(&[&RATE[..], more].concat());
+        command.env("OPENAI_API_KEY", KEY);
+        command
+    }
+
+    fn start(&self, more: &[&str]) -> Child {
+        self.command(more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Rates, with these further flags, and looks at what must hold of every run.
+    #[track_caller]
+    fn run(&self, more: &[&str]) -> Run {
+        let run = Run::of(self.command(more).output().unwrap());
+        self.sound(&run);
+        run
+    }
+
+    /// Rates with a server that is well again: what was committed is not asked for, and all the rest is.
+    #[track_caller]
+    fn recovers(&self) {
+        self.standin.recover();
+        let kept = self.committed();
+        let paid = self.standin.answered();
+        let asked = self.standin.counters().requests;
+        let ledger = self.run(&[]).exits(0).ledger();
+        assert_eq!((&ledger["cached"], &ledger["rated"]), (&kept.into(), &(ROWS - kept).into()), "{ledger}");
+        assert_eq!(
+            self.standin.counters().requests - asked,
+            (ROWS - kept) as u64,
+            "asked more than was missing"
+        );
+        for (question, times) in &paid {
+            if self.questions().contains(question) {
+                assert!(self.standin.answered()[question] >= *times);
+            }
+        }
+    }
+
+    /// What holds of every run, whatever the fault.
+    #[track_caller]
+    fn sound(&self, run: &Run) {
+        let all = format!("stdout: {}\nstderr: {}", run.stdout, run.stderr);
+        assert!(!all.contains("panicked"), "{all}");
+        assert!(!all.contains(KEY), "the key is shown: {all}");
+        for file in files(&self.world.path("")) {
+            let bytes = fs::read(&file).unwrap_or_default();
+            let found = memchr::memmem::find(&bytes, KEY.as_bytes());
+            assert_eq!(found, None, "the key is in {}", file.display());
+        }
+        assert!(
+            run.stdout.chars().chain(run.stderr.chars()).all(|c| !c.is_control() || c == '\n'),
+            "{all:?}"
+        );
+        if run.stdout.is_empty() {
+            assert!(run.code != 0 && !run.stderr.is_empty(), "it ended without a word: {all}");
+            return;
+        }
+        let summary = run.json()["summaries"][0].clone();
+        let ledger = &summary["ledger"];
+        let count = |key: &str| ledger[key].as_u64().unwrap();
+        let failed: u64 = ledger["failed"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+        let reached = count("rated") + count("cached") + count("duplicate") + count("empty") + failed;
+        assert_eq!(reached + count("not_reached"), ROWS as u64, "the ledger does not balance: {ledger}");
+        let kept = self.committed() as u64;
+        assert!(kept >= count("rated") + count("cached"), "{kept} ratings kept, but {ledger}");
+        if [0, 3].contains(&run.code) {
+            assert_eq!(kept, count("rated") + count("cached"), "{ledger}");
+            let ids: BTreeSet<String> = self
+                .world
+                .lines("rows.jsonl/learning_value.jsonl")
+                .iter()
+                .map(|line| line["id"].as_str().unwrap().to_owned())
+                .collect();
+            assert_eq!(ids.len(), ROWS, "rows are missing in the JSONL");
+        }
+        // A question is paid for more than once only where an attempt's fate was unknown, and the output says so.
+        let unknown = summary["usage"]["attempts_with_unknown_bill"].as_u64().unwrap();
+        let paid = self.standin.answered();
+        let twice: u64 =
+            self.questions().iter().map(|question| paid.get(question).map_or(0, |times| times - 1)).sum();
+        assert!(
+            twice <= unknown || count("cached") > 0,
+            "{twice} paid twice, {unknown} attempts of unknown fate"
+        );
+    }
+
+    /// Ratings in the store.
+    fn committed(&self) -> usize {
+        rationales(&self.database()).len()
+    }
+
+    /// The questions, by the stand-in's digest, whose answers are in the store.
+    fn questions(&self) -> BTreeSet<u64> {
+        rationales(&self.database()).iter().filter_map(|text| Standin::question_of(text)).collect()
+    }
+
+    fn database(&self) -> PathBuf {
+        self.world.path(".local/share/classified/ratings.db")
+    }
+}
+
+/// The rationales of all answers in a database, as JSON texts; none where there is no database.
+fn rationales(database: &Path) -> Vec<String> {
+    if !database.exists() {
+        return Vec::new();
+    }
+    blocking(async {
+        let options = SqliteConnectOptions::new().filename(database);
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        let rows = sqlx::query("SELECT rationales FROM answers").fetch_all(&mut connection).await;
+        connection.close().await.unwrap();
+        // Without the table nothing was ever kept.
+        rows.unwrap_or_default().iter().map(|row| row.get(0)).collect()
+    })
+}
+
+fn blocking<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return vec![folder.to_owned()] };
+    entries.flat_map(|entry| files(&entry.unwrap().path())).collect()
+}
+
+/// Runs the cases side by side: most of them wait most of the time. All that fail are named.
+fn each<T: Sync>(cases: &[T], test: impl Fn(&T) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| test(case));
+        }
+    });
+}
+
+/// Each question meets these once, and is rated all the same: at exit 0 nothing is missing.
+fn passes(actions: &[Action], more: &[&str]) {
+    each(actions, |action| {
+        let trial = Trial::new(vec![Rule::once_per_question(action.clone())]);
+        let run = trial.run(more);
+        assert_eq!(run.code, 0, "{action:?}: {}{}", run.stdout, run.stderr);
+        assert_eq!(run.ledger()["rated"], ROWS, "{action:?}");
+        assert!(trial.standin.counters().by_status.values().sum::<u64>() >= ROWS as u64, "{action:?}");
+        trial.recovers();
+    });
+}
+
+/// One row meets these always and fails for this reason; the others are rated, and the server's recovery mends it.
+fn fails_one_row(cases: &[(Action, &str)], more: &[&str]) {
+    each(cases, |(action, reason)| {
+        let trial = Trial::new(vec![only_row_three(action.clone())]);
+        let run = trial.run(more);
+        assert_eq!(run.code, 3, "{action:?}: {}{}", run.stdout, run.stderr);
+        let ledger = run.ledger();
+        let expected = serde_json::json!({*reason: 1});
+        assert_eq!((&ledger["failed"], &ledger["rated"]), (&expected, &(ROWS - 1).into()), "{action:?}");
+        let lines = trial.world.lines("rows.jsonl/learning_value.jsonl");
+        assert!(
+            lines[3]["failure"]["detail"].as_str().is_some_and(|detail| detail.len() > 10),
+            "{}",
+            lines[3]
+        );
+        trial.recovers();
+    });
+}
+
+fn only_row_three(action: Action) -> Rule {
+    Rule { contains: Some("Row 3.".to_owned()), ..Rule::always(action) }
+}
+
+/// Waits until something holds; a minute without is a failure.
+#[track_caller]
+fn until(holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_mins(1), "it never happens");
+        std::thread::yield_now();
+    }
+}
+
+/// Sends a signal by name.
+fn signal(name: &str, child: &Child) {
+    // The child may have ended already.
+    let _ = Command::new("kill")
+        .args([format!("-{name}"), child.id().to_string()])
+        .stderr(Stdio::null())
+        .status();
+}
+
+/// Headers for [`Action::Status`].
+fn headers(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
