@@ -48,8 +48,6 @@ pub(super) struct Control {
     budget: Budget,
     counts_cost: bool,
     out_of_budget: bool,
-    /// Mean time to an answer.
-    latency: Option<Seconds>,
     /// What answers used of the tokens that they needed at most, on average.
     used_of_need: Option<f64>,
     last_accepted: Seconds,
@@ -69,7 +67,6 @@ impl Control {
             budget: Budget::new(limits.max_cost),
             counts_cost: limits.max_cost.is_some(),
             out_of_budget: false,
-            latency: None,
             used_of_need: None,
             last_accepted: 0.0,
             random: seed,
@@ -160,7 +157,7 @@ impl Control {
                 }
                 self.accepted(started, now);
                 if outcome.health == Health::Answered {
-                    self.answered(started, outcome.tokens, now);
+                    self.answered(started, outcome.tokens);
                 }
             }
             Health::Limited { after } => {
@@ -201,9 +198,8 @@ impl Control {
         }
     }
 
-    fn answered(&mut self, started: &Started, tokens: Option<u64>, now: Seconds) {
+    fn answered(&mut self, started: &Started, tokens: Option<u64>) {
         self.flight.answered();
-        mean(&mut self.latency, now - started.at);
         if let Some(tokens) = tokens {
             let tokens = tokens as f64;
             self.tokens.correct(started.at, tokens - started.tokens);
@@ -218,8 +214,10 @@ impl Control {
         self.requests.refused(started.at, 1.0);
         self.tokens.refused(started.at, started.tokens);
         let sent = self.requests.recent.sum(now);
-        let told = self.requests.limit.is_used_up(1.0) || self.tokens.limit.is_used_up(started.need.tokens.into());
-        let Some(in_a_row) = self.backoff.refused(started.at, after.map(|after| after.as_secs_f64()), now) else {
+        let told =
+            self.requests.limit.is_used_up(1.0) || self.tokens.limit.is_used_up(started.need.tokens.into());
+        let Some(in_a_row) = self.backoff.refused(started.at, after.map(|after| after.as_secs_f64()), now)
+        else {
             if !told {
                 self.estimate.refused_too(sent);
                 self.requests.bound(self.estimate.per_minute(), now);
@@ -243,21 +241,23 @@ impl Control {
         }
     }
 
-    /// Takes in what the headers of a reply told.
-    pub(super) fn told(&mut self, told: &Told, now: Seconds) {
-        // The reply that tells it is in flight too, and counted by the server.
-        let pending = self.flight.now.saturating_sub(1) as f64;
-        let latency = self.latency.unwrap_or(0.0);
+    /// Takes in what the headers of the reply to an attempt told.
+    pub(super) fn told(&mut self, started: &Started, told: &Told, now: Seconds) {
+        let asked = started.at;
         let sent = self.requests.recent.sum(now);
-        self.requests.told(&told.requests, Around { now, latency, sent, pending, unit: 1.0 });
+        // The server has counted the one that it replies to.
+        let since = (self.requests.recent.since(asked) - 1.0).max(0.0);
+        self.requests.told(&told.requests, Around { asked, now, sent, since, unit: 1.0 });
+        let unit = started.tokens.max(1.0);
         let sent = self.tokens.recent.sum(now);
-        let unit = if sent > 0.0 { sent / self.requests.recent.sum(now).max(1.0) } else { 1.0 };
-        self.tokens.told(&told.tokens, Around { now, latency, sent, pending: pending * unit, unit });
+        let since = (self.tokens.recent.since(asked) - unit).max(0.0);
+        self.tokens.told(&told.tokens, Around { asked, now, sent, since, unit });
     }
 
     /// How it stands, but for those who wait.
     pub(super) fn state(&self, now: Seconds) -> State {
-        let left = |until: Seconds| Duration::try_from_secs_f64(until - now).ok().filter(|left| !left.is_zero());
+        let left =
+            |until: Seconds| Duration::try_from_secs_f64(until - now).ok().filter(|left| !left.is_zero());
         let dead = self.breaker.open_until().and_then(left);
         let paused = dead.or_else(|| left(self.backoff.until()));
         let pause = if dead.is_some() { Pause::Dead } else { self.pause };

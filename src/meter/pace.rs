@@ -26,8 +26,7 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(limit: Limit) -> Self {
-        let mut pace =
-            Self { limit, recent: Recent::new(), interval: 0.0, due: 0.0, bound: f64::INFINITY };
+        let mut pace = Self { limit, recent: Recent::new(), interval: 0.0, due: 0.0, bound: f64::INFINITY };
         pace.respace(0.0);
         pace
     }
@@ -78,9 +77,9 @@ impl Pace {
             // What was sent before the limit was known counts: as if it had been paced, unless more is left.
             let mut wait = (self.recent.replay(self.interval, now) - now).clamp(0.0, 60.0);
             if let Some(remaining) = remaining {
-                wait = wait.min((limit - remaining + around.pending) * self.interval);
+                wait = wait.min((limit - remaining + around.since) * self.interval);
             }
-            self.due = now + wait.min(self.limit.changes_at() - now).max(0.0);
+            self.due = (now + wait).min(self.limit.fixed_end().unwrap_or(f64::INFINITY)).max(now);
         }
     }
 

@@ -114,7 +114,9 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_none() {
-        for text in ["", "soon", "-1", "-1s", "1x", "s", "1.2.3s", "inf", "NaN", "1792000000", "99d", "٣s", "1s "] {
+        for text in
+            ["", "soon", "-1", "-1s", "1x", "s", "1.2.3s", "inf", "NaN", "1792000000", "99d", "٣s", "1s "]
+        {
             let expected = (text == "1s ").then_some(Duration::from_secs(1));
             assert_eq!(duration(text), expected, "{text}");
         }
@@ -132,8 +134,7 @@ mod tests {
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        let requests =
-            Window { limit: Some(60), remaining: None, reset: Some(Duration::from_mins(6)) };
+        let requests = Window { limit: Some(60), remaining: None, reset: Some(Duration::from_mins(6)) };
         let tokens = Window { remaining: Some(149_984), ..Window::default() };
         assert_eq!(Told::of(&headers), Told { requests, tokens });
     }
