@@ -60,18 +60,18 @@ impl Breaker {
 
     /// What the next attempt may do.
     pub(super) fn verdict(&self, now: Seconds) -> Verdict {
-        let give_up_at = self.since
-            + match self.ever_alive {
-                true => PATIENCE,
-                false if self.in_a_row >= HOPELESS => PATIENCE_AT_FIRST,
-                false => f64::INFINITY,
-            };
+        let patience = match self.ever_alive {
+            true => PATIENCE,
+            false if self.in_a_row >= HOPELESS => PATIENCE_AT_FIRST,
+            false => f64::INFINITY,
+        };
         match self.gate {
             Gate::Closed => Verdict::Pass,
-            _ if give_up_at <= now => Verdict::GiveUp(now - self.since),
+            // It may still be answered, however long that takes.
+            Gate::HalfOpen => Verdict::Wait(f64::INFINITY),
+            Gate::Open { .. } if self.since + patience <= now => Verdict::GiveUp(now - self.since),
             Gate::Open { until } if until <= now => Verdict::Probe,
-            Gate::Open { until } => Verdict::Wait(until.min(give_up_at)),
-            Gate::HalfOpen => Verdict::Wait(give_up_at),
+            Gate::Open { until } => Verdict::Wait(until.min(self.since + patience)),
         }
     }
 

@@ -138,10 +138,10 @@ impl Control {
     }
 
     /// What follows from an attempt that ended; `None` if nobody knows how.
-    pub(super) fn settle(&mut self, started: Started, outcome: Option<Outcome>, now: Seconds) {
+    pub(super) fn settle(&mut self, started: &Started, outcome: Option<Outcome>, now: Seconds) {
         self.budget.settle(started.need.cost, outcome.map_or(Spent::Unknown, |outcome| outcome.spent));
         match outcome {
-            Some(outcome) => self.learn(&started, outcome, now),
+            Some(outcome) => self.learn(started, outcome, now),
             None if started.is_probe => self.breaker.probe_lost(now),
             None => {}
         }

@@ -259,7 +259,7 @@ impl Meter {
         inner.control.start(need, self.now())
     }
 
-    fn settle(&self, started: Started, outcome: Option<Outcome>) {
+    fn settle(&self, started: &Started, outcome: Option<Outcome>) {
         let mut inner = self.lock();
         inner.control.settle(started, outcome, self.now());
         inner.wake_head();
@@ -320,7 +320,7 @@ impl Permit<'_> {
     /// Says what became of the attempt, and frees its place in flight.
     pub fn settle(mut self, outcome: Outcome) {
         if let Some(started) = self.started.take() {
-            self.meter.settle(started, Some(outcome));
+            self.meter.settle(&started, Some(outcome));
         }
     }
 }
@@ -328,7 +328,7 @@ impl Permit<'_> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         if let Some(started) = self.started.take() {
-            self.meter.settle(started, None);
+            self.meter.settle(&started, None);
         }
     }
 }

@@ -161,10 +161,11 @@ impl Counter {
 }
 
 /// What the account says to a request.
-pub(super) struct Reply {
-    /// Whether it is refused, and what `Retry-After` says then.
-    pub(super) refused: Option<Option<Duration>>,
-    pub(super) told: Told,
+pub(super) enum Said {
+    /// It is taken.
+    Yes,
+    /// It is refused, with what is read from `Retry-After`.
+    No(Option<Duration>),
 }
 
 /// An account in use.
@@ -197,7 +198,7 @@ impl<'a> Account<'a> {
     }
 
     /// A request arrives for which `tokens` are counted.
-    pub(super) fn arrive(&mut self, tokens: f64, now: f64) -> Reply {
+    pub(super) fn arrive(&mut self, tokens: f64, now: f64) -> (Said, Told) {
         self.let_others_in(now);
         let setup = self.setup;
         let amounts = [(1.0, self.requests.as_mut()), (tokens, self.tokens.as_mut())];
@@ -218,7 +219,8 @@ impl<'a> Account<'a> {
             let left = counter.left(setup, amount, now);
             tell(setup, counter.name, left, &mut headers);
         }
-        Reply { refused: wait.map(|wait| self.asks(wait, now)), told: Told::of(&headers) }
+        let said = wait.map_or(Said::Yes, |wait| Said::No(self.asks(wait, now)));
+        (said, Told::of(&headers))
     }
 
     /// What is read from `Retry-After` where the right wait is `wait` seconds.

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Health, Limits, Meter, Need, Outcome, Spent, Told, Workers};
 use crate::model::Money;
-use account::{Account, Charges, Setup};
+use account::{Account, Charges, Said, Setup};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,10 +124,9 @@ impl Server<'_> {
                 Health::Limited { after }
             }
             _ => {
-                let reply = self.account.arrive(self.scenario.charge(), now);
-                return match reply.refused {
-                    None => (Health::Answered, reply.told, self.account.latency()),
-                    Some(after) => (Health::Limited { after }, reply.told, quickly),
+                return match self.account.arrive(self.scenario.charge(), now) {
+                    (Said::Yes, told) => (Health::Answered, told, self.account.latency()),
+                    (Said::No(after), told) => (Health::Limited { after }, told, quickly),
                 };
             }
         };
@@ -208,12 +207,12 @@ fn judge(server: &Server<'_>, holds: &Holds) -> String {
     let Setup { rpm, tpm, .. } = &scenario.account;
     let (limit, unit) = if tpm.is_empty() { (rpm, 1.0) } else { (tpm, scenario.charge()) };
     // Limits change on whole seconds.
-    let allowed: f64 = (0..)
-        .map(|second| holds.from_s + f64::from(second))
-        .take_while(|at| *at < holds.to_s)
-        .filter_map(|at| Step::at(limit, at))
-        .sum::<f64>()
-        / 60.0;
+    let mut allowed = 0.0;
+    let mut second = holds.from_s;
+    while second < holds.to_s {
+        allowed += Step::at(limit, second).unwrap_or_default() / 60.0;
+        second += 1.0;
+    }
     let others = account.others.iter().filter(|at| within(**at)).count();
     let used = answered as f64 * unit / (allowed - others as f64);
     let of_limit = if limit.is_empty() { String::new() } else { format!(" ({:.1} %)", used * 100.0) };
