@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use super::breaker::{Breaker, Verdict};
+use super::breaker::{Breaker, Found, Verdict};
 use super::budget::Budget;
 use super::estimate::Estimate;
 use super::flight::Flight;
@@ -168,7 +168,7 @@ impl Control {
             }
             Health::Overloaded { after } => {
                 let jitter = self.jitter();
-                self.breaker.dead(started.is_probe, jitter, now);
+                self.breaker.unanswered(Found::Busy, started.is_probe, jitter, now);
                 let first = self.flight.trouble(started.at, now);
                 if let Some(after) = after {
                     self.backoff.pause(after.as_secs_f64(), now);
@@ -180,7 +180,7 @@ impl Control {
             }
             Health::Dead => {
                 let jitter = self.jitter();
-                self.breaker.dead(started.is_probe, jitter, now);
+                self.breaker.unanswered(Found::Dead, started.is_probe, jitter, now);
                 self.flight.trouble(started.at, now);
             }
         }
