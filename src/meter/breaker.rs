@@ -17,6 +17,9 @@ const PATIENCE: Seconds = 15.0 * 60.0;
 /// One that has never answered is a wrong address more likely than one that will be back.
 const PATIENCE_AT_FIRST: Seconds = 15.0;
 
+/// One that has not answered yet, but said that it has too much to do, is there, and may be starting.
+const PATIENCE_WHILE_BUSY: Seconds = 5.0 * 60.0;
+
 /// Attempts that must have found it dead before [`PATIENCE_AT_FIRST`] counts.
 const HOPELESS: u32 = 8;
 
@@ -51,27 +54,45 @@ pub(super) struct Breaker {
     since: Seconds,
     wait: Seconds,
     ever_alive: bool,
+    ever_busy: bool,
+}
+
+/// What an attempt found that was not answered.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Found {
+    /// Nobody, or no working server.
+    Dead,
+    /// A server that has too much to do.
+    Busy,
 }
 
 impl Breaker {
     pub(super) fn new() -> Self {
-        Self { gate: Gate::Closed, in_a_row: 0, since: 0.0, wait: FIRST_WAIT, ever_alive: false }
+        Self {
+            gate: Gate::Closed,
+            in_a_row: 0,
+            since: 0.0,
+            wait: FIRST_WAIT,
+            ever_alive: false,
+            ever_busy: false,
+        }
     }
 
     /// What the next attempt may do.
     pub(super) fn verdict(&self, now: Seconds) -> Verdict {
-        let give_up_at = self.since
-            + match self.ever_alive {
-                true => PATIENCE,
-                false if self.in_a_row >= HOPELESS => PATIENCE_AT_FIRST,
-                false => f64::INFINITY,
-            };
+        let patience = match self.ever_alive {
+            true => PATIENCE,
+            false if self.ever_busy => PATIENCE_WHILE_BUSY,
+            false if self.in_a_row >= HOPELESS => PATIENCE_AT_FIRST,
+            false => f64::INFINITY,
+        };
         match self.gate {
             Gate::Closed => Verdict::Pass,
-            _ if give_up_at <= now => Verdict::GiveUp(now - self.since),
+            // It may still be answered, however long that takes.
+            Gate::HalfOpen => Verdict::Wait(f64::INFINITY),
+            Gate::Open { .. } if self.since + patience <= now => Verdict::GiveUp(now - self.since),
             Gate::Open { until } if until <= now => Verdict::Probe,
-            Gate::Open { until } => Verdict::Wait(until.min(give_up_at)),
-            Gate::HalfOpen => Verdict::Wait(give_up_at),
+            Gate::Open { until } => Verdict::Wait(until.min(self.since + patience)),
         }
     }
 
@@ -102,8 +123,9 @@ impl Breaker {
         was_open
     }
 
-    /// An attempt found the endpoint dead. `jitter`, between 0 and 1, keeps the programs of many users apart.
-    pub(super) fn dead(&mut self, is_probe: bool, jitter: f64, now: Seconds) {
+    /// An attempt was not answered. `jitter`, between 0 and 1, keeps the programs of many users apart.
+    pub(super) fn unanswered(&mut self, found: Found, is_probe: bool, jitter: f64, now: Seconds) {
+        self.ever_busy |= found == Found::Busy;
         if self.in_a_row == 0 {
             self.since = now;
         }
@@ -128,7 +150,7 @@ mod tests {
     fn open(mut breaker: Breaker) -> Breaker {
         for _ in 0..OPENS_AFTER {
             assert_eq!(breaker.verdict(0.0), Verdict::Pass);
-            breaker.dead(false, 0.0, 0.0);
+            breaker.unanswered(Found::Dead, false, 0.0, 0.0);
         }
         breaker
     }
@@ -144,7 +166,7 @@ mod tests {
         let mut breaker = Breaker::new();
         for _ in 0..20 {
             for _ in 0..OPENS_AFTER - 1 {
-                breaker.dead(false, 0.0, 0.0);
+                breaker.unanswered(Found::Dead, false, 0.0, 0.0);
             }
             assert!(!breaker.alive());
         }
@@ -164,9 +186,9 @@ mod tests {
             breaker.probe();
             assert!(matches!(breaker.verdict(now), Verdict::Wait(_)));
             // One that was in flight before is no probe.
-            breaker.dead(false, 0.0, now);
+            breaker.unanswered(Found::Dead, false, 0.0, now);
             assert!(matches!(breaker.verdict(now), Verdict::Wait(until) if until > now + 100.0));
-            breaker.dead(true, 0.0, now);
+            breaker.unanswered(Found::Dead, true, 0.0, now);
         }
         assert_eq!(waits, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
         breaker.probe();
@@ -194,9 +216,22 @@ mod tests {
         let mut breaker = open(Breaker::new());
         assert_eq!(breaker.verdict(20.0), Verdict::Probe);
         for _ in OPENS_AFTER..HOPELESS {
-            breaker.dead(false, 0.0, 1.0);
+            breaker.unanswered(Found::Dead, false, 0.0, 1.0);
         }
         assert_eq!(breaker.verdict(14.0), Verdict::Probe);
         assert_eq!(breaker.verdict(15.0), Verdict::GiveUp(15.0));
+        // While the last probe is under way it may still be answered.
+        breaker.probe();
+        assert_eq!(breaker.verdict(15.0), Verdict::Wait(f64::INFINITY));
+    }
+
+    #[test]
+    fn one_that_says_it_is_busy_is_given_time_to_start() {
+        let mut breaker = Breaker::new();
+        for _ in 0..HOPELESS {
+            breaker.unanswered(Found::Busy, false, 0.0, 0.0);
+        }
+        assert_eq!(breaker.verdict(299.0), Verdict::Probe);
+        assert_eq!(breaker.verdict(300.0), Verdict::GiveUp(300.0));
     }
 }

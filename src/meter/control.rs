@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use super::breaker::{Breaker, Verdict};
+use super::breaker::{Breaker, Found, Verdict};
 use super::budget::Budget;
 use super::estimate::Estimate;
 use super::flight::Flight;
@@ -48,8 +48,6 @@ pub(super) struct Control {
     budget: Budget,
     counts_cost: bool,
     out_of_budget: bool,
-    /// Mean time to an answer.
-    latency: Option<Seconds>,
     /// What answers used of the tokens that they needed at most, on average.
     used_of_need: Option<f64>,
     last_accepted: Seconds,
@@ -69,7 +67,6 @@ impl Control {
             budget: Budget::new(limits.max_cost),
             counts_cost: limits.max_cost.is_some(),
             out_of_budget: false,
-            latency: None,
             used_of_need: None,
             last_accepted: 0.0,
             random: seed,
@@ -141,10 +138,10 @@ impl Control {
     }
 
     /// What follows from an attempt that ended; `None` if nobody knows how.
-    pub(super) fn settle(&mut self, started: Started, outcome: Option<Outcome>, now: Seconds) {
+    pub(super) fn settle(&mut self, started: &Started, outcome: Option<Outcome>, now: Seconds) {
         self.budget.settle(started.need.cost, outcome.map_or(Spent::Unknown, |outcome| outcome.spent));
         match outcome {
-            Some(outcome) => self.learn(&started, outcome, now),
+            Some(outcome) => self.learn(started, outcome, now),
             None if started.is_probe => self.breaker.probe_lost(now),
             None => {}
         }
@@ -160,7 +157,7 @@ impl Control {
                 }
                 self.accepted(started, now);
                 if outcome.health == Health::Answered {
-                    self.answered(started, outcome.tokens, now);
+                    self.answered(started, outcome.tokens);
                 }
             }
             Health::Limited { after } => {
@@ -171,7 +168,7 @@ impl Control {
             }
             Health::Overloaded { after } => {
                 let jitter = self.jitter();
-                self.breaker.dead(started.is_probe, jitter, now);
+                self.breaker.unanswered(Found::Busy, started.is_probe, jitter, now);
                 let first = self.flight.trouble(started.at, now);
                 if let Some(after) = after {
                     self.backoff.pause(after.as_secs_f64(), now);
@@ -183,7 +180,7 @@ impl Control {
             }
             Health::Dead => {
                 let jitter = self.jitter();
-                self.breaker.dead(started.is_probe, jitter, now);
+                self.breaker.unanswered(Found::Dead, started.is_probe, jitter, now);
                 self.flight.trouble(started.at, now);
             }
         }
@@ -201,9 +198,8 @@ impl Control {
         }
     }
 
-    fn answered(&mut self, started: &Started, tokens: Option<u64>, now: Seconds) {
+    fn answered(&mut self, started: &Started, tokens: Option<u64>) {
         self.flight.answered();
-        mean(&mut self.latency, now - started.at);
         if let Some(tokens) = tokens {
             let tokens = tokens as f64;
             self.tokens.correct(started.at, tokens - started.tokens);
@@ -245,16 +241,17 @@ impl Control {
         }
     }
 
-    /// Takes in what the headers of a reply told.
-    pub(super) fn told(&mut self, told: &Told, now: Seconds) {
-        // The reply that tells it is in flight too, and counted by the server.
-        let pending = self.flight.now.saturating_sub(1) as f64;
-        let latency = self.latency.unwrap_or(0.0);
+    /// Takes in what the headers of the reply to an attempt told.
+    pub(super) fn told(&mut self, started: &Started, told: &Told, now: Seconds) {
+        let asked = started.at;
         let sent = self.requests.recent.sum(now);
-        self.requests.told(&told.requests, Around { now, latency, sent, pending, unit: 1.0 });
+        // The server has counted the one that it replies to.
+        let since = (self.requests.recent.since(asked) - 1.0).max(0.0);
+        self.requests.told(&told.requests, Around { asked, now, sent, since, unit: 1.0 });
+        let unit = started.tokens.max(1.0);
         let sent = self.tokens.recent.sum(now);
-        let unit = if sent > 0.0 { sent / self.requests.recent.sum(now).max(1.0) } else { 1.0 };
-        self.tokens.told(&told.tokens, Around { now, latency, sent, pending: pending * unit, unit });
+        let since = (self.tokens.recent.since(asked) - unit).max(0.0);
+        self.tokens.told(&told.tokens, Around { asked, now, sent, since, unit });
     }
 
     /// How it stands, but for those who wait.

@@ -114,3 +114,69 @@ impl Estimate {
         self.binding = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An estimate of 60 a minute whose first refusal was the third in a row.
+    fn sixty() -> Estimate {
+        let mut estimate = Estimate::new();
+        estimate.refused(64.0, 3.0);
+        estimate.refused_too(60.0);
+        estimate.resumed(3, 7.0, 10.0);
+        estimate
+    }
+
+    #[test]
+    fn nothing_is_estimated_before_a_refusal() {
+        let mut estimate = Estimate::new();
+        estimate.binding = true;
+        assert!(!estimate.accepted(1e6));
+        estimate.resumed(1, 1.0, 1e6);
+        assert!(estimate.per_minute().is_infinite());
+    }
+
+    #[test]
+    fn steps_grow_while_they_hold_and_one_refusal_takes_back_the_last() {
+        let mut estimate = sixty();
+        let mut rates = Vec::new();
+        let mut now = 10.0;
+        for _ in 0..4 {
+            now += HOLD;
+            estimate.binding = true;
+            assert!(estimate.accepted(now));
+            rates.push(estimate.per_minute().round());
+        }
+        assert_eq!(rates, [62.0, 66.0, 73.0, 91.0]);
+        estimate.refused(80.0, now + 5.0);
+        assert!((estimate.per_minute().round() - 73.0).abs() < 1e-9);
+        // The next step comes after twice the time.
+        estimate.binding = true;
+        assert!(!estimate.accepted(now + 5.0 + HOLD));
+        assert!(estimate.accepted(now + 5.0 + 2.0 * HOLD));
+    }
+
+    #[test]
+    fn a_rate_that_nobody_waits_for_is_not_raised() {
+        let mut estimate = sixty();
+        assert!(!estimate.accepted(1000.0));
+    }
+
+    #[test]
+    fn a_limit_that_fell_is_followed_within_a_few_refusals() {
+        let mut estimate = sixty();
+        for minute in 1..5 {
+            estimate.refused(6.0, f64::from(minute) * 60.0);
+        }
+        assert!(estimate.per_minute() < 7.0);
+    }
+
+    #[test]
+    fn a_short_gap_between_accepted_requests_shows_a_higher_limit() {
+        let mut estimate = Estimate::new();
+        estimate.refused(1.0, 0.1);
+        estimate.resumed(1, 0.5, 0.6);
+        assert!((estimate.per_minute() - 120.0).abs() < 1e-9);
+    }
+}

@@ -10,11 +10,14 @@ use super::{Seconds, Window};
 /// How much of a told limit is used: clocks differ, and requests do not arrive as evenly as they leave.
 const USED: f64 = 0.99;
 
-/// After a refusal for want of what others took, their part is reckoned with for so long.
+/// After a refusal for want of what others took, their part is reckoned with for so long; after a next one twice as long.
 const CONTESTED: Seconds = 300.0;
 
 /// Ends of a fixed window that are told in whole seconds differ by as much.
 const RESOLUTION: Seconds = 1.5;
+
+/// An end that stays the same for so long is that of a fixed window.
+const STANDS: Seconds = 3.0;
 
 /// What is known of a limit.
 #[derive(Debug)]
@@ -25,6 +28,9 @@ pub(super) struct Limit {
     /// What others use of it, per minute.
     others: f64,
     contested_until: Seconds,
+    contested_for: Seconds,
+    /// When the newest request was sent whose reply told something: replies overtake each other.
+    told_at: Seconds,
     end: End,
     /// What is left of a fixed window, as a rate per minute, and its end.
     rest: Option<(f64, Seconds)>,
@@ -44,14 +50,14 @@ struct End {
 /// What happened around a told window.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Around {
+    /// When the request was sent whose reply told it: what is told is as old.
+    pub(super) asked: Seconds,
     /// When it was told.
     pub(super) now: Seconds,
-    /// How long answers take: what is told is as old.
-    pub(super) latency: Seconds,
     /// Sent in the last minute.
     pub(super) sent: f64,
-    /// Of it still in flight, which the told figure may not hold yet.
-    pub(super) pending: f64,
+    /// Of it after `asked`: what is told does not hold it yet.
+    pub(super) since: f64,
     /// What one request takes.
     pub(super) unit: f64,
 }
@@ -64,6 +70,8 @@ impl Limit {
             remaining: None,
             others: 0.0,
             contested_until: f64::NEG_INFINITY,
+            contested_for: CONTESTED,
+            told_at: f64::NEG_INFINITY,
             end: End::default(),
             rest: None,
             empty: 0,
@@ -95,6 +103,12 @@ impl Limit {
         self.rest.map_or(f64::INFINITY, |(_, end)| end)
     }
 
+    /// The end of a fixed window that has shown itself to be one.
+    pub(super) fn fixed_end(&self) -> Option<Seconds> {
+        let stands = !self.end.moves && self.told_at - self.end.since >= STANDS;
+        stands.then_some(self.end.at)
+    }
+
     /// A fixed window has passed.
     pub(super) fn pass(&mut self, now: Seconds) {
         self.rest = self.rest.filter(|(_, end)| now < *end);
@@ -112,19 +126,26 @@ impl Limit {
             if now >= self.contested_until {
                 self.others = told - sent;
             }
-            self.contested_until = now + CONTESTED;
+            if now >= self.contested_until && self.contested_until > 0.0 {
+                self.contested_for *= 2.0;
+            }
+            self.contested_until = now + self.contested_for;
         }
     }
 
     /// Takes in what was told. Returns the limit if it is another than before, and what is left of it.
     pub(super) fn told(&mut self, window: &Window, around: Around) -> Option<(f64, Option<f64>)> {
         let limit = window.limit.filter(|limit| *limit > 0)? as f64;
+        if around.asked < self.told_at {
+            return None;
+        }
+        self.told_at = around.asked;
         let changed = self.told.is_none_or(|told| (told - limit).abs() > 0.0);
         self.told = Some(limit);
         self.remaining = window.remaining.map(|remaining| (remaining as f64).min(limit));
         if let Some(remaining) = self.remaining {
             let used = limit - remaining;
-            let others = (used - (around.sent - around.pending).max(0.0)).max(0.0);
+            let others = (used - (around.sent - around.since).max(0.0)).max(0.0);
             self.others += 0.2 * (others - self.others);
             if let Some(reset) = window.reset {
                 self.window(limit, remaining, reset.as_secs_f64(), around);
@@ -135,33 +156,29 @@ impl Limit {
 
     /// What a fixed window, if it is one, leaves until its end.
     fn window(&mut self, limit: f64, remaining: f64, reset: Seconds, around: Around) {
-        let Around { now, .. } = around;
-        let slack = RESOLUTION + around.latency;
-        let end = now + reset;
-        if (end - self.end.at).abs() <= slack {
-            // Told late is told too long.
-            self.end.at = self.end.at.min(end);
-            if now - self.end.since > 10.0 + slack {
+        let Around { asked, now, .. } = around;
+        let end = asked + reset;
+        if (end - self.end.at).abs() <= RESOLUTION {
+            if asked - self.end.since > 10.0 {
                 self.end.moves = false;
             }
         } else {
-            let early = now < self.end.at - slack;
-            self.end = End { at: end, since: now, moves: self.end.moves || early };
+            let early = asked < self.end.at - RESOLUTION;
+            self.end = End { at: end, since: asked, moves: self.end.moves || early };
         }
         let fills_evenly = (remaining / limit + reset / 60.0 - 1.0).abs() <= 0.05;
-        let stands = now - self.end.since >= 3.0;
-        if self.end.moves || (fills_evenly && !stands) || self.end.at <= now {
+        if self.end.moves || (fills_evenly && self.fixed_end().is_none()) || self.end.at <= now {
             self.rest = None;
             return;
         }
-        let left = remaining - around.pending;
+        let left = remaining - around.since;
         if remaining >= around.unit {
             self.empty = 0;
         } else if now >= self.changes_at() || self.rest.is_none() {
             self.empty += 1;
         }
         // Always empty and yet accepted: what is left is not told truly.
-        self.rest = (self.empty <= 3).then(|| {
+        self.rest = (self.empty <= 2).then(|| {
             let rate = if left < around.unit { 0.0 } else { left * 60.0 / (self.end.at - now) };
             (rate, self.end.at)
         });

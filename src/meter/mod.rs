@@ -243,16 +243,6 @@ impl Meter {
         }
     }
 
-    /// Takes in what the headers of a reply told; of every reply, errors too.
-    pub fn told(&self, told: &Told) {
-        if *told == Told::default() {
-            return;
-        }
-        let mut inner = self.lock();
-        inner.control.told(told, self.now());
-        inner.wake_head();
-    }
-
     /// How it stands.
     pub fn state(&self) -> State {
         let inner = self.lock();
@@ -269,7 +259,7 @@ impl Meter {
         inner.control.start(need, self.now())
     }
 
-    fn settle(&self, started: Started, outcome: Option<Outcome>) {
+    fn settle(&self, started: &Started, outcome: Option<Outcome>) {
         let mut inner = self.lock();
         inner.control.settle(started, outcome, self.now());
         inner.wake_head();
@@ -319,10 +309,18 @@ impl Drop for Place<'_> {
 }
 
 impl Permit<'_> {
+    /// Takes in what the headers of the reply told; of every reply, errors too.
+    pub fn told(&self, told: &Told) {
+        let Some(started) = self.started.as_ref().filter(|_| *told != Told::default()) else { return };
+        let mut inner = self.meter.lock();
+        inner.control.told(started, told, self.meter.now());
+        inner.wake_head();
+    }
+
     /// Says what became of the attempt, and frees its place in flight.
     pub fn settle(mut self, outcome: Outcome) {
         if let Some(started) = self.started.take() {
-            self.meter.settle(started, Some(outcome));
+            self.meter.settle(&started, Some(outcome));
         }
     }
 }
@@ -330,7 +328,7 @@ impl Permit<'_> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         if let Some(started) = self.started.take() {
-            self.meter.settle(started, None);
+            self.meter.settle(&started, None);
         }
     }
 }

@@ -77,9 +77,9 @@ impl Pace {
             // What was sent before the limit was known counts: as if it had been paced, unless more is left.
             let mut wait = (self.recent.replay(self.interval, now) - now).clamp(0.0, 60.0);
             if let Some(remaining) = remaining {
-                wait = wait.min((limit - remaining + around.pending) * self.interval);
+                wait = wait.min((limit - remaining + around.since) * self.interval);
             }
-            self.due = now + wait.min(self.limit.changes_at() - now).max(0.0);
+            self.due = (now + wait).min(self.limit.fixed_end().unwrap_or(f64::INFINITY)).max(now);
         }
     }
 

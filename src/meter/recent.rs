@@ -38,6 +38,12 @@ impl Recent {
         self.sum.max(0.0)
     }
 
+    /// What was sent at `at` or later, as exactly as the bins are.
+    pub(super) fn since(&self, at: Seconds) -> f64 {
+        let oldest = (self.newest + 1).saturating_sub(BINS as u64);
+        (number(at).max(oldest)..=self.newest).map(|bin| self.bins[slot(bin)]).sum()
+    }
+
     /// When the next unit would be due, had all of this minute been paced at `interval` seconds a unit.
     pub(super) fn replay(&mut self, interval: Seconds, now: Seconds) -> Seconds {
         self.forget(number(now));
@@ -82,6 +88,18 @@ mod tests {
         assert!((recent.sum(59.0) - 10.0).abs() < 1e-9);
         assert!((recent.sum(61.0) - 2.0).abs() < 1e-9);
         assert!(recent.sum(10_000.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_was_sent_since_then_is_counted() {
+        let mut recent = Recent::new();
+        for at in [0.0, 10.0, 20.0, 20.4, 30.0] {
+            recent.add(at, 1.0);
+        }
+        assert!((recent.since(20.2) - 3.0).abs() < 1e-9);
+        assert!((recent.since(0.0) - 5.0).abs() < 1e-9);
+        recent.add(75.0, 1.0);
+        assert!((recent.since(0.0) - 4.0).abs() < 1e-9);
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Asker {
             course.attempts += 1;
             let began = Instant::now();
             let attempted = self.endpoint.attempt(&request).await;
-            self.meter.told(&attempted.told);
+            permit.told(&attempted.told);
             permit.settle(outcome(&attempted.result));
             log(course, began.elapsed(), &attempted);
             let trouble = match attempted.result {
