@@ -8,7 +8,8 @@ use crate::world::{Run, World};
 
 /// US dollars per million tokens, of the prompt and of the answer: a request is about a cent, and six at most.
 const PRICE: (f64, f64) = (10.0, 40.0);
-const ANSWER: &str = r#"{"rationale": "Plain and correct, with one example that carries the thought.", "overall": 2}"#;
+const ANSWER: &str =
+    r#"{"rationale": "Plain and correct, with one example that carries the thought.", "overall": 2}"#;
 
 /// A world whose endpoint gives always the same answer, after what `script` does.
 fn world(rows: usize, mut script: Vec<Rule>) -> (World, Standin) {
@@ -27,7 +28,8 @@ fn run(world: &World, more: &[&str]) -> Run {
 /// What the stand-in would bill for its completion requests from the `skip`th on, by its own count of tokens: for all that
 /// it answered, and for those that got no reply, too.
 fn billed(standin: &Standin, skip: usize) -> f64 {
-    let completions = standin.requests().into_iter().filter(|logged| logged.path.ends_with("/chat/completions"));
+    let completions =
+        standin.requests().into_iter().filter(|logged| logged.path.ends_with("/chat/completions"));
     let tokens = |bytes: usize| bytes.div_ceil(4) as f64;
     completions
         .skip(skip)
@@ -37,7 +39,12 @@ fn billed(standin: &Standin, skip: usize) -> f64 {
 }
 
 fn cost(run: &Run) -> f64 {
-    run.json()["summaries"].as_array().unwrap().iter().map(|summary| summary["usage"]["cost"].as_f64().unwrap()).sum()
+    run.json()["summaries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|summary| summary["usage"]["cost"].as_f64().unwrap())
+        .sum()
 }
 
 fn near(a: f64, b: f64) -> bool {
@@ -78,7 +85,11 @@ fn the_cap_is_never_exceeded_whatever_fails() {
                     let run = run(&world, &["--max-cost", &cap.to_string(), "--workers", &workers]);
                     let spent = billed(&standin, before);
                     assert!(spent <= cap, "seed {seed}: ${spent} of ${cap} in run {runs}");
-                    assert!(cost(&run) <= spent + 1e-9, "seed {seed}: {} is said, {spent} billed", cost(&run));
+                    assert!(
+                        cost(&run) <= spent + 1e-9,
+                        "seed {seed}: {} is said, {spent} billed",
+                        cost(&run)
+                    );
                     if run.code == 0 {
                         break;
                     }
@@ -93,7 +104,11 @@ fn the_cap_is_never_exceeded_whatever_fails() {
 
 fn completions(standin: &Standin) -> Vec<Value> {
     let logged = standin.requests();
-    logged.iter().filter(|logged| logged.path.ends_with("/chat/completions")).map(|logged| logged.json()).collect()
+    logged
+        .iter()
+        .filter(|logged| logged.path.ends_with("/chat/completions"))
+        .map(|logged| logged.json())
+        .collect()
 }
 
 #[test]
@@ -119,7 +134,8 @@ fn the_cap_is_that_of_the_command_and_not_of_each_lens_or_dataset() {
     world.write("more.jsonl", lines.replace("Row", "Line"));
     let price = format!("{},{}", PRICE.0, PRICE.1);
     let lenses = "textbook_quality,textbook_depth";
-    let arguments = ["summary", "rows.jsonl,more.jsonl", "text", lenses, "--price", &price, "--max-cost", "0.3"];
+    let arguments =
+        ["summary", "rows.jsonl,more.jsonl", "text", lenses, "--price", &price, "--max-cost", "0.3"];
     world.run(&arguments).exits(4);
     assert!(billed(&standin, 0) <= 0.3 && standin.counters().requests > 0);
 }
@@ -250,7 +266,10 @@ fn a_dry_run_asks_nothing_and_foretells_the_cost() {
     // The rest is foretold by the length and the time of the answers that are there.
     let rest = forecast(&world, &["--rpm", "60", "--max-cost", "0.01"]);
     let line = &rest["forecasts"][0];
-    assert_eq!((&line["questions"], &line["cached"], &line["answer_length"]), (&json!(200), &json!(120), &json!("store")));
+    assert_eq!(
+        (&line["questions"], &line["cached"], &line["answer_length"]),
+        (&json!(200), &json!(120), &json!("store"))
+    );
     assert_eq!(line["answer_tokens"]["expected"], json!(80 * ANSWER.len().div_ceil(4)));
     assert_eq!((&rest["seconds"], &rest["max_cost"]["expected_fits"]), (&json!(80.0), &json!(false)));
     assert_eq!(standin.counters().requests, 120);
@@ -277,7 +296,9 @@ fn a_dry_run_needs_no_key_and_shows_a_table() {
     let world = World::new();
     world.rows("rows.jsonl", 5);
     let run = world.run(&["summary", "rows.jsonl", "text", "--dry-run", "--max-cost", "1"]).exits(0);
-    for said in ["gpt-6-luna", "Expected", "Prompt tokens", "5 questions", "whatever happens", "Time: unknown"] {
+    for said in
+        ["gpt-6-luna", "Expected", "Prompt tokens", "5 questions", "whatever happens", "Time: unknown"]
+    {
         assert!(run.stdout.contains(said), "{said}: {}", run.stdout);
     }
     let run = world.run(&["summary", "rows.jsonl", "text", "--dry-run", "--model", "heuristic"]).exits(0);

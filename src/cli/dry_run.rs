@@ -144,10 +144,15 @@ impl DryRun<'_> {
             "\nLow: what all prompts begin with comes from the server's cache, and answers are half as long.\nExpected: no \
              cache, one request each, answers {}.\nHigh: what --max-cost sets aside: a prompt token for each byte, all the \
              room for the answer, and a second turn for each.\n{time}",
-            if answers { "as long as those in the store" } else { "of a length that is a guess: the store has too few" }
+            if answers {
+                "as long as those in the store"
+            } else {
+                "of a length that is a guess: the store has too few"
+            }
         );
         if total.cost.is_none() {
-            let _ = write!(text, "\nNo price is known for {}: give it with --price IN,OUT.", self.raters.model());
+            let _ =
+                write!(text, "\nNo price is known for {}: give it with --price IN,OUT.", self.raters.model());
         }
         if let Some((cap, fits)) = self.cap(total) {
             let _ = write!(text, "\n--max-cost {cap}: {fits}.");

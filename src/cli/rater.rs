@@ -289,7 +289,11 @@ fn tell_of_lenses(lenses: &[Arc<Lens>], console: &Console) {
         if let (Origin::Folder(folder), Ok(built_in)) = (&lens.origin, lens::open(&lens.name, &[]))
             && built_in.files != lens.files
         {
-            console.note(&format!("lens {} is that of {}, not the built-in one", lens.name, folder.display()));
+            console.note(&format!(
+                "lens {} is that of {}, not the built-in one",
+                lens.name,
+                folder.display()
+            ));
         }
         for warning in &lens.warnings {
             console.warn(&format!("lens {}: {warning}", lens.name));

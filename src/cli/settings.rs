@@ -300,7 +300,12 @@ impl RaterArgs {
 
     /// How fast may be asked.
     pub fn limits(&self) -> Limits {
-        Limits { workers: Workers::AtMost(self.workers), rpm: self.rpm, tpm: self.tpm, max_cost: self.max_cost }
+        Limits {
+            workers: Workers::AtMost(self.workers),
+            rpm: self.rpm,
+            tpm: self.tpm,
+            max_cost: self.max_cost,
+        }
     }
 
     /// How the model generates, as the user set it.

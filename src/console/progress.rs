@@ -128,11 +128,7 @@ impl Transfer {
 }
 
 /// Rate, time left, and what came of it so far, given how many ratings there will be and what they may cost.
-fn details(
-    progress: &Progress,
-    (total, cap): (Option<u64>, Option<Money>),
-    elapsed: Duration,
-) -> String {
+fn details(progress: &Progress, (total, cap): (Option<u64>, Option<Money>), elapsed: Duration) -> String {
     let rate = progress.done as f64 / elapsed.as_secs_f64().max(0.001);
     let mut parts = vec![format!("{rate:.1}/s")];
     if let Some(left) = total.and_then(|total| total.checked_sub(progress.done)).filter(|_| progress.done > 0)
@@ -169,7 +165,13 @@ mod tests {
 
     #[test]
     fn a_line_says_rate_time_left_and_what_came_of_it() {
-        let usage = Usage { input: 1200, cached_input: 0, cache_write: 0, output: 34, cost: Some(Money::from_pico(500_000_000_000)) };
+        let usage = Usage {
+            input: 1200,
+            cached_input: 0,
+            cache_write: 0,
+            output: 34,
+            cost: Some(Money::from_pico(500_000_000_000)),
+        };
         let spent = Money::from_pico(600_000_000_000);
         let paused = Some(Duration::from_secs(7));
         let progress = Progress { done: 50, cached: 10, failed: 1, usage, spent, paused };

@@ -157,11 +157,7 @@ impl Form {
     pub fn request(&self, messages: &[Message<'_>], times: u32) -> Result<Request, Error> {
         let body = serde_json::to_vec(&self.body(messages, times))
             .map_err(|error| Error::Usage(format!("the question cannot be sent: {error}")))?;
-        Ok(Request {
-            body: body.into(),
-            room: self.room(times),
-            answer_at_most: self.answer_at_most(times),
-        })
+        Ok(Request { body: body.into(), room: self.room(times), answer_at_most: self.answer_at_most(times) })
     }
 
     /// The body of that request.

@@ -105,7 +105,8 @@ impl fmt::Display for Money {
         while self.0 > 0 && self.0 < step * 10 && step > 1 {
             step /= 10;
         }
-        let rounded = u128::from(self.0).saturating_add(u128::from(step / 2)) / u128::from(step) * u128::from(step);
+        let rounded =
+            u128::from(self.0).saturating_add(u128::from(step / 2)) / u128::from(step) * u128::from(step);
         let (whole, pico) = (rounded / u128::from(DOLLAR), rounded % u128::from(DOLLAR));
         let digits = format!("{pico:012}");
         let shown = digits.trim_end_matches('0').len().max(2);
@@ -127,10 +128,15 @@ impl FromStr for Money {
         let text = text.strip_prefix('$').unwrap_or(text);
         let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
         let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        if whole.len() + decimals.len() == 0 || decimals.len() > 12 || !are_digits(whole) || !are_digits(decimals) {
+        if whole.len() + decimals.len() == 0
+            || decimals.len() > 12
+            || !are_digits(whole)
+            || !are_digits(decimals)
+        {
             return Err(NoMoney);
         }
-        let number = |text: &str| if text.is_empty() { Ok(0) } else { text.parse::<u64>().map_err(|_| NoMoney) };
+        let number =
+            |text: &str| if text.is_empty() { Ok(0) } else { text.parse::<u64>().map_err(|_| NoMoney) };
         let pico = number(&format!("{decimals:0<12}"))?;
         let dollars = number(whole)?.checked_mul(DOLLAR).ok_or(NoMoney)?;
         dollars.checked_add(pico).map(Self).ok_or(NoMoney)
@@ -152,17 +158,28 @@ mod tests {
         assert_eq!(money("2.50"), Money::from_pico(2_500_000_000_000));
         assert_eq!((money("$3"), money(" .5 "), money("0")), (money("3.0"), money("0.5"), Money::ZERO));
         assert_eq!(money("0.000000000001"), Money::from_pico(1));
-        for wrong in ["", "$", ".", "-1", "+1", "1e3", "1,5", "1_0", "0.0000000000001", "inf", "99999999999", "٣"] {
+        for wrong in
+            ["", "$", ".", "-1", "+1", "1e3", "1,5", "1_0", "0.0000000000001", "inf", "99999999999", "٣"]
+        {
             assert_eq!(wrong.parse::<Money>(), Err(NoMoney), "{wrong}");
         }
     }
 
     #[test]
     fn amounts_are_shown_with_the_digits_that_count() {
-        let shown: Vec<String> =
-            ["0", "2.5", "12.34567", "0.0031", "0.00309", "0.00031", "0.0000312", "0.000000000001", "0.99999"]
-                .map(|text| money(text).to_string())
-                .to_vec();
+        let shown: Vec<String> = [
+            "0",
+            "2.5",
+            "12.34567",
+            "0.0031",
+            "0.00309",
+            "0.00031",
+            "0.0000312",
+            "0.000000000001",
+            "0.99999",
+        ]
+        .map(|text| money(text).to_string())
+        .to_vec();
         insta::assert_snapshot!(shown.join(" "), @"$0.00 $2.50 $12.3457 $0.0031 $0.0031 $0.00031 $0.000031 $0.000000000001 $1.00");
         assert_eq!(Money::MAX.to_string(), "$18446744.0737");
         assert_eq!(format!("{:>8}", money("1")), "   $1.00");

@@ -240,7 +240,10 @@ mod tests {
     fn a_price_has_two_or_four_parts() {
         let price: Price = "0.10, 0.50".parse().unwrap();
         assert_eq!((price.cached_input, price.cache_write), (price.input, price.input));
-        assert_eq!("0.10,0.01,0.125,0.50".parse::<Price>().unwrap(), Price { long_prompt: None, ..of("gpt-6-luna") });
+        assert_eq!(
+            "0.10,0.01,0.125,0.50".parse::<Price>().unwrap(),
+            Price { long_prompt: None, ..of("gpt-6-luna") }
+        );
         for wrong in ["", "1", "1,2,3", "1,2,3,4,5", "1,-2", "a,b"] {
             assert_eq!(wrong.parse::<Price>(), Err(NoPrice), "{wrong}");
         }

@@ -149,7 +149,7 @@ fn log(course: &Course<'_>, took: Duration, attempted: &Attempted) {
     let left = attempted.told.requests.remaining;
     match &attempted.result {
         Ok(Reply { usage, finish_reason, model, .. }) => {
-            let usage = usage.unwrap_or_default();
+            let usage = usage.unwrap_or(Usage::UNKNOWN);
             tracing::debug!(
                 lens,
                 question,
@@ -159,7 +159,7 @@ fn log(course: &Course<'_>, took: Duration, attempted: &Attempted) {
                 tokens_in = usage.input,
                 tokens_out = usage.output,
                 tokens_cached = usage.cached_input,
-                cost = usage.cost,
+                cost = usage.cost.map(Money::dollars),
                 ?finish_reason,
                 ?model,
                 "answered"

@@ -231,7 +231,8 @@ impl<'a> Target<'a> {
     }
 
     async fn look_at(&mut self, questions: HashMap<Digest, Question>) -> Result<(), Error> {
-        let digests: Vec<Digest> = questions.keys().copied().filter(|digest| self.seen.insert(*digest)).collect();
+        let digests: Vec<Digest> =
+            questions.keys().copied().filter(|digest| self.seen.insert(*digest)).collect();
         let known = self.asker.store.find(&self.form.slot, &digests).await?;
         for digest in digests {
             self.asking.questions += 1;

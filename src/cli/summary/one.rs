@@ -289,4 +289,3 @@ pub(super) fn fields_of(args: &SummaryArgs, columns: &[String]) -> anyhow::Resul
     };
     Ok(Fields { rated })
 }
-
