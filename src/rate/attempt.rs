@@ -235,7 +235,7 @@ fn log(course: &Course<'_>, took: Duration, attempted: &Attempted) {
     let left = attempted.told.requests.remaining;
     match &attempted.result {
         Ok(Reply { usage, finish_reason, model, .. }) => {
-            let usage = usage.unwrap_or_default();
+            let usage = usage.unwrap_or(Usage::UNKNOWN);
             tracing::debug!(
                 lens,
                 question,
