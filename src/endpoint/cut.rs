@@ -157,6 +157,9 @@ mod tests {
         // Many of the same length have the same count.
         assert_eq!(judged(&[(1500, 1800); 10]), [false; 10]);
         // A text of a language that needs few tokens may meet another's count below the largest.
-        assert_eq!(judged(&[(5000, 5500), (900, 2048), (2000, 2048), (3000, 2048), (3000, 2048)]), [false; 5]);
+        assert_eq!(
+            judged(&[(5000, 5500), (900, 2048), (2000, 2048), (3000, 2048), (3000, 2048)]),
+            [false; 5]
+        );
     }
 }

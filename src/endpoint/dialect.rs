@@ -156,7 +156,8 @@ pub(super) fn refused<'a>(refusal: &Refusal, sent: &[&'a str]) -> Option<&'a str
 
 /// Where `words` stand in `text`, not as a part of a longer word.
 fn place(text: &str, words: &str) -> Option<usize> {
-    let in_a_word = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let in_a_word =
+        |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
     text.match_indices(words).map(|(at, _)| at).find(|&at| {
         let bytes = text.as_bytes();
         let before = at.checked_sub(1).and_then(|before| bytes.get(before));
@@ -188,48 +189,192 @@ mod tests {
     /// What servers really say, as reported by their users: status, body, and what of it was sent beside [`SENT`].
     const SEEN: [(u16, &str, &str); 36] = [
         // OpenAI and Azure.
-        (400, r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","type":"invalid_request_error","param":"max_tokens","code":"unsupported_parameter"}}"#, ""),
-        (400, r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","code":"invalid_request_body"}}"#, ""),
-        (400, r#"{"error":{"message":"Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported.","type":"invalid_request_error","param":"temperature","code":"unsupported_value"}}"#, ""),
-        (400, r#"{"error":{"message":"Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported."}}"#, ""),
-        (400, r#"{"error":{"message":"Function tools with reasoning_effort are not supported for gpt-5.6-luna in /v1/chat/completions. To use function tools, use /v1/responses or set reasoning_effort to 'none'.","type":"invalid_request_error","param":"reasoning_effort","code":null}}"#, ""),
-        (400, r#"{"error":{"message":"Function tools with reasoning_effort are not supported for gpt-5.6-luna in /v1/chat/completions. To use function tools, use /v1/responses or set reasoning_effort to 'none'.","param":null}}"#, ""),
-        (400, r#"{"error":{"message":"Unsupported value: 'reasoning_effort' does not support 'none' with this model. Supported values are: 'minimal', 'low', 'medium', and 'high'.","type":"invalid_request_error"}}"#, "reasoning_effort"),
-        (400, r#"{"error":{"message":"Unrecognized request argument supplied: parallel_tool_calls","type":"invalid_request_error","param":null,"code":null}}"#, ""),
-        (400, r#"{"error":{"message":"Unrecognized request argument supplied: reasoning_effort","type":"invalid_request_error","param":null,"code":null}}"#, "reasoning_effort"),
-        (400, r#"{"error":{"message":"Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model. Learn more about supported models at the Structured Outputs guide","type":"invalid_request_error","param":"","code":null}}"#, "response_format"),
-        (400, r#"{"error":{"message":"Invalid schema for function 'rate': In context=(), 'required' is required to be supplied.","type":"invalid_request_error","param":"tools[0].function.parameters","code":"invalid_function_parameters"}}"#, ""),
-        (400, r#"{"error":{"message":"max_tokens is too large: 32768. This model supports at most 16384 completion tokens, whereas you provided 32768.","type":"invalid_request_error","param":"max_tokens","code":"invalid_value"}}"#, ""),
-        (400, r#"{"error":{"message":"Could not finish the message because max_tokens or model output limit was reached. Please try again with higher max_tokens.","type":"invalid_request_error","param":null,"code":null}}"#, ""),
-        (400, r#"{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy.","type":null,"param":"prompt","code":"content_filter","status":400}}"#, ""),
+        (
+            400,
+            r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","type":"invalid_request_error","param":"max_tokens","code":"unsupported_parameter"}}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","code":"invalid_request_body"}}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported.","type":"invalid_request_error","param":"temperature","code":"unsupported_value"}}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported."}}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Function tools with reasoning_effort are not supported for gpt-5.6-luna in /v1/chat/completions. To use function tools, use /v1/responses or set reasoning_effort to 'none'.","type":"invalid_request_error","param":"reasoning_effort","code":null}}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Function tools with reasoning_effort are not supported for gpt-5.6-luna in /v1/chat/completions. To use function tools, use /v1/responses or set reasoning_effort to 'none'.","param":null}}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Unsupported value: 'reasoning_effort' does not support 'none' with this model. Supported values are: 'minimal', 'low', 'medium', and 'high'.","type":"invalid_request_error"}}"#,
+            "reasoning_effort",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Unrecognized request argument supplied: parallel_tool_calls","type":"invalid_request_error","param":null,"code":null}}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Unrecognized request argument supplied: reasoning_effort","type":"invalid_request_error","param":null,"code":null}}"#,
+            "reasoning_effort",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model. Learn more about supported models at the Structured Outputs guide","type":"invalid_request_error","param":"","code":null}}"#,
+            "response_format",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Invalid schema for function 'rate': In context=(), 'required' is required to be supplied.","type":"invalid_request_error","param":"tools[0].function.parameters","code":"invalid_function_parameters"}}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"max_tokens is too large: 32768. This model supports at most 16384 completion tokens, whereas you provided 32768.","type":"invalid_request_error","param":"max_tokens","code":"invalid_value"}}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Could not finish the message because max_tokens or model output limit was reached. Please try again with higher max_tokens.","type":"invalid_request_error","param":null,"code":null}}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy.","type":null,"param":"prompt","code":"content_filter","status":400}}"#,
+            "",
+        ),
         // Mistral: pydantic's list, as JSON or as a text that holds JSON.
-        (422, r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","max_completion_tokens"],"msg":"Extra inputs are not permitted","input":32000}]},"type":"invalid_request_error","param":null,"code":null}"#, "max_completion_tokens"),
-        (422, r#"{"object":"Error","detail":[{"type":"extra_forbidden","loc":["body","seed"],"msg":"Extra inputs are not permitted","input":7}],"message":[{"type":"extra_forbidden","loc":["body","seed"],"msg":"Extra inputs are not permitted","input":7}],"type":"invalid_request_error","code":3001}"#, ""),
-        (422, r#"{"object":"error","message":"{\"detail\":[{\"type\":\"extra_forbidden\",\"loc\":[\"body\",\"parallel_tool_calls\"],\"msg\":\"Extra inputs are not permitted\",\"input\":false}]}","type":"internal_error_proxy","param":null,"code":"1000"}"#, ""),
+        (
+            422,
+            r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","max_completion_tokens"],"msg":"Extra inputs are not permitted","input":32000}]},"type":"invalid_request_error","param":null,"code":null}"#,
+            "max_completion_tokens",
+        ),
+        (
+            422,
+            r#"{"object":"Error","detail":[{"type":"extra_forbidden","loc":["body","seed"],"msg":"Extra inputs are not permitted","input":7}],"message":[{"type":"extra_forbidden","loc":["body","seed"],"msg":"Extra inputs are not permitted","input":7}],"type":"invalid_request_error","code":3001}"#,
+            "",
+        ),
+        (
+            422,
+            r#"{"object":"error","message":"{\"detail\":[{\"type\":\"extra_forbidden\",\"loc\":[\"body\",\"parallel_tool_calls\"],\"msg\":\"Extra inputs are not permitted\",\"input\":false}]}","type":"internal_error_proxy","param":null,"code":"1000"}"#,
+            "",
+        ),
         // Groq.
-        (400, r#"{"error":{"message":"property 'max_completion_tokens' is unsupported, did you mean 'max_tokens'?","type":"invalid_request_error"}}"#, "max_completion_tokens"),
-        (400, r#"{"error":{"message":"Failed to call a function. Please adjust your prompt. See 'failed_generation' for more details.","type":"invalid_request_error","code":"tool_use_failed"}}"#, ""),
+        (
+            400,
+            r#"{"error":{"message":"property 'max_completion_tokens' is unsupported, did you mean 'max_tokens'?","type":"invalid_request_error"}}"#,
+            "max_completion_tokens",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Failed to call a function. Please adjust your prompt. See 'failed_generation' for more details.","type":"invalid_request_error","code":"tool_use_failed"}}"#,
+            "",
+        ),
         // vLLM.
-        (400, r#"{"object":"error","message":"\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set","type":"BadRequestError","param":null,"code":400}"#, ""),
-        (400, r#"{"object":"error","message":"[{'type': 'value_error', 'loc': ('body',), 'msg': 'Value error, `tool_choice` must either be a named tool, \"auto\", or \"none\".'}]","type":"BadRequestError","param":null,"code":400}"#, ""),
-        (400, r#"{"object":"error","message":"This model's maximum context length is 16384 tokens. However, you requested 122946 tokens (112946 in the messages, 10000 in the completion). Please reduce the length of the messages or completion.","type":"BadRequestError","param":null,"code":400}"#, ""),
-        (400, r#"{"error":{"message":"This model's maximum context length is 2048 tokens. However, your request has 8 input tokens plus 2045 'max_tokens'. Please reduce one or the other. (parameter=input_tokens, max_tokens, value=(8, 2045))","type":"BadRequestError","param":"input_tokens, max_tokens","code":400}}"#, ""),
-        (400, r#"{"object":"error","message":"max_tokens must be at least 1, got -186.","type":"BadRequestError","param":null,"code":400}"#, ""),
-        (400, r#"{"object":"error","message":"The provided JSON schema contains features not supported by xgrammar.","type":"BadRequestError","param":null,"code":400}"#, "response_format"),
+        (
+            400,
+            r#"{"object":"error","message":"\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set","type":"BadRequestError","param":null,"code":400}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"object":"error","message":"[{'type': 'value_error', 'loc': ('body',), 'msg': 'Value error, `tool_choice` must either be a named tool, \"auto\", or \"none\".'}]","type":"BadRequestError","param":null,"code":400}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"object":"error","message":"This model's maximum context length is 16384 tokens. However, you requested 122946 tokens (112946 in the messages, 10000 in the completion). Please reduce the length of the messages or completion.","type":"BadRequestError","param":null,"code":400}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"This model's maximum context length is 2048 tokens. However, your request has 8 input tokens plus 2045 'max_tokens'. Please reduce one or the other. (parameter=input_tokens, max_tokens, value=(8, 2045))","type":"BadRequestError","param":"input_tokens, max_tokens","code":400}}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"object":"error","message":"max_tokens must be at least 1, got -186.","type":"BadRequestError","param":null,"code":400}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"object":"error","message":"The provided JSON schema contains features not supported by xgrammar.","type":"BadRequestError","param":null,"code":400}"#,
+            "response_format",
+        ),
         // Ollama.
-        (400, r#"{"error":{"message":"registry.ollama.ai/library/gemma3:4b does not support tools","type":"api_error","param":null,"code":null}}"#, ""),
-        (400, r#"{"error":{"message":"think value \"medium\" is not supported for this model","type":"api_error","param":null,"code":null}}"#, "reasoning_effort"),
-        (400, r#"{"error":{"message":"\"llama3.1:8b\" does not support thinking","type":"invalid_request_error","param":null,"code":null}}"#, "reasoning_effort"),
+        (
+            400,
+            r#"{"error":{"message":"registry.ollama.ai/library/gemma3:4b does not support tools","type":"api_error","param":null,"code":null}}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"think value \"medium\" is not supported for this model","type":"api_error","param":null,"code":null}}"#,
+            "reasoning_effort",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"\"llama3.1:8b\" does not support thinking","type":"invalid_request_error","param":null,"code":null}}"#,
+            "reasoning_effort",
+        ),
         // LM Studio; DeepSeek and Qwen while they think; OpenRouter.
-        (400, r#"{"error":"Invalid tool_choice type: 'object'. Supported string values: none, auto, required"}"#, ""),
-        (400, r#"{"error":{"message":"<400> InternalError.Algo.InvalidParameter: The tool_choice parameter does not support being set to required or object in thinking mode","type":"invalid_request_error","param":null,"code":"invalid_parameter_error"}}"#, ""),
-        (404, r#"{"error":{"message":"No endpoints found that support tool use. To learn more about provider routing, visit the documentation","code":404}}"#, ""),
+        (
+            400,
+            r#"{"error":"Invalid tool_choice type: 'object'. Supported string values: none, auto, required"}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"<400> InternalError.Algo.InvalidParameter: The tool_choice parameter does not support being set to required or object in thinking mode","type":"invalid_request_error","param":null,"code":"invalid_parameter_error"}}"#,
+            "",
+        ),
+        (
+            404,
+            r#"{"error":{"message":"No endpoints found that support tool use. To learn more about provider routing, visit the documentation","code":404}}"#,
+            "",
+        ),
         // llama.cpp.
-        (400, r#"{"error":{"code":400,"message":"Unable to generate parser for this template. Automatic parser generation failed: JSON schema error at #: unrecognized type frobnicate","type":"invalid_request_error"}}"#, "response_format"),
-        (400, r#"{"error":{"code":400,"message":"Failed to initialize samplers: failed to parse grammar","type":"invalid_request_error"}}"#, ""),
-        (500, r#"{"error":{"code":500,"message":"Failed to parse tools: Missing tool function: {\"type\":\"function\"}","type":"server_error"}}"#, ""),
-        (400, r#"{"error":{"code":400,"message":"request (8411 tokens) exceeds the available context size (4096 tokens), try increasing it","type":"exceed_context_size_error","n_prompt_tokens":8411,"n_ctx":4096}}"#, ""),
-        (500, r#"{"error":{"code":500,"message":"The model produced output that does not match the expected peg-native format","type":"server_error"}}"#, ""),
+        (
+            400,
+            r#"{"error":{"code":400,"message":"Unable to generate parser for this template. Automatic parser generation failed: JSON schema error at #: unrecognized type frobnicate","type":"invalid_request_error"}}"#,
+            "response_format",
+        ),
+        (
+            400,
+            r#"{"error":{"code":400,"message":"Failed to initialize samplers: failed to parse grammar","type":"invalid_request_error"}}"#,
+            "",
+        ),
+        (
+            500,
+            r#"{"error":{"code":500,"message":"Failed to parse tools: Missing tool function: {\"type\":\"function\"}","type":"server_error"}}"#,
+            "",
+        ),
+        (
+            400,
+            r#"{"error":{"code":400,"message":"request (8411 tokens) exceeds the available context size (4096 tokens), try increasing it","type":"exceed_context_size_error","n_prompt_tokens":8411,"n_ctx":4096}}"#,
+            "",
+        ),
+        (
+            500,
+            r#"{"error":{"code":500,"message":"The model produced output that does not match the expected peg-native format","type":"server_error"}}"#,
+            "",
+        ),
     ];
 
     #[test]

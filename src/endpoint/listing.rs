@@ -36,9 +36,9 @@ impl Listed {
     /// Reads the reply to `GET /models` for whoever asked for `name`.
     pub(super) fn parse(status: u16, body: &[u8], name: &str) -> Self {
         let list: Value = serde_json::from_slice(body).unwrap_or_default();
-        let models: Option<Vec<(&str, &Value)>> = list["data"].as_array().map(|models| {
-            models.iter().filter_map(|model| Some((model["id"].as_str()?, model))).collect()
-        });
+        let models: Option<Vec<(&str, &Value)>> = list["data"]
+            .as_array()
+            .map(|models| models.iter().filter_map(|model| Some((model["id"].as_str()?, model))).collect());
         let shutdown =
             |model: &Value| ["shutdown_date", "shutdown"].iter().find_map(|key| Day::of_value(&model[*key]));
         match (models.as_deref(), status) {
@@ -166,10 +166,20 @@ mod tests {
     #[test]
     fn the_date_is_that_of_the_model_asked_for() {
         let models = |date: Value| json!([{"id": "other", "shutdown_date": "2020-01-01"}, {"id": "mine", "shutdown_date": date}]);
-        for date in [json!("2027-01-14"), json!("2027-01-14T00:00:00Z"), json!(1_799_884_800), json!("1799884800")] {
+        for date in
+            [json!("2027-01-14"), json!("2027-01-14T00:00:00Z"), json!(1_799_884_800), json!("1799884800")]
+        {
             assert_eq!(listed(&models(date.clone())).shutdown, Day::parse("2027-01-14"), "{date}");
         }
-        for none in [json!(null), json!(0), json!("soon"), json!("2027-13-01"), json!(-5), json!({}), json!("2027/01/14")] {
+        for none in [
+            json!(null),
+            json!(0),
+            json!("soon"),
+            json!("2027-13-01"),
+            json!(-5),
+            json!({}),
+            json!("2027/01/14"),
+        ] {
             assert_eq!(listed(&models(none.clone())).shutdown, None, "{none}");
         }
     }

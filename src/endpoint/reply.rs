@@ -367,7 +367,10 @@ mod tests {
     fn an_answer_may_speak_of_code_fences() {
         let arguments = json!({"rationale": "uses ```python\nx``` well", "overall": 2});
         let fenced = format!("```json\n{arguments}\n```");
-        assert_eq!(message(&json!({"content": arguments.to_string()})), Said::Arguments(vec![arguments.clone()]));
+        assert_eq!(
+            message(&json!({"content": arguments.to_string()})),
+            Said::Arguments(vec![arguments.clone()])
+        );
         assert_eq!(message(&json!({"content": fenced})), Said::Arguments(vec![arguments]));
     }
 
@@ -385,7 +388,9 @@ mod tests {
     #[test]
     fn not_a_number_is_not_json() {
         for value in ["NaN", "Infinity", "-inf"] {
-            let said = message(&json!({"tool_calls": [{"function": {"arguments": format!("{{\"overall\": {value}}}")}}]}));
+            let said = message(
+                &json!({"tool_calls": [{"function": {"arguments": format!("{{\"overall\": {value}}}")}}]}),
+            );
             assert!(matches!(said, Said::Broken(..)), "{value}");
         }
     }

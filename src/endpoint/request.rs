@@ -293,6 +293,8 @@ impl Form {
         }
         let mut other = dialect;
         match name {
+            // Sent only where the user wants it.
+            "service_tier" => return Instead::Users("--service-tier"),
             "max_tokens" | "max_completion_tokens" => other.room = Way::Other,
             "temperature" => other.temperature = Way::Other,
             "reasoning_effort" => other.effort = Way::Other,
@@ -314,14 +316,9 @@ impl Form {
             (from.temperature != to.temperature, "it is left out".to_owned()),
             (
                 from.effort != to.effort,
-                effort.map_or("it is left out".to_owned(), |effort| {
-                    format!("it is sent as `{effort}`")
-                }),
+                effort.map_or("it is left out".to_owned(), |effort| format!("it is sent as `{effort}`")),
             ),
-            (
-                from.parallel_tool_calls != to.parallel_tool_calls,
-                "it is left out".to_owned(),
-            ),
+            (from.parallel_tool_calls != to.parallel_tool_calls, "it is left out".to_owned()),
             (
                 from.tool_choice != to.tool_choice,
                 format!(

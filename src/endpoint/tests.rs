@@ -15,7 +15,8 @@ fn read(body: &[u8]) -> String {
         let status = error.kind.split(' ').next().unwrap().parse().unwrap();
         let refusal = Refusal { status, retry_after: None, error };
         let sent = ["tools", "tool_choice", "temperature"];
-        let refused = dialect::refused(&refusal, &sent).map_or(String::new(), |name| format!(", refuses {name}"));
+        let refused =
+            dialect::refused(&refusal, &sent).map_or(String::new(), |name| format!(", refuses {name}"));
         return format!("error {}{refused}", refusal.error.kind);
     };
     assert!(completion.usage.unwrap().prompt_tokens.unwrap() > 0);
@@ -132,7 +133,6 @@ fn what_the_user_set_wins_over_the_table() {
     assert_eq!((&body["max_completion_tokens"], &body["parallel_tool_calls"]), (&json!(9), &json!(true)));
 }
 
-
 fn refusal(status: u16, message: &str) -> Refusal {
     let error = json!({"error": {"message": message}}).to_string();
     Refusal { status, retry_after: None, error: ServerError::parse(error.as_bytes()) }
@@ -146,8 +146,7 @@ fn not_taken(name: &str) -> Refusal {
 fn after(options: Options, refusals: &[Refusal]) -> (Value, Vec<Adapted>, Vec<String>) {
     let form = form(&options);
     let endpoint = Endpoint::new(options).unwrap();
-    let adapted =
-        refusals.iter().map(|refusal| endpoint.adapt(&form, endpoint.dialect(), refusal)).collect();
+    let adapted = refusals.iter().map(|refusal| endpoint.adapt(&form, endpoint.dialect(), refusal)).collect();
     let mut body = serde_json::to_value(form.body(&[], 1, endpoint.dialect())).unwrap();
     for same in ["model", "messages"] {
         body.as_object_mut().unwrap().remove(same);
@@ -161,7 +160,8 @@ fn each_refused_parameter_is_asked_in_its_other_form() {
     let tools: Value = serde_json::from_str(&tools).unwrap();
     let (body, adapted, notes) = after(
         options("mine"),
-        &["max_tokens", "temperature", "parallel_tool_calls", "tool_choice", "reasoning_effort"].map(not_taken),
+        &["max_tokens", "temperature", "parallel_tool_calls", "tool_choice", "reasoning_effort"]
+            .map(not_taken),
     );
     assert_eq!(adapted, vec![Adapted::Again; 5]);
     assert_eq!(
@@ -209,7 +209,8 @@ fn a_choice_of_tool_goes_to_the_object_then_to_auto_then_to_a_schema() {
 
 #[test]
 fn no_change_is_made_twice() {
-    let (_, adapted, notes) = after(options("mine"), &[not_taken("max_tokens"), not_taken("max_completion_tokens")]);
+    let (_, adapted, notes) =
+        after(options("mine"), &[not_taken("max_tokens"), not_taken("max_completion_tokens")]);
     assert_eq!((adapted, notes.len()), (vec![Adapted::Again, Adapted::No], 1));
     let (_, adapted, _) =
         after(options("mine"), &[not_taken("tools"), refusal(400, "JSON schema error at #: no such type")]);

@@ -308,7 +308,8 @@ mod tests {
 
     #[test]
     fn a_number_in_quotes_is_that_number_if_it_is_allowed() {
-        let arguments = |overall: &str| json!({"clear": "10", "depth": 2.25, "overall": overall, "rationale": "3"});
+        let arguments =
+            |overall: &str| json!({"clear": "10", "depth": 2.25, "overall": overall, "rationale": "3"});
         let scored = schema().read(&arguments(" 2.5"), Scale::DEFAULT).unwrap();
         assert_eq!(scored, Scored { scores: vec![2.5, 2.25, 10.0], rationales: vec!["3".into()] });
         for wrong in ["2.25", "NaN", "inf", "two", "", "0x2", "2.5 of 3", "[2]", "1e999"] {

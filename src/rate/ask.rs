@@ -200,7 +200,8 @@ impl Asker {
         usage: Usage,
     ) -> Unanswered {
         let what = format!("the server read {read} of the prompt's {tokens} tokens and cut the rest");
-        let failure = self.fail(course, Failure::new(Reason::PromptCut, format!("{what}: {CONTEXT}")), usage).await;
+        let failure =
+            self.fail(course, Failure::new(Reason::PromptCut, format!("{what}: {CONTEXT}")), usage).await;
         if in_a_row < MOST_CUT {
             return failure;
         }

@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use super::ask::{Asker, Course, TargetForm, Unanswered, repair_prompt, turns};
 use super::retry::{Next, judge};
 use crate::chunk;
-use crate::endpoint::{self, Adapted, Attempted, Call, Dialect, Message, Prompt, Refusal, Reply, Said, ServerError, Trouble};
+use crate::endpoint::{
+    self, Adapted, Attempted, Call, Dialect, Message, Prompt, Refusal, Reply, Said, ServerError, Trouble,
+};
 use crate::http;
 use crate::meter::{Health, Need, Outcome, Permit, Spent, Stopped};
 use crate::model::Money;
@@ -204,9 +206,10 @@ impl Asker {
             402 | 429 => format!(
                 "the account's quota is used up (HTTP {status}{says}); add to it, then run the same command"
             ),
-            404 if error.kind.contains("DeploymentNotFound") => format!(
+            404 if error.kind.contains("DeploymentNotFound") || self.endpoint.address().is_azure() => format!(
                 "the endpoint {url} has no such deployment (HTTP 404{says}); OPENAI_BASE_URL ends in \
-                 /openai/deployments/NAME with the deployment's name, or in /openai/v1 and --model is that name"
+                 /openai/deployments/NAME with the deployment's name, beside OPENAI_API_VERSION, or in /openai/v1 and \
+                 --model is that name"
             ),
             404 => format!(
                 "the endpoint {url} knows no model `{}`, or no /chat/completions (HTTP 404{says}); check --model and OPENAI_BASE_URL",
