@@ -189,16 +189,12 @@ fn kind(error: &reqwest::Error, within: Duration) -> Error {
 }
 
 /// Whether the two sides could not agree on a secure connection: an unknown certificate, or no TLS at all.
-fn is_of_tls(error: &reqwest::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
-            return true;
-        }
-        source = error.source();
-    }
-    false
+fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    // An I/O error is no source of what it wraps: it has to be unwrapped, here twice.
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || inner.is_some_and(|inner| is_of_tls(inner))
+        || error.source().is_some_and(is_of_tls)
 }
 
 /// The innermost cause: the outer ones say "error sending request for url (…)", with the URL.
@@ -251,5 +247,21 @@ mod tests {
         assert_eq!(plain(&"x".repeat(SHOWN)).chars().count(), SHOWN);
         assert_eq!(plain(&"x".repeat(SHOWN + 1)).chars().count(), SHOWN + 1);
         assert!(plain(&"x".repeat(1_000)).ends_with("x…"));
+    }
+
+    #[tokio::test]
+    async fn plain_text_where_tls_is_expected_is_a_tls_failure() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}/v1/models", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            let (mut connection, _) = listener.accept().unwrap();
+            let _ = connection.read(&mut [0; 512]).unwrap();
+            connection.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").unwrap();
+        });
+        let client = Client::new(Duration::from_secs(10)).unwrap();
+        let error = client.get(&url, HeaderMap::new()).await.unwrap_err();
+        assert!(matches!(error, Error::Tls(_)), "{error:?}");
+        server.join().unwrap();
     }
 }

@@ -10,6 +10,7 @@ mod bad_input;
 mod bill;
 mod cache;
 mod datasets;
+mod dialects;
 mod endpoint;
 mod faults;
 mod floors;

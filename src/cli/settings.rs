@@ -354,6 +354,9 @@ impl RaterArgs {
             self.base_url.as_deref().map(str::trim).filter(|url| !url.is_empty()).unwrap_or(HOSTED_URL);
         let base_url = base_url.trim_end_matches('/');
         let hosted = base_url == HOSTED_URL;
+        // OpenAI's own endpoint has none.
+        let api_version = self.api_version.clone().filter(|version| !hosted && !version.trim().is_empty());
+        endpoint::Address::new(base_url, api_version.as_deref()).map_err(|error| usage(error.to_string()))?;
         let key = secret("OPENAI_API_KEY").or_else(|| secret("OPENAI_KEY"));
         let account = [("openai-organization", "OPENAI_ORG_ID"), ("openai-project", "OPENAI_PROJECT_ID")]
             .into_iter()
@@ -362,8 +365,7 @@ impl RaterArgs {
         let sampling = self.sampling()?;
         Ok(endpoint::Options {
             base_url: base_url.to_owned(),
-            // OpenAI's own endpoint has none.
-            api_version: self.api_version.clone().filter(|version| !hosted && !version.trim().is_empty()),
+            api_version,
             hosted,
             key,
             account,

@@ -8,17 +8,14 @@ use crate::http::Url;
 /// A base URL, taken apart.
 #[derive(Debug, Clone)]
 pub struct Address {
-    /// Scheme, user, host and path, without a slash at the end: what paths are added to. The client makes a header of
-    /// the user and the password.
-    base: SecretString,
-    /// Scheme, host and path: what may be shown.
-    shown: String,
+    /// Scheme, host and path, without a slash at the end: what paths are added to, and what may be shown.
+    base: String,
     /// What follows a `?`: Azure's `api-version`, a gateway's key.
     query: Option<SecretString>,
     host: String,
     path: String,
-    /// Whether it has a user or a password of its own.
-    has_user: bool,
+    /// `user:password` of the URL.
+    user: Option<SecretString>,
 }
 
 /// How the key is shown.
@@ -28,8 +25,8 @@ pub(super) enum KeyHeader {
     Bearer,
     /// `api-key`: Azure.
     ApiKey,
-    /// Not at all: the URL has a user and a password of its own, and there is one `Authorization`.
-    InTheUrl,
+    /// Not at all: `Authorization` is taken by the URL's own user and password (RFC 7617).
+    Basic,
 }
 
 impl Address {
@@ -55,26 +52,26 @@ impl Address {
             url.query_pairs_mut().append_pair("api-version", version);
         }
         let query = url.query().filter(|query| !query.is_empty()).map(SecretString::from);
-        let mut base = url.clone();
-        base.set_query(None);
-        let trimmed = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
-        let secret = SecretString::from(trimmed(&base));
-        let has_user = !base.username().is_empty() || base.password().is_some();
-        // Setting no user and no password fails only on URLs without a host.
-        let _ = (base.set_username(""), base.set_password(None));
+        let part = |text: &str| percent_decoded(text);
+        let user = (!url.username().is_empty() || url.password().is_some()).then(|| {
+            let pair = [part(url.username()), b":".to_vec(), part(url.password().unwrap_or_default())];
+            SecretString::from(base64(&pair.concat()))
+        });
+        url.set_query(None);
+        // Taking away the user and the password fails only on URLs without a host.
+        let _ = (url.set_username(""), url.set_password(None));
         Ok(Self {
-            base: secret,
-            shown: trimmed(&base),
+            base: url.as_str().trim_end_matches('/').to_owned(),
             query,
             host: url.host_str().unwrap_or_default().to_owned(),
             path: url.path().to_owned(),
-            has_user,
+            user,
         })
     }
 
     /// The URL of `path`, such as `/chat/completions`, below the base: for the client alone, it may hold secrets.
     pub(super) fn join(&self, path: &str) -> String {
-        let mut joined = format!("{}{path}", self.base.expose_secret());
+        let mut joined = format!("{}{path}", self.base);
         if let Some(query) = &self.query {
             joined.push('?');
             joined.push_str(query.expose_secret());
@@ -84,7 +81,12 @@ impl Address {
 
     /// The base URL without user, password and query.
     pub fn shown(&self) -> &str {
-        &self.shown
+        &self.base
+    }
+
+    /// The URL's own user and password, in base64 as `Authorization: Basic` takes them.
+    pub(super) fn basic(&self) -> Option<&SecretString> {
+        self.user.as_ref()
     }
 
     /// Whether it is on this machine.
@@ -103,12 +105,47 @@ impl Address {
     pub(super) fn key_header(&self) -> KeyHeader {
         if self.is_azure() {
             KeyHeader::ApiKey
-        } else if self.has_user {
-            KeyHeader::InTheUrl
+        } else if self.user.is_some() {
+            KeyHeader::Basic
         } else {
             KeyHeader::Bearer
         }
     }
+}
+
+/// The bytes that `%XX` stand for; what is no such escape stays.
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let digit = |at: usize| after.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        match (byte, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.extend(u8::try_from(high * 16 + low));
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(byte);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
+/// Base64 with padding (RFC 4648, section 4).
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let value = (bits >> (18 - 6 * digit)) & 63;
+            text.push(if digit <= group.len() { char::from(DIGITS[value as usize]) } else { '=' });
+        }
+    }
+    text
 }
 
 /// A URL without user, password and query, be it well-formed or not.
@@ -161,6 +198,17 @@ mod tests {
     }
 
     #[test]
+    fn the_user_of_a_url_becomes_a_header() {
+        let basic = |url: &str| address(url).basic().map(|basic| basic.expose_secret().to_owned());
+        assert_eq!(basic("http://h/v1"), None);
+        // RFC 7617's own example, then what has to be escaped in a URL.
+        assert_eq!(basic("http://Aladdin:open%20sesame@h/v1").unwrap(), "QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(basic("http://me:p%40w@h/v1").unwrap(), "bWU6cEB3");
+        assert_eq!(basic("http://test:123%C2%A3@h/v1").unwrap(), "dGVzdDoxMjPCow==");
+        assert_eq!(address("http://me:pw@h/v1").join("/models"), "http://h/v1/models");
+    }
+
+    #[test]
     fn azure_takes_the_key_in_a_header_of_its_own() {
         for (url, header) in [
             ("https://x.openai.azure.com/openai/v1", KeyHeader::ApiKey),
@@ -170,7 +218,7 @@ mod tests {
             ("https://api.openai.com/v1", KeyHeader::Bearer),
             ("https://azure.com.example/v1", KeyHeader::Bearer),
             ("https://notazure.com/v1", KeyHeader::Bearer),
-            ("https://me:pw@llm.example/v1", KeyHeader::InTheUrl),
+            ("https://me:pw@llm.example/v1", KeyHeader::Basic),
         ] {
             assert_eq!(address(url).key_header(), header, "{url}");
         }

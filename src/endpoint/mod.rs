@@ -205,12 +205,17 @@ impl Endpoint {
         let address = Address::new(&options.base_url, options.api_version.as_deref())?;
         Ok(Self {
             client: http::Client::new(options.timeout)?,
-            headers: headers(&options, address.key_header())?,
+            headers: headers(&options, &address)?,
             completions: address.join("/chat/completions"),
             address,
             learned: Mutex::default(),
             options,
         })
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Whether the server runs on this machine: nobody else bills for it.
@@ -244,7 +249,7 @@ impl Endpoint {
     /// What to tell the user of a refused key. The key itself is never shown.
     pub fn bad_key(&self, refusal: &Refusal) -> String {
         let (what, mend) = match &self.options.key {
-            _ if self.address.key_header() == KeyHeader::InTheUrl => (
+            _ if self.address.key_header() == KeyHeader::Basic => (
                 "refused the user and password of its URL",
                 "check OPENAI_BASE_URL (the key is not sent beside them)",
             ),
@@ -436,20 +441,21 @@ impl std::fmt::Display for Trouble {
 impl std::error::Error for Trouble {}
 
 /// The headers of every request, made ready once; no header for a key without one.
-fn headers(options: &Options, shown_by: KeyHeader) -> Result<HeaderMap, Error> {
+fn headers(options: &Options, address: &Address) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let header = match shown_by {
-        KeyHeader::Bearer => Some((AUTHORIZATION, "Bearer ")),
-        KeyHeader::ApiKey => Some((HeaderName::from_static("api-key"), "")),
-        KeyHeader::InTheUrl => None,
+    let (name, scheme, secret) = match address.key_header() {
+        KeyHeader::Bearer => (AUTHORIZATION, "Bearer ", options.key.as_ref()),
+        KeyHeader::ApiKey => (HeaderName::from_static("api-key"), "", options.key.as_ref()),
+        KeyHeader::Basic => (AUTHORIZATION, "Basic ", address.basic()),
     };
-    if let (Some((name, scheme)), Some(key)) = (header, &options.key) {
-        let mut value = HeaderValue::from_str(&format!("{scheme}{}", key.expose_secret())).map_err(|_| {
-            Error::Usage(
-                "the key has a character that no HTTP header may hold: check OPENAI_API_KEY".to_owned(),
-            )
-        })?;
+    if let Some(secret) = secret {
+        let mut value =
+            HeaderValue::from_str(&format!("{scheme}{}", secret.expose_secret())).map_err(|_| {
+                Error::Usage(
+                    "the key has a character that no HTTP header may hold: check OPENAI_API_KEY".to_owned(),
+                )
+            })?;
         value.set_sensitive(true);
         headers.insert(name, value);
     }

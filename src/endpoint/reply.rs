@@ -178,6 +178,11 @@ fn from_calls(calls: Vec<FunctionCall>) -> Said {
 
 fn from_call(arguments: Value) -> Said {
     match arguments {
+        // In a fence, or with words around: as some write it into the content.
+        Value::String(text) if !text.trim_start().starts_with(['{', '"']) => match from_content(&text) {
+            Said::Nothing(_) => parse(&text),
+            said => said,
+        },
         Value::String(text) => parse(&text),
         object @ Value::Object(_) => Said::Arguments(vec![object]),
         other => Said::Broken(other.to_string(), "the arguments are not an object".to_owned()),
@@ -373,6 +378,7 @@ mod tests {
             json!({"content": format!("As asked, {{data}}: {text}")}),
             json!({"content": format!("<tool_call>\n{{\"name\": \"rate\", \"arguments\": {text}}}\n</tool_call>")}),
             json!({"tool_calls": [{"function": {"arguments": format!("{text}</tool_call>")}}]}),
+            json!({"tool_calls": [{"function": {"arguments": format!("```json\n{text}\n```")}}]}),
             // A second call that is broken.
             json!({"tool_calls": [{"function": {"arguments": "{\"ov"}}, {"function": {"arguments": text}}]}),
         ] {

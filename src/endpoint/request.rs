@@ -316,6 +316,8 @@ impl Form {
         }
         let mut other = dialect;
         match name {
+            // Sent only where the user wants it.
+            "service_tier" => return Instead::Users("--service-tier"),
             "max_tokens" | "max_completion_tokens" => other.room = Way::Other,
             "temperature" => other.temperature = Way::Other,
             "reasoning_effort" => other.effort = Way::Other,

@@ -38,7 +38,9 @@ pub(super) struct Completion {
 impl Completion {
     /// What an error told of a reply that the server kept.
     fn without_reply(said: Said, latency: Duration, dialect: Dialect) -> Self {
-        let reply = Reply { said, call: Call::Unclear, model: None, finish_reason: None, usage: None };
+        // Its usage is not told: it counts among the attempts that may be billed.
+        let usage = Some(Usage::default());
+        let reply = Reply { said, call: Call::Unclear, model: None, finish_reason: None, usage };
         Self { reply, latency, dialect, prompt: (Prompt::Unknown, 0) }
     }
 }
@@ -211,10 +213,13 @@ impl Asker {
             402 | 429 => format!(
                 "the account's quota is used up (HTTP {status}{says}); add to it, then run the same command"
             ),
-            404 if error.kind.contains("DeploymentNotFound") => format!(
-                "the endpoint {url} has no such deployment (HTTP 404{says}); OPENAI_BASE_URL ends in \
-                 /openai/deployments/NAME with the deployment's name, or in /openai/v1 and --model is that name"
-            ),
+            404 if error.kind.contains("DeploymentNotFound") || self.endpoint.address().is_azure() => {
+                format!(
+                    "the endpoint {url} has no such deployment (HTTP 404{says}); OPENAI_BASE_URL ends in \
+                 /openai/deployments/NAME with the deployment's name, beside OPENAI_API_VERSION, or in /openai/v1 and \
+                 --model is that name"
+                )
+            }
             404 => format!(
                 "the endpoint {url} knows no model `{}`, or no /chat/completions (HTTP 404{says}); check --model and OPENAI_BASE_URL",
                 self.endpoint.options.model
@@ -297,6 +302,8 @@ fn may_be_billed(trouble: &Trouble) -> bool {
         Trouble::Garbled(_) => true,
         Trouble::Transport(error) => !matches!(error, http::Error::Connect(_)),
         // A gateway gave up on a server that may have gone on.
-        Trouble::Refused(Refusal { status, .. }) => matches!(status, 408 | 499 | 502 | 504 | 520..=524),
+        Trouble::Refused(Refusal { status: 408 | 499 | 502 | 504 | 520..=524, .. }) => true,
+        // What could not be read, or did not fit, was generated.
+        Trouble::Refused(_) => matches!(judge(trouble).next, Next::Unusable | Next::CutShort),
     }
 }

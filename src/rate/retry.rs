@@ -143,8 +143,6 @@ fn judge_refusal(refusal: &Refusal) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Write;
-
     use super::*;
     use crate::endpoint::ServerError;
 
@@ -219,9 +217,50 @@ mod tests {
         ] {
             table.push_str(&line(what, &trouble));
         }
-        let mut shown = String::from("\n");
-        write!(shown, "{table}").unwrap();
-        insta::assert_snapshot!(shown, @"");
+        insta::assert_snapshot!(table, @"
+        301                                          | alive      | stop
+        400                                          | alive      | fail: rejected
+        401                                          | alive      | stop
+        402                                          | alive      | stop
+        403                                          | alive      | stop if nothing was answered, else fail: rejected
+        404                                          | alive      | stop
+        405                                          | alive      | stop
+        408                                          | dead       | retry, else timeout
+        409                                          | alive      | retry, else timeout
+        413                                          | alive      | fail: too_long
+        422                                          | alive      | fail: rejected
+        425                                          | alive      | retry, else timeout
+        429                                          | limited    | retry, shared, else rate_limited
+        500                                          | dead       | retry, else server_error
+        501                                          | alive      | fail: rejected
+        502                                          | dead       | retry, else server_error
+        503                                          | overloaded | retry, else server_error
+        504                                          | dead       | retry, else server_error
+        505                                          | alive      | fail: rejected
+        529                                          | overloaded | retry, shared, else server_error
+        429 insufficient_quota                       | alive      | stop
+        429 billing_hard_limit_reached               | alive      | stop
+        429 resource_unavailable                     | overloaded | retry, shared, else rate_limited
+        429 tokens Request too large for gpt-6-lun   | alive      | fail: too_long
+        400 context_length_exceeded                  | alive      | fail: too_long
+        400 400 exceed_context_size_error            | alive      | fail: too_long
+        400 400 BadRequestError This model's maxim   | alive      | fail: too_long
+        400 400 BadRequestError max_tokens must be   | alive      | fail: too_long
+        500 500 server_error Context size has been   | overloaded | retry, shared, else server_error
+        400 content_filter                           | alive      | fail: content_filter
+        400 content_filter ResponsibleAIPolicyViol   | alive      | fail: content_filter
+        400 tool_use_failed Failed to call a funct   | alive      | an invalid answer
+        400 Could not finish the message because m   | alive      | a cut reply
+        500 500 server_error output that does not    | alive      | an invalid answer
+        503 503 unavailable_error Loading model      | overloaded | wait until it is loaded
+        404 DeploymentNotFound                       | alive      | stop
+        no connection                                | dead       | retry, else connection
+        TLS failure                                  | dead       | stop if nothing was answered, else fail: connection
+        broken connection                            | dead       | retry, else connection
+        silence                                      | dead       | retry, else timeout
+        a body without end                           | alive      | fail: no_answer
+        not a completion                             | alive      | retry, else connection
+        ");
     }
 
     #[test]
