@@ -66,15 +66,6 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
-impl From<Reply> for Response {
-    fn from(reply: Reply) -> Self {
-        let mut response = ::http::Response::new(reply.body);
-        *response.status_mut() = reply.status;
-        *response.headers_mut() = reply.headers;
-        response.map(reqwest::Body::from).into()
-    }
-}
-
 /// A reply of any status whose body is still on its way.
 #[derive(Debug)]
 pub struct Incoming {
@@ -131,16 +122,17 @@ impl Client {
         Ok(Self { inner, timeout })
     }
 
-    /// The client inside, for async-openai, which builds its requests with it.
-    pub fn inner(&self) -> reqwest::Client {
-        self.inner.clone()
-    }
-
     /// Sends a `GET` to `url` with these headers.
     pub async fn get(&self, url: &str, headers: HeaderMap) -> Result<Reply, Error> {
         let request =
             self.inner.get(url).headers(headers).build().map_err(|error| Error::Connect(cause(&error)))?;
         self.send(request).await
+    }
+
+    /// Sends a `POST` of `body` to `url` with these headers.
+    pub async fn post(&self, url: &str, headers: HeaderMap, body: Bytes) -> Result<Reply, Error> {
+        let request = self.inner.post(url).headers(headers).body(body).build();
+        self.send(request.map_err(|error| Error::Connect(cause(&error)))?).await
     }
 
     /// Sends one request and reads its reply to the end.

@@ -11,7 +11,6 @@ const CRATES: [(&str, &[&str]); 15] = [
     ("rustls", &["http"]),
     ("httpdate", &["http"]),
     ("async_openai", &["endpoint"]),
-    ("tower", &["endpoint"]),
     ("clap", &["cli"]),
     ("dotenvy", &["cli"]),
     ("tabled", &["console"]),
@@ -21,6 +20,7 @@ const CRATES: [(&str, &[&str]); 15] = [
     ("minijinja", &["lens"]),
     ("jsonschema", &["lens"]),
     ("backon", &["hub", "rate"]),
+    ("tracing_subscriber", &["console"]),
 ];
 
 fn source() -> PathBuf {

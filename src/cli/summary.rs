@@ -98,6 +98,7 @@ enum HowToSample {
 
 /// Rates, exports, and shows what came of it.
 pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
+    args.settings.log.begin()?;
     let console = args.settings.output.console();
     let columns = list(&args.columns);
     // What the user can mend is told before anything is read, opened or asked.
@@ -339,6 +340,10 @@ fn ended_by(end: End, signals: &Signals, console: Console) -> Ended {
             console.warn(&format!(
                 "stopped after {SURPRISE} questions: run the same command with --yes to go on, or with --max to bound it"
             ));
+            Ended::with(Exit::Budget)
+        }
+        End::Budget => {
+            console.warn("stopped at --max-cost: the same command with a larger one goes on");
             Ended::with(Exit::Budget)
         }
         End::Failed(error) => Ended::by(error.into()),
