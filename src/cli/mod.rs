@@ -5,6 +5,7 @@ mod cache;
 mod dataset;
 pub mod exit;
 mod lens;
+pub mod llama;
 mod rater;
 pub mod settings;
 mod show_settings;

@@ -1,17 +1,20 @@
 //! From settings to raters: opens the lenses, the endpoint and the store, and plans runs over datasets.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
 use super::exit::usage;
-use super::settings::{HEURISTIC, LensArgs, RaterArgs, StoreArgs};
+use super::llama;
+use super::settings::{HEURISTIC, LensArgs, RaterArgs, Settings};
 use crate::console::Console;
 use crate::dataset::Shape;
-use crate::endpoint::{self, Endpoint, Listing};
+use crate::endpoint::{self, Endpoint, Listing, ReplyForm};
 use crate::lens::{self, Lens, Origin};
-use crate::meter::Meter;
+use crate::llama::{Props, Server};
+use crate::meter::{Limits, Meter};
 use crate::model::Price;
 use crate::rate::ask::{Asker, Pulse, TargetForm};
 use crate::rate::retry::Policy;
@@ -42,6 +45,8 @@ pub(super) struct Hosted {
     sampling: Sampling,
     /// Who really answers.
     model: String,
+    /// The server that we started for it, which lives as long as this.
+    server: Option<Server>,
 }
 
 /// Opens the lenses of a command, and says how columns become their fields. Each lens must read as many fields as
@@ -90,11 +95,11 @@ fn count(n: usize, what: &str) -> String {
 impl Raters {
     /// Whoever `--model` names.
     pub(super) async fn open(
-        args: &RaterArgs,
-        store: &StoreArgs,
+        settings: &Settings,
         lenses: &[Arc<Lens>],
         console: &Console,
     ) -> anyhow::Result<Self> {
+        let args = &settings.rater;
         for lens in lenses {
             if let (Origin::Folder(folder), Ok(built_in)) = (&lens.origin, lens::open(&lens.name, &[]))
                 && built_in.files != lens.files
@@ -114,15 +119,21 @@ impl Raters {
             console.note(heuristic::DISCLAIMER);
             return Ok(Self::Heuristic(kinds));
         }
-        let mut endpoint = Endpoint::new(args.endpoint()?)?;
-        let store = Store::open(&store.url()?).await?;
+        let options = args.gguf().is_none().then(|| args.endpoint()).transpose()?;
+        let store = Store::open(&settings.store.url()?).await?;
         console.note(&format!("ratings are kept in {}", store.path.display()));
         if store.journal == Journal::Rollback {
             console.note(
                 "its file system cannot do write-ahead logging: it uses a rollback journal, which is slower",
             );
         }
+        let Some(options) = options else {
+            return Ok(Self::Endpoint(Box::new(Hosted::start(settings, store, lenses, console).await?)));
+        };
+        let mut endpoint = Endpoint::new(options)?;
         let model = resolve(&endpoint, &store, console).await?;
+        let props = llama::look(&endpoint).await;
+        endpoint.options.reply = reply_form(endpoint.options.reply, props.as_ref(), console);
         endpoint.options.price = args.price(&model)?;
         endpoint.options.answers.clone_from(&model);
         if let Some(date) = model::find(&model).and_then(|known| known.shutdown.as_deref()) {
@@ -133,11 +144,32 @@ impl Raters {
         }
         Ok(Self::Endpoint(Box::new(Hosted {
             endpoint: Arc::new(endpoint),
-            meter: Arc::new(Meter::new(args.limits())),
+            meter: Arc::new(meter(args, props.as_ref())),
             store: Arc::new(store),
             sampling: args.sampling()?,
             model,
+            server: None,
         })))
+    }
+
+    /// Waits until a server that we started ends by itself, and says why; for ever, where there is none.
+    pub(super) async fn server_ended(&self) -> anyhow::Error {
+        let server = match self {
+            Self::Endpoint(hosted) => hosted.server.as_ref(),
+            Self::Heuristic(_) => None,
+        };
+        let Some(server) = server else { return std::future::pending().await };
+        let error = server.ended().await;
+        anyhow::anyhow!("{error}\nwhat was rated until then is kept: the same command goes on from there")
+    }
+
+    /// Ends a server that we started at once.
+    pub(super) fn kill_server(&self) {
+        if let Self::Endpoint(hosted) = self
+            && let Some(server) = &hosted.server
+        {
+            server.kill();
+        }
     }
 
     /// Who answers, as the cache key has it.
@@ -225,6 +257,35 @@ pub(super) struct Cuts {
 }
 
 impl Hosted {
+    /// A server of our own for the model's file that `--model` names.
+    async fn start(
+        settings: &Settings,
+        store: Store,
+        lenses: &[Arc<Lens>],
+        console: &Console,
+    ) -> anyhow::Result<Self> {
+        let args = &settings.rater;
+        let path = Path::new(&args.model);
+        let model = llama::identify(settings, path, &store, console).await?;
+        let mut options = args.own_endpoint(&model)?;
+        let forms = lenses
+            .iter()
+            .map(|lens| endpoint::Form::new(&lens.function, lens.system(), &options))
+            .collect::<Result<Vec<_>, _>>()?;
+        let server = llama::start(settings, (path, &model), &forms, lenses, console).await?;
+        options.base_url = server.url();
+        options.key = Some(server.key());
+        options.reply = reply_form(options.reply, Some(&server.props), console);
+        Ok(Self {
+            endpoint: Arc::new(Endpoint::new(options)?),
+            meter: Arc::new(meter(args, Some(&server.props))),
+            store: Arc::new(store),
+            sampling: args.sampling()?,
+            model,
+            server: Some(server),
+        })
+    }
+
     fn slot(&self, lens: &Lens, version: u32) -> Slot {
         Slot { lens: lens.name.clone(), model: self.model.clone(), version, sample: 0 }
     }
@@ -253,6 +314,21 @@ impl Hosted {
             pulse: Pulse::default(),
         })
     }
+}
+
+/// The meter of a run; a llama.cpp is asked no more at once than it has slots.
+fn meter(args: &RaterArgs, props: Option<&Props>) -> Meter {
+    let limits = args.limits();
+    Meter::new(Limits { workers: llama::bounded(limits.workers, props), ..limits })
+}
+
+/// How a llama.cpp is asked whose model's template has no place for functions: it would pass them over without a word.
+fn reply_form(reply: ReplyForm, props: Option<&Props>, console: &Console) -> ReplyForm {
+    if reply == ReplyForm::Tools && props.and_then(|props| props.calls_functions) == Some(false) {
+        console.note("the model's chat template takes no functions: the answer is asked for as JSON Schema");
+        return ReplyForm::JsonSchema;
+    }
+    reply
 }
 
 /// Who really answers under the name that was asked for; remembered for runs that cannot reach the endpoint.

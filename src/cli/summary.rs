@@ -120,34 +120,41 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         found.push(dataset::find(Request { name: name.clone(), ..request.clone() }).await?);
     }
     let datasets = open_all(&found).await?;
-    let raters = Raters::open(&args.settings.rater, &args.settings.store, &lenses, &console).await?;
+    let mut signals = Signals::listen()?;
+    let raters = tokio::select! {
+        raters = Raters::open(&args.settings, &lenses, &console) => raters?,
+        // A server that was being started goes with what is dropped here.
+        _ = signals.next() => return Ok(signals.exit()),
+    };
     raters.tell_of_older_texts(&lenses, args.version, &console).await?;
     let bounded = args.yes || args.max.is_some();
     let unbounded = Unbounded { raters: &raters, lenses: &lenses, columns: &fields, cuts: cuts(&args) };
     if !bounded && unbounded.may_surprise(&datasets) {
-        unbounded.check(open_all(&found).await?, console).await?;
+        tokio::select! {
+            checked = async { unbounded.check(open_all(&found).await?, console).await } => checked?,
+            _ = signals.next() => return Ok(signals.exit()),
+        }
     }
 
     // Where nobody knows how many questions there will be, all datasets together share the bound.
     let is_open = datasets.iter().any(|dataset| dataset.sampled.is_none());
     let left = (!bounded && is_open && raters.bills()).then(|| Arc::new(AtomicU64::new(SURPRISE)));
 
-    let mut signals = Signals::listen()?;
     let mut summaries = Vec::new();
     let mut ended = Ended::with(Exit::Done);
     for dataset in datasets {
         let mut plan = raters.plan(&lenses, &fields, cuts(&args))?;
         plan.questions_left = left.clone();
-        let job = Job { plan: Arc::new(plan), dataset };
+        let job = Job { plan: Arc::new(plan), dataset, raters: &raters };
         ended = one(&args, &console, &mut signals, job, &mut summaries).await.unwrap_or_else(Ended::by);
         if ended.exit != Exit::Done {
             break;
         }
     }
     // After a second signal nothing is waited for.
-    if !ended.at_once
-        && let Err(error) = raters.close().await
-    {
+    if ended.at_once {
+        raters.kill_server();
+    } else if let Err(error) = raters.close().await {
         ended.also(error, console);
     }
 
@@ -205,9 +212,10 @@ impl Ended {
     }
 }
 
-struct Job {
+struct Job<'a> {
     plan: Arc<Plan>,
     dataset: Dataset,
+    raters: &'a Raters,
 }
 
 fn sample(args: &SummaryArgs) -> Sample {
@@ -227,7 +235,7 @@ async fn one(
     args: &SummaryArgs,
     console: &Console,
     signals: &mut Signals,
-    Job { plan, dataset }: Job,
+    Job { plan, dataset, raters }: Job<'_>,
     summaries: &mut Vec<Summary>,
 ) -> anyhow::Result<Ended> {
     let rows = dataset.sampled.or(dataset.rows);
@@ -289,6 +297,10 @@ async fn one(
                 }
                 None => anyhow::bail!("the rating ended without a word: this is a fault of the program, please report it"),
             },
+            error = raters.server_ended(), if ended.error.is_none() => {
+                ended = Ended::by(error);
+                signals.stop_now();
+            }
             signal = signals.next() => match signal {
                 Signal::First => bar.aside(|| {
                     console.note("stopping: what is in flight is finished; once more to stop at once");

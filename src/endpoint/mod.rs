@@ -158,8 +158,10 @@ pub struct Endpoint {
 impl Endpoint {
     /// An endpoint; no request is made yet.
     pub fn new(options: Options) -> Result<Self, Error> {
+        // What listens on this machine alone is behind no proxy.
+        let client = if is_loopback(&options.base_url) { http::Client::direct } else { http::Client::new };
         Ok(Self {
-            client: http::Client::new(options.timeout)?,
+            client: client(options.timeout)?,
             headers: headers(&options)?,
             completions: format!("{}/chat/completions", options.base_url),
             options,
@@ -168,10 +170,7 @@ impl Endpoint {
 
     /// Whether the server runs on this machine: nobody else bills for it.
     pub fn is_local(&self) -> bool {
-        host_of(&self.options.base_url).is_some_and(|host| {
-            host == "localhost"
-                || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        })
+        is_loopback(&self.options.base_url)
     }
 
     /// The digest of the base URL: the store remembers who answered there without knowing where it is.
@@ -327,6 +326,14 @@ fn headers(options: &Options) -> Result<HeaderMap, Error> {
         headers.insert(HeaderName::from_static(name), value);
     }
     Ok(headers)
+}
+
+/// Whether a URL names this machine by an address that no other machine has.
+fn is_loopback(url: &str) -> bool {
+    host_of(url).is_some_and(|host| {
+        host == "localhost"
+            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    })
 }
 
 fn host_of(url: &str) -> Option<&str> {

@@ -76,12 +76,10 @@ impl Gguf {
     }
 }
 
-/// The name under which a model's ratings are kept: 64 bits of its digest, which tell any two files apart, and what of
-/// the arguments makes another model of it.
-pub fn name(digest: Digest, altering: Option<&str>) -> String {
-    let digest = digest.to_string();
-    let altering = altering.map_or(String::new(), |arguments| format!("+{arguments}"));
-    format!("gguf:{}{altering}", &digest[..16])
+/// The name under which a model's ratings are kept: 64 bits of its digest, which tell any two files apart. The file's
+/// own name is not in it: a renamed file is the same model.
+pub fn name(digest: Digest) -> String {
+    format!("gguf:{}", &digest.to_string()[..16])
 }
 
 /// All files of the model whose first, or only, one this is: `NAME-00001-of-00003.gguf` has two more beside it.
@@ -179,7 +177,6 @@ mod tests {
 
     #[test]
     fn a_name_is_the_digest_s_beginning() {
-        assert_eq!(name(Digest([0xab; 32]), None), "gguf:abababababababab");
-        assert_eq!(name(Digest([0xab; 32]), Some("01234567")), "gguf:abababababababab+01234567");
+        assert_eq!(name(Digest([0xab; 32])), "gguf:abababababababab");
     }
 }
