@@ -70,7 +70,11 @@ impl LlamaArgs {
 
     /// The program; a variable that is set to nothing counts as not set.
     fn program(&self) -> PathBuf {
-        if self.llama_server.as_os_str().is_empty() { "llama-server".into() } else { self.llama_server.clone() }
+        if self.llama_server.as_os_str().is_empty() {
+            "llama-server".into()
+        } else {
+            self.llama_server.clone()
+        }
     }
 }
 
@@ -131,7 +135,8 @@ pub(super) async fn start(
 ) -> anyhow::Result<Server> {
     let args = &settings.rater.llama;
     let chunk = settings.chunks.tokens_per_chunk.get() + 2 * settings.chunks.max_search_distance;
-    let context = forms.iter().zip(lenses).map(|(form, lens)| context(form, lens, chunk)).max().unwrap_or_default();
+    let context =
+        forms.iter().zip(lenses).map(|(form, lens)| context(form, lens, chunk)).max().unwrap_or_default();
     let options = Options {
         program: args.program(),
         model: path.to_owned(),
@@ -181,7 +186,8 @@ pub(super) async fn look(endpoint: &Endpoint) -> Option<Props> {
     }
     let base = options.base_url.trim_end_matches('/');
     let origin = base.strip_suffix("/v1").unwrap_or(base);
-    let client = if endpoint.is_local() { http::Client::direct(PATIENCE) } else { http::Client::new(PATIENCE) };
+    let client =
+        if endpoint.is_local() { http::Client::direct(PATIENCE) } else { http::Client::new(PATIENCE) };
     llama::ask(&client.ok()?, origin, options.key.as_ref()).await
 }
 

@@ -9,8 +9,19 @@ use crate::http::plain;
 const OURS: [(&[&str], &str); 4] = [
     (
         &[
-            "-m", "--model", "-mu", "--model-url", "-hf", "-hfr", "--hf-repo", "-hff", "--hf-file", "-dr",
-            "--docker-repo", "--models-dir", "--models-preset",
+            "-m",
+            "--model",
+            "-mu",
+            "--model-url",
+            "-hf",
+            "-hfr",
+            "--hf-repo",
+            "-hff",
+            "--hf-file",
+            "-dr",
+            "--docker-repo",
+            "--models-dir",
+            "--models-preset",
         ],
         "the model is what --model names",
     ),
@@ -18,8 +29,14 @@ const OURS: [(&[&str], &str); 4] = [
         &["--host", "--port", "--reuse-port", "--api-prefix", "--ssl-key-file", "--ssl-cert-file"],
         "this server is for one run, on a free port of 127.0.0.1; start one yourself for anything else, and set OPENAI_BASE_URL",
     ),
-    (&["-a", "--alias", "--api-key", "--api-key-file"], "name and key tell the program that it talks to its own server"),
-    (&["--embedding", "--embeddings", "--rerank", "--reranking"], "a server that is started so does not chat"),
+    (
+        &["-a", "--alias", "--api-key", "--api-key-file"],
+        "name and key tell the program that it talks to its own server",
+    ),
+    (
+        &["--embedding", "--embeddings", "--rerank", "--reranking"],
+        "a server that is started so does not chat",
+    ),
 ];
 
 /// What makes another model of the same file. Beside the file's digest it is part of the name that ratings are kept
@@ -44,8 +61,9 @@ pub struct Arguments(Vec<String>);
 impl Arguments {
     /// Splits `text` at spaces outside of quotes.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let words = shlex::split(text)
-            .ok_or_else(|| Error::Arguments("a quote is not closed, or nothing follows the last backslash".to_owned()))?;
+        let words = shlex::split(text).ok_or_else(|| {
+            Error::Arguments("a quote is not closed, or nothing follows the last backslash".to_owned())
+        })?;
         for word in &words {
             let name = flag(word);
             if let Some((_, why)) = OURS.iter().find(|(names, _)| names.contains(&name.as_str())) {

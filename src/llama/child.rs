@@ -173,7 +173,10 @@ fn guard(mut child: std::process::Child, orders: &Receiver<Order>) -> Option<Exi
 /// Asks the child's group to end: where the program is a script, its children too.
 fn ask_to_end(child: &mut std::process::Child) {
     #[cfg(unix)]
-    let _ = rustix::process::kill_process_group(rustix::process::Pid::from_child(child), rustix::process::Signal::TERM);
+    let _ = rustix::process::kill_process_group(
+        rustix::process::Pid::from_child(child),
+        rustix::process::Signal::TERM,
+    );
     #[cfg(not(unix))]
     let _ = child.kill();
 }
@@ -181,7 +184,10 @@ fn ask_to_end(child: &mut std::process::Child) {
 /// Kills the child's group. Fails where nobody is left in it.
 fn kill(child: &mut std::process::Child) {
     #[cfg(unix)]
-    let _ = rustix::process::kill_process_group(rustix::process::Pid::from_child(child), rustix::process::Signal::KILL);
+    let _ = rustix::process::kill_process_group(
+        rustix::process::Pid::from_child(child),
+        rustix::process::Signal::KILL,
+    );
     #[cfg(not(unix))]
     let _ = child.kill();
 }

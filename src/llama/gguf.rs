@@ -42,7 +42,11 @@ impl Gguf {
                 return Err(Error::NotGguf(part.clone()));
             }
             let meta = file.metadata().map_err(failed)?;
-            let time = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+            let time = meta
+                .modified()
+                .ok()
+                .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+                .unwrap_or_default();
             let place = part.canonicalize().map_err(failed)?;
             stamp.push(json!([place.to_string_lossy(), meta.len(), time.as_secs(), time.subsec_nanos()]));
             bytes = bytes.saturating_add(meta.len());
@@ -127,12 +131,16 @@ mod tests {
     #[test]
     fn one_file_s_digest_is_its_sha_256() {
         let folder = folder(&[("m.gguf", b"GGUFabc")]);
-        assert_eq!(digest(&folder.path().join("m.gguf")), Digest(Sha256::digest(b"GGUFabc").into()).to_string());
+        assert_eq!(
+            digest(&folder.path().join("m.gguf")),
+            Digest(Sha256::digest(b"GGUFabc").into()).to_string()
+        );
     }
 
     #[test]
     fn every_part_of_a_split_model_counts() {
-        let files: [(&str, &[u8]); 2] = [("m-00001-of-00002.gguf", b"GGUFa"), ("m-00002-of-00002.gguf", b"GGUFb")];
+        let files: [(&str, &[u8]); 2] =
+            [("m-00001-of-00002.gguf", b"GGUFa"), ("m-00002-of-00002.gguf", b"GGUFb")];
         let folder = folder(&files);
         let first = folder.path().join(files[0].0);
         let before = digest(&first);
@@ -140,7 +148,9 @@ mod tests {
         fs::write(folder.path().join(files[1].0), b"GGUFc").unwrap();
         assert_ne!(digest(&first), before);
         let second = Gguf::open(&folder.path().join(files[1].0)).unwrap_err();
-        assert!(second.to_string().ends_with("is part 2 of a model in several files; give the first of them"));
+        assert!(
+            second.to_string().ends_with("is part 2 of a model in several files; give the first of them")
+        );
         fs::remove_file(folder.path().join(files[1].0)).unwrap();
         assert!(Gguf::open(&first).unwrap_err().to_string().contains("m-00002-of-00002.gguf"));
     }
@@ -170,7 +180,8 @@ mod tests {
     #[test]
     fn only_the_names_that_the_splitting_tool_gives_are_parts() {
         assert_eq!(numbered("a-b-00002-of-00003.gguf"), Some(("a-b", 2, 3)));
-        for name in ["a.gguf", "a-1-of-3.gguf", "a-00004-of-00003.gguf", "a-00000-of-00003.gguf", "-of-.gguf"] {
+        for name in ["a.gguf", "a-1-of-3.gguf", "a-00004-of-00003.gguf", "a-00000-of-00003.gguf", "-of-.gguf"]
+        {
             assert_eq!(numbered(name), None, "{name}");
         }
     }

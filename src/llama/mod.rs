@@ -207,7 +207,9 @@ impl Server {
         loop {
             let begun = Self::begin(options, &client, &mut tell).await;
             match begun {
-                Err(Error::Ended { words, .. }) if tries < PORTS && words.0.contains("couldn't bind") => tries += 1,
+                Err(Error::Ended { words, .. }) if tries < PORTS && words.0.contains("couldn't bind") => {
+                    tries += 1
+                }
                 done => return done,
             }
         }

@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn what_a_version_leaves_out_is_not_known() {
-        let props = Props::parse(br#"{"total_slots":1,"default_generation_settings":{"n_ctx":"?"}}"#).unwrap();
+        let props =
+            Props::parse(br#"{"total_slots":1,"default_generation_settings":{"n_ctx":"?"}}"#).unwrap();
         assert_eq!(props, Props { slots: Some(1), ..Props::default() });
     }
 

@@ -141,8 +141,9 @@ async fn what_it_writes_never_stops_it_nor_fills_the_memory() {
 
 #[test]
 fn a_child_that_does_not_heed_sigterm_is_killed_and_its_children_too() {
-    let script =
-        Script::new("trap '' TERM; /bin/sleep 600 & echo $! > grandchild; echo $$ > pid; while :; do wait; done");
+    let script = Script::new(
+        "trap '' TERM; /bin/sleep 600 & echo $! > grandchild; echo $$ > pid; while :; do wait; done",
+    );
     let child = Child::start(std::process::Command::new(script.path("server"))).unwrap();
     let (pid, grandchild) = (script.process("pid"), script.process("grandchild"));
     assert!(pid.exists() && grandchild.exists());
@@ -165,7 +166,8 @@ fn serve(replies: Vec<(u16, &'static str)>) -> (u16, std::thread::JoinHandle<Vec
             let n = stream.read(&mut request).unwrap();
             asked.push(String::from_utf8_lossy(&request[..n]).into_owned());
             let length = body.len();
-            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let head =
+                format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
             stream.write_all((head + body).as_bytes()).unwrap();
         }
         asked
@@ -186,14 +188,17 @@ async fn a_server_that_loads_is_waited_for() {
     let props = ready(&address, &options, &Client::direct(PATIENCE).unwrap(), &mut |_| {}).await.unwrap();
     assert_eq!((props.slots, props.context), (Some(2), Some(512)));
     let asked = asked.join().unwrap();
-    assert!(asked[..3].iter().all(|request| request.starts_with("GET /health ") && !request.contains("the-key")));
+    assert!(
+        asked[..3].iter().all(|request| request.starts_with("GET /health ") && !request.contains("the-key"))
+    );
     assert!(asked[3].starts_with("GET /props ") && asked[3].contains("Bearer the-key"), "{}", asked[3]);
 }
 
 #[tokio::test]
 async fn a_stranger_on_the_port_is_not_taken_for_ours() {
     let stranger = r#"{"total_slots":2,"model_alias":"gguf:4567"}"#;
-    for (status, body) in [(200, stranger), (401, r#"{"error":{"message":"Invalid API Key"}}"#), (404, "no")] {
+    for (status, body) in [(200, stranger), (401, r#"{"error":{"message":"Invalid API Key"}}"#), (404, "no")]
+    {
         let (port, _) = serve(vec![(200, "{}"), (status, body)]);
         let address = Address { port, key: SecretString::from("the-key") };
         let client = Client::direct(PATIENCE).unwrap();
