@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::super::bill::SURPRISE;
 use super::super::exit::{Exit, usage};
-use super::super::rater;
+use super::super::rater::{self, Raters};
 use super::super::signals::{Signal, Signals};
 use super::super::source;
 use super::{SummaryArgs, list, sample};
@@ -51,9 +51,10 @@ impl Ended {
 }
 
 /// What is rated.
-pub(super) struct Job {
+pub(super) struct Job<'a> {
     pub(super) plan: Arc<Plan>,
     pub(super) dataset: Dataset,
+    pub(super) raters: &'a Raters,
 }
 
 /// Rates one dataset through all lenses.
@@ -61,7 +62,7 @@ pub(super) async fn one(
     args: &SummaryArgs,
     console: &Console,
     signals: &mut Signals,
-    Job { plan, dataset }: Job,
+    Job { plan, dataset, raters }: Job<'_>,
     summaries: &mut Vec<Summary>,
 ) -> anyhow::Result<Ended> {
     let rows = dataset.sampled.or(dataset.rows);
@@ -128,6 +129,10 @@ pub(super) async fn one(
                 }
                 None => anyhow::bail!("the rating ended without a word: this is a fault of the program, please report it"),
             },
+            error = raters.server_ended(), if ended.error.is_none() => {
+                ended = Ended::by(error);
+                signals.stop_now();
+            }
             signal = signals.next() => match signal {
                 Signal::First => bar.aside(|| {
                     console.note("stopping: what is in flight is finished; once more to stop at once");
