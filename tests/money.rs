@@ -110,7 +110,7 @@ fn completions(standin: &Standin) -> Vec<Value> {
     logged
         .iter()
         .filter(|logged| logged.path.ends_with("/chat/completions"))
-        .map(|logged| logged.json())
+        .map(crate::standin::Logged::json)
         .collect()
 }
 
@@ -301,7 +301,7 @@ fn a_dry_run_needs_no_key_and_shows_a_table() {
     world.rows("rows.jsonl", 5);
     let run = world.run(&["summary", "rows.jsonl", "text", "--dry-run", "--max-cost", "1"]).exits(0);
     for said in
-        ["gpt-6-luna", "Expected", "Prompt tokens", "5 questions", "whatever happens", "Time: unknown"]
+        ["gpt-6-luna", "Expected", "Prompt tokens", "5 questions", "even the worst case", "Time: unknown"]
     {
         assert!(run.stdout.contains(said), "{said}: {}", run.stdout);
     }

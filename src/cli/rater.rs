@@ -94,9 +94,9 @@ impl Raters {
         lenses: &[Arc<Lens>],
         console: &Console,
     ) -> anyhow::Result<Self> {
-        tell_of_lenses(lenses, console);
+        tell_of_lenses(lenses, *console);
         if args.model == HEURISTIC {
-            return Self::heuristic(lenses, console);
+            return Self::heuristic(lenses, *console);
         }
         let endpoint = Endpoint::new(args.endpoint()?)?;
         let store = open_store(store, console).await?;
@@ -120,9 +120,9 @@ impl Raters {
         lenses: &[Arc<Lens>],
         console: &Console,
     ) -> anyhow::Result<Self> {
-        tell_of_lenses(lenses, console);
+        tell_of_lenses(lenses, *console);
         if args.model == HEURISTIC {
-            return Self::heuristic(lenses, console);
+            return Self::heuristic(lenses, *console);
         }
         let endpoint = Endpoint::new(args.endpoint_unasked()?)?;
         let store = open_store(store, console).await?;
@@ -131,7 +131,7 @@ impl Raters {
         Ok(Self::Endpoint(Box::new(Hosted::new(args, endpoint, store, model)?)))
     }
 
-    fn heuristic(lenses: &[Arc<Lens>], console: &Console) -> anyhow::Result<Self> {
+    fn heuristic(lenses: &[Arc<Lens>], console: Console) -> anyhow::Result<Self> {
         let kinds = lenses.iter().map(|lens| kind(lens)).collect::<anyhow::Result<_>>()?;
         console.note(heuristic::DISCLAIMER);
         Ok(Self::Heuristic(kinds))
@@ -284,7 +284,7 @@ impl Hosted {
 }
 
 /// Says what is particular about the lenses.
-fn tell_of_lenses(lenses: &[Arc<Lens>], console: &Console) {
+fn tell_of_lenses(lenses: &[Arc<Lens>], console: Console) {
     for lens in lenses {
         if let (Origin::Folder(folder), Ok(built_in)) = (&lens.origin, lens::open(&lens.name, &[]))
             && built_in.files != lens.files
