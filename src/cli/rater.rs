@@ -99,9 +99,9 @@ impl Raters {
         console: &Console,
     ) -> anyhow::Result<Self> {
         let args = &settings.rater;
-        tell_of_lenses(lenses, console);
+        tell_of_lenses(lenses, *console);
         if args.model == HEURISTIC {
-            return Self::heuristic(lenses, console);
+            return Self::heuristic(lenses, *console);
         }
         let options = args.gguf().is_none().then(|| args.endpoint()).transpose()?;
         let store = open_store(&settings.store, console).await?;
@@ -131,9 +131,9 @@ impl Raters {
         console: &Console,
     ) -> anyhow::Result<Self> {
         let args = &settings.rater;
-        tell_of_lenses(lenses, console);
+        tell_of_lenses(lenses, *console);
         if args.model == HEURISTIC {
-            return Self::heuristic(lenses, console);
+            return Self::heuristic(lenses, *console);
         }
         let store = open_store(&settings.store, console).await?;
         let (options, model) = match args.gguf() {
@@ -153,7 +153,7 @@ impl Raters {
         Ok(Self::Endpoint(Box::new(Hosted::new(args, Endpoint::new(options)?, store, model)?)))
     }
 
-    fn heuristic(lenses: &[Arc<Lens>], console: &Console) -> anyhow::Result<Self> {
+    fn heuristic(lenses: &[Arc<Lens>], console: Console) -> anyhow::Result<Self> {
         let kinds = lenses.iter().map(|lens| kind(lens)).collect::<anyhow::Result<_>>()?;
         console.note(heuristic::DISCLAIMER);
         Ok(Self::Heuristic(kinds))
@@ -358,7 +358,7 @@ impl Hosted {
 }
 
 /// Says what is particular about the lenses.
-fn tell_of_lenses(lenses: &[Arc<Lens>], console: &Console) {
+fn tell_of_lenses(lenses: &[Arc<Lens>], console: Console) {
     for lens in lenses {
         if let (Origin::Folder(folder), Ok(built_in)) = (&lens.origin, lens::open(&lens.name, &[]))
             && built_in.files != lens.files

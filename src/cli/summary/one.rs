@@ -66,13 +66,7 @@ pub(super) async fn one(
     summaries: &mut Vec<Summary>,
 ) -> anyhow::Result<Ended> {
     let rows = dataset.sampled.or(dataset.rows);
-    let inference = match (dataset.drawn, dataset.rows) {
-        (Drawn::All, _) => Inference::Census,
-        (Drawn::Uniform, Some(all)) => Inference::Population(all),
-        (Drawn::Head { rows }, _) => Inference::Beginning(rows),
-        (Drawn::TwoStages { files, of }, _) => Inference::TwoStages { files, of },
-        (Drawn::First | Drawn::Uniform, _) => Inference::Head,
-    };
+    let inference = inference(&dataset);
     let hub = dataset.hub.clone();
     let is_counted = rows.is_some();
     let folder = export::folder(&args.settings.data.data_dir, &dataset.name);
@@ -174,6 +168,17 @@ pub(super) async fn one(
     }
     summaries.append(&mut own);
     Ok(ended)
+}
+
+/// What the rows that come say of the dataset.
+fn inference(dataset: &Dataset) -> Inference {
+    match (dataset.drawn, dataset.rows) {
+        (Drawn::All, _) => Inference::Census,
+        (Drawn::Uniform, Some(all)) => Inference::Population(all),
+        (Drawn::Head { rows }, _) => Inference::Beginning(rows),
+        (Drawn::TwoStages { files, of }, _) => Inference::TwoStages { files, of },
+        (Drawn::First | Drawn::Uniform, _) => Inference::Head,
+    }
 }
 
 fn ended_by(end: End, signals: &Signals, console: Console) -> Ended {
