@@ -65,8 +65,16 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Ok(seconds) = value.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).ok();
     }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+    let until = httpdate::parse_http_date(value).ok()?;
+    // By the sender's own clock, where it tells it: ours may be wrong, or jump.
+    let date = headers.get(header::DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+    Some(until.duration_since(date.unwrap_or_else(SystemTime::now)).unwrap_or_default())
+}
+
+/// A point in time as HTTP writes it (RFC 9110, section 5.6.7).
+#[cfg(test)]
+pub(crate) fn date(at: SystemTime) -> String {
+    httpdate::fmt_http_date(at)
 }
 
 /// A reply of any status whose body is still on its way.

@@ -21,6 +21,7 @@ mod interrupted;
 mod lens;
 mod limit;
 mod log;
+mod money;
 mod settings;
 mod standin;
 mod testhub;

@@ -32,6 +32,7 @@ async fn plan(world: &World, standin: &Standin, questions: Option<u64>) -> Plan 
         max_generation_tokens: 256,
         sampling: Sampling::default(),
         reply: ReplyForm::Tools,
+        tier: None,
         price: None,
     };
     let form = TargetForm {
@@ -41,7 +42,7 @@ async fn plan(world: &World, standin: &Standin, questions: Option<u64>) -> Plan 
         question: Form::new(&lens.function, lens.system(), &Sampling::default()),
         wire: endpoint::Form::new(&lens.function, lens.system(), &options).unwrap(),
         spent: Mutex::new(Usage::default()),
-        unsettled: AtomicU64::new(0),
+        unsettled: Mutex::default(),
     };
     let asker = Asker {
         endpoint: Arc::new(Endpoint::new(options).unwrap()),

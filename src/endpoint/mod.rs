@@ -1,6 +1,7 @@
 //! Chat completions: OpenAI, llama.cpp, compatible servers. One attempt at a time; what follows from it is `rate`'s.
 
 mod address;
+mod bill;
 mod cut;
 mod dialect;
 mod listing;
@@ -19,7 +20,7 @@ use serde_json::Value;
 use crate::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use crate::http::{self, HeaderMap, HeaderValue};
 use crate::meter::Told;
-use crate::model::{Money, Price};
+use crate::model::{Price, ServiceTier};
 use crate::rating::answer::Usage;
 use crate::rating::question::{Digest, Sampling};
 use address::KeyHeader;
@@ -77,6 +78,8 @@ pub struct Options {
     pub sampling: Sampling,
     /// How the answer is asked for.
     pub reply: ReplyForm,
+    /// The service tier that is asked for, where the user named one.
+    pub tier: Option<ServiceTier>,
     /// Price per million tokens, where it is known.
     pub price: Option<Price>,
 }
@@ -149,6 +152,8 @@ pub struct Request {
     pub body: Bytes,
     /// Tokens that the answer may take.
     pub room: u32,
+    /// Tokens that all its answers together may take, whoever set their room; `None` where nothing bounds them.
+    pub answer_at_most: Option<u64>,
     /// In which dialect it is put.
     pub dialect: Dialect,
 }
@@ -377,11 +382,6 @@ impl Endpoint {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The most that a request can cost, where the price is known.
-    pub fn bound(&self, request: &Request) -> Option<Money> {
-        Some(self.options.price?.bound(request.body.len(), request.room))
-    }
-
     /// One attempt.
     pub async fn attempt(&self, request: &Request) -> Attempted {
         let posted = self.client.post(&self.completions, self.headers.clone(), request.body.clone()).await;
@@ -409,11 +409,7 @@ impl Endpoint {
         }
         let completion: reply::Completion = serde_json::from_slice(&reply.body)
             .map_err(|error| Trouble::Garbled(format!("not JSON: {error}")))?;
-        let usage = completion.usage.as_ref().and_then(|usage| {
-            let (input, output) = (usage.prompt_tokens?, usage.completion_tokens.unwrap_or(0));
-            let cost = self.options.price.map(|price| price.cost(input, usage.cached(), output));
-            Some(Usage { input, cached_input: usage.cached(), output, cost })
-        });
+        let usage = self.usage(&completion);
         let Some(choice) = completion.choices.and_then(|choices| choices.into_iter().next()) else {
             // Gateways put the error of the server behind them into a reply of status 200.
             let Some(error) = completion.error.filter(|error| !error.is_null()) else {

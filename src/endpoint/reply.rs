@@ -15,6 +15,8 @@ pub(super) struct Completion {
     pub(super) choices: Option<Vec<Choice>>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) usage: Option<Usage>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) service_tier: Option<String>,
     #[serde(default)]
     pub(super) error: Option<Value>,
 }
@@ -59,17 +61,32 @@ pub(super) struct Usage {
     pub(super) completion_tokens: Option<u64>,
     #[serde(default, deserialize_with = "lenient")]
     prompt_tokens_details: Option<PromptDetails>,
+    /// Anthropic's names, which gateways pass on.
+    #[serde(default, deserialize_with = "lenient")]
+    cache_read_input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "lenient")]
+    cache_creation_input_tokens: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 struct PromptDetails {
     #[serde(default, deserialize_with = "lenient")]
     cached_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "lenient")]
+    cache_write_tokens: Option<u64>,
 }
 
 impl Usage {
+    /// Prompt tokens that the server had cached.
     pub(super) fn cached(&self) -> u64 {
-        self.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens).unwrap_or(0)
+        let details = self.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens);
+        details.or(self.cache_read_input_tokens).unwrap_or(0)
+    }
+
+    /// Prompt tokens that the server wrote into its cache.
+    pub(super) fn written(&self) -> u64 {
+        let details = self.prompt_tokens_details.as_ref().and_then(|details| details.cache_write_tokens);
+        details.or(self.cache_creation_input_tokens).unwrap_or(0)
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::dialect::{Dialect, ToolChoice as Choice, Way};
 use super::{Error, Options, ReplyForm, Request};
 use crate::lens::Function;
-use crate::model::{self, Tokenizer, Tools};
+use crate::model::{self, ServiceTier, Tokenizer, Tools};
 
 /// Room for the thoughts of a reasoning model, on top of that for the visible answer, by `reasoning_effort`.
 /// Generous on purpose: tokens that are not generated cost nothing, a reply cut in its thoughts is paid for nothing.
@@ -35,6 +35,7 @@ pub struct Form {
     temperature: Option<f64>,
     seed: Option<i64>,
     reasoning_effort: Option<String>,
+    tier: Option<ServiceTier>,
     extra: Map<String, Value>,
     /// Parameters that the user set, and by which flag: they give way to nothing.
     users: Vec<(&'static str, &'static str)>,
@@ -139,6 +140,8 @@ pub(super) struct Body<'a> {
     seed: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_effort: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<&'static str>,
     #[serde(flatten)]
     extra: &'a Map<String, Value>,
 }
@@ -196,6 +199,7 @@ impl Form {
             temperature,
             seed: sampling.model_seed,
             reasoning_effort,
+            tier: options.tier,
             extra: sampling.extra_body.clone(),
             users: users.into_iter().filter(|(.., set)| *set).map(|(name, flag, _)| (name, flag)).collect(),
         })
@@ -205,7 +209,12 @@ impl Form {
     pub fn request(&self, messages: &[Message<'_>], times: u32, dialect: Dialect) -> Result<Request, Error> {
         let body = serde_json::to_vec(&self.body(messages, times, dialect))
             .map_err(|error| Error::Usage(format!("the question cannot be sent: {error}")))?;
-        Ok(Request { body: body.into(), room: self.room(times, dialect), dialect })
+        Ok(Request {
+            body: body.into(),
+            room: self.room(times, dialect),
+            answer_at_most: self.answer_at_most(times, dialect),
+            dialect,
+        })
     }
 
     /// The body of that request.
@@ -236,6 +245,7 @@ impl Form {
             temperature: self.temperature.filter(|_| dialect.temperature == Way::Planned),
             seed: self.seed.filter(|_| own("seed")),
             reasoning_effort: self.effort(dialect).filter(|_| own("reasoning_effort")),
+            service_tier: self.tier.filter(|_| own("service_tier")).map(ServiceTier::as_str),
             extra: &self.extra,
         }
     }
@@ -249,6 +259,19 @@ impl Form {
     pub fn room(&self, times: u32, dialect: Dialect) -> u32 {
         let (Room::MaxTokens(answer) | Room::MaxCompletionTokens(answer)) = self.room;
         answer.saturating_add(thinking(self.effort(dialect), self.thinks)).saturating_mul(times)
+    }
+
+    /// Tokens that all answers to one request may take together: the room, or that of an extra body, which may also ask for
+    /// several answers. `None` where it sets a room that is no bound.
+    pub fn answer_at_most(&self, times: u32, dialect: Dialect) -> Option<u64> {
+        let mut room = if self.room_is_ours() { u64::from(self.room(times, dialect)) } else { 0 };
+        for key in ["max_tokens", "max_completion_tokens"] {
+            if let Some(set) = self.extra.get(key) {
+                room = room.max(set.as_u64()?);
+            }
+        }
+        let answers = self.extra.get("n").map_or(Some(1), Value::as_u64)?;
+        Some(room.saturating_mul(answers.max(1)))
     }
 
     /// What is the same for every row and counts as prompt: the system message, and the function or schema.

@@ -99,6 +99,7 @@ fn options(model: &str) -> Options {
         max_generation_tokens: 256,
         sampling: Sampling::default(),
         reply: ReplyForm::Auto,
+        tier: None,
         price: None,
     }
 }

@@ -11,7 +11,8 @@ use super::retry::Policy;
 use crate::endpoint::{self, Endpoint, Message, Prompt, Said};
 use crate::lens::{Lens, Scored};
 use crate::meter::Meter;
-use crate::rating::answer::{Answer, Provenance, Usage};
+use crate::model::Money;
+use crate::rating::answer::{Answer, Provenance, Unsettled, Usage};
 use crate::rating::failure::{Failure, Reason};
 use crate::rating::question::{self, Digest, Question};
 use crate::store::{self, Attempt, NewAnswer, Slot, Store};
@@ -56,7 +57,7 @@ pub struct TargetForm {
     /// What the target's questions have used in this run, answered or not.
     pub spent: Mutex<Usage>,
     /// Attempts that ended without a reply, which the server may have billed all the same.
-    pub unsettled: AtomicU64,
+    pub unsettled: Mutex<Unsettled>,
 }
 
 impl TargetForm {
@@ -82,8 +83,8 @@ pub enum Unanswered {
     Failed(Failure),
     /// The run is stopping: the row was not reached.
     NotReached,
-    /// The bound on cost is reached.
-    OutOfBudget,
+    /// The bound on cost is reached: the next attempt may cost this much.
+    OutOfBudget(Money),
     /// The run must stop.
     Stop(super::Error),
 }

@@ -1,5 +1,6 @@
 //! The attempts of one turn of a question: each takes its permit, and is judged, until a completion comes.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -60,14 +61,16 @@ impl Asker {
         let loading = Instant::now();
         loop {
             let permit = self.permit(need, stop).await?;
-            // The form may have changed while this one waited for its turn.
+            // The form may have changed while this one waited for its turn, and with it what it may cost.
             if request.dialect != self.endpoint.dialect() {
+                permit.settle(Outcome { health: Health::Alive, tokens: Some(0), spent: Spent::Nothing });
                 (request, need) = self.request(&messages, course)?;
+                continue;
             }
             course.attempts += 1;
             let began = Instant::now();
             let attempted = self.endpoint.attempt(&request).await;
-            self.meter.told(&attempted.told);
+            permit.told(&attempted.told);
             permit.settle(outcome(&attempted.result));
             log(course, began.elapsed(), &attempted);
             let trouble = match attempted.result {
@@ -79,7 +82,8 @@ impl Asker {
                 Err(trouble) => trouble,
             };
             if may_be_billed(&trouble) {
-                form.unsettled.fetch_add(1, Ordering::Relaxed);
+                let at_most = self.endpoint.bound(&request);
+                form.unsettled.lock().unwrap_or_else(PoisonError::into_inner).add(at_most);
             }
             let has_answered = self.pulse.answered.load(Ordering::Relaxed) > 0;
             if let Trouble::Refused(refusal) = &trouble {
@@ -169,7 +173,7 @@ impl Asker {
             permit = self.meter.permit(need) => permit,
         };
         permit.map_err(|stopped| match stopped {
-            Stopped::Budget => Unanswered::OutOfBudget,
+            Stopped::Budget => Unanswered::OutOfBudget(need.cost),
             Stopped::Dead(since) => Unanswered::Stop(super::Error::Endpoint(format!(
                 "the endpoint {} has not answered for {} s; the same command goes on when it is back",
                 self.endpoint.shown_url(),
@@ -187,7 +191,8 @@ impl Asker {
             need.tokens = u32::try_from(prompt + fixed).unwrap_or(u32::MAX).saturating_add(request.room);
         }
         if self.meter.counts_cost() {
-            need.cost = self.endpoint.bound(request).unwrap_or_default();
+            // What nothing bounds fits under no cap; the desk refuses such settings before.
+            need.cost = self.endpoint.bound(request).unwrap_or(Money::MAX);
         }
         need
     }
@@ -235,7 +240,7 @@ fn log(course: &Course<'_>, took: Duration, attempted: &Attempted) {
     let left = attempted.told.requests.remaining;
     match &attempted.result {
         Ok(Reply { usage, finish_reason, model, .. }) => {
-            let usage = usage.unwrap_or_default();
+            let usage = usage.unwrap_or(Usage::UNKNOWN);
             tracing::debug!(
                 lens,
                 question,
@@ -245,7 +250,7 @@ fn log(course: &Course<'_>, took: Duration, attempted: &Attempted) {
                 tokens_in = usage.input,
                 tokens_out = usage.output,
                 tokens_cached = usage.cached_input,
-                cost = usage.cost,
+                cost = usage.cost.map(Money::dollars),
                 ?finish_reason,
                 ?model,
                 "answered"
@@ -278,7 +283,7 @@ pub(super) const CONTEXT: &str = "raise the context (Ollama: OLLAMA_CONTEXT_LENG
 fn outcome(result: &Result<Reply, Trouble>) -> Outcome {
     let trouble = match result {
         Ok(Reply { usage, .. }) => {
-            let cost = usage.and_then(|usage| usage.cost).map(Money::from_dollars);
+            let cost = usage.and_then(|usage| usage.cost);
             return Outcome {
                 health: Health::Answered,
                 tokens: usage.map(|usage| usage.input + usage.output),
@@ -296,6 +301,8 @@ fn may_be_billed(trouble: &Trouble) -> bool {
     match trouble {
         Trouble::Garbled(_) => true,
         Trouble::Transport(error) => !matches!(error, http::Error::Connect(_)),
+        // A gateway gave up on a server that may have gone on.
+        Trouble::Refused(Refusal { status: 408 | 499 | 502 | 504 | 520..=524, .. }) => true,
         // What could not be read, or did not fit, was generated.
         Trouble::Refused(_) => matches!(judge(trouble).next, Next::Unusable | Next::CutShort),
     }
