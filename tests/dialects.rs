@@ -227,7 +227,7 @@ fn scores_in_quotes_and_arguments_escaped_twice_are_answers() {
         let (world, standin) = world(1, vec![Rule::always(Action::Arguments(arguments.clone()))]);
         assert_eq!(run(&world, &[]).exits(0).ledger()["rated"], 1, "{arguments}");
         assert_eq!(bodies(&standin).len(), 1);
-        assert_eq!(world.lines("rows.jsonl/learning_value.jsonl")[0]["scores"]["overall"], 2.5);
+        assert_eq!(world.lines("rows.jsonl/learning_value.jsonl")[0]["score"]["overall"], 2.5);
     }
 }
 

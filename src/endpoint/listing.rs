@@ -102,7 +102,7 @@ impl Day {
 
     fn of_seconds(seconds: i64) -> Option<Self> {
         // Up to the year 9999: what is larger counts no seconds.
-        (1..253_402_300_800).contains(&seconds).then(|| Self(seconds / DAY))
+        (1..253_402_300_800).contains(&seconds).then_some(Self(seconds / DAY))
     }
 }
 

@@ -104,7 +104,6 @@ fn judge_refusal(refusal: &Refusal) -> Verdict {
     let overloaded = Health::Overloaded { after };
     let (next, health) = match refusal.status {
         // An exhausted quota is a 429 that no waiting mends.
-        402 => (Next::Stop, Health::Alive),
         429 if is(&["insufficient_quota", "billing"]) => (Next::Stop, Health::Alive),
         // A prompt above the limit of a whole minute never passes, however long it waits.
         429 if message.starts_with("request too large") => (Next::Fail(Reason::TooLong), Health::Alive),
@@ -127,7 +126,7 @@ fn judge_refusal(refusal: &Refusal) -> Verdict {
         400 if is(&["tool_use_failed", "json_validate_failed"]) => (Next::Unusable, Health::Alive),
         500 if says(&["does not match the expected peg"]) => (Next::Unusable, Health::Alive),
         400 if says(&["max_tokens or model output limit was reached"]) => (Next::CutShort, Health::Alive),
-        401 | 404 | 405 | 300..=399 => (Next::Stop, Health::Alive),
+        300..=399 | 401 | 402 | 404 | 405 => (Next::Stop, Health::Alive),
         403 => (Next::Suspect(Reason::Rejected), Health::Alive),
         501 | 505 => (Next::Fail(Reason::Rejected), Health::Alive),
         503 if says(&["loading model"]) => (Next::Loading, overloaded),
