@@ -133,7 +133,7 @@ impl Raters {
         let mut endpoint = Endpoint::new(options)?;
         let model = resolve(&endpoint, &store, console).await?;
         let props = llama::look(&endpoint).await;
-        endpoint.options.reply = reply_form(endpoint.options.reply, props.as_ref(), console);
+        endpoint.options.reply = reply_form(endpoint.options.reply, props.as_ref(), *console);
         endpoint.options.price = args.price(&model)?;
         endpoint.options.answers.clone_from(&model);
         if let Some(date) = model::find(&model).and_then(|known| known.shutdown.as_deref()) {
@@ -275,7 +275,7 @@ impl Hosted {
         let server = llama::start(settings, (path, &model), &forms, lenses, console).await?;
         options.base_url = server.url();
         options.key = Some(server.key());
-        options.reply = reply_form(options.reply, Some(&server.props), console);
+        options.reply = reply_form(options.reply, Some(&server.props), *console);
         Ok(Self {
             endpoint: Arc::new(Endpoint::new(options)?),
             meter: Arc::new(meter(args, Some(&server.props))),
@@ -323,7 +323,7 @@ fn meter(args: &RaterArgs, props: Option<&Props>) -> Meter {
 }
 
 /// How a llama.cpp is asked whose model's template has no place for functions: it would pass them over without a word.
-fn reply_form(reply: ReplyForm, props: Option<&Props>, console: &Console) -> ReplyForm {
+fn reply_form(reply: ReplyForm, props: Option<&Props>, console: Console) -> ReplyForm {
     if reply == ReplyForm::Tools && props.and_then(|props| props.calls_functions) == Some(false) {
         console.note("the model's chat template takes no functions: the answer is asked for as JSON Schema");
         return ReplyForm::JsonSchema;

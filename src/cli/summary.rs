@@ -202,6 +202,12 @@ impl Ended {
         Self { exit: Exit::of(&error), error: Some(error), at_once: false }
     }
 
+    /// Ends the run by this error once what is in flight is done.
+    fn stopping(error: anyhow::Error, signals: &Signals) -> Self {
+        signals.stop_now();
+        Self::by(error)
+    }
+
     /// Takes in an error that came later: the first one ends the program, a later one is told.
     fn also(&mut self, error: anyhow::Error, console: Console) {
         if self.error.is_none() {
@@ -284,8 +290,7 @@ async fn one(
                     }
                     if ended.error.is_none() && let Err(error) = files[rating.target].write(&rating, target) {
                         // What is in flight is paid for: it is finished and kept before the run ends.
-                        ended = Ended::by(error.into());
-                        signals.stop_now();
+                        ended = Ended::stopping(error.into(), signals);
                     }
                 }
                 Some(Event::Progress(progress)) => bar.show(&progress),
@@ -297,10 +302,7 @@ async fn one(
                 }
                 None => anyhow::bail!("the rating ended without a word: this is a fault of the program, please report it"),
             },
-            error = raters.server_ended(), if ended.error.is_none() => {
-                ended = Ended::by(error);
-                signals.stop_now();
-            }
+            error = raters.server_ended(), if ended.error.is_none() => ended = Ended::stopping(error, signals),
             signal = signals.next() => match signal {
                 Signal::First => bar.aside(|| {
                     console.note("stopping: what is in flight is finished; once more to stop at once");
