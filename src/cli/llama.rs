@@ -87,14 +87,13 @@ pub(super) async fn identify(
     let gguf = Gguf::open(path)?;
     let altering = settings.rater.llama.arguments()?.altering();
     // While path, size and time are the same, so is the file: big ones take minutes to read.
-    let name = match store.remembered_model("gguf", gguf.stamp).await? {
-        Some(name) => name,
-        None => {
-            let stamp = gguf.stamp;
-            let name = llama::name(digest(gguf, console).await?);
-            store.remember_model("gguf", stamp, &name).await?;
-            name
-        }
+    let stamp = gguf.stamp;
+    let name = if let Some(name) = store.remembered_model("gguf", stamp).await? {
+        name
+    } else {
+        let name = llama::name(digest(gguf, console).await?);
+        store.remember_model("gguf", stamp, &name).await?;
+        name
     };
     Ok(match altering {
         Some(arguments) => format!("{name}+{arguments}"),

@@ -111,7 +111,7 @@ impl Raters {
         let mut endpoint = Endpoint::new(options)?;
         let (model, listed) = resolve(&endpoint, &store, console).await?;
         let props = llama::look(&endpoint).await;
-        endpoint.options.reply = reply_form(endpoint.options.reply, props.as_ref(), console);
+        endpoint.options.reply = reply_form(endpoint.options.reply, props.as_ref(), *console);
         let hosted = Hosted::new(args, endpoint, store, model)?;
         if let Some(slots) = props.and_then(|props| props.slots) {
             hosted.meter.set_most(slots);
@@ -307,7 +307,7 @@ impl Hosted {
         let server = llama::start(settings, (path, &model), &forms, lenses, console).await?;
         options.base_url = server.url();
         options.key = Some(server.key());
-        options.reply = reply_form(options.reply, Some(&server.props), console);
+        options.reply = reply_form(options.reply, Some(&server.props), *console);
         let hosted = Self::new(args, Endpoint::new(options)?, store, model)?;
         if let Some(slots) = server.props.slots {
             hosted.meter.set_most(slots);
@@ -387,7 +387,7 @@ async fn open_store(args: &StoreArgs, console: &Console) -> anyhow::Result<Store
 }
 
 /// How a llama.cpp is asked whose model's template has no place for functions: it would pass them over without a word.
-fn reply_form(reply: ReplyForm, props: Option<&Props>, console: &Console) -> ReplyForm {
+fn reply_form(reply: ReplyForm, props: Option<&Props>, console: Console) -> ReplyForm {
     if reply == ReplyForm::Auto && props.and_then(|props| props.calls_functions) == Some(false) {
         console.note("the model's chat template takes no functions: the answer is asked for as JSON Schema");
         return ReplyForm::JsonSchema;

@@ -4,6 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Error;
 use crate::http::plain;
+use crate::rating::question::Digest;
 
 /// What the program sets itself, and why a user may not.
 const OURS: [(&[&str], &str); 4] = [
@@ -93,8 +94,7 @@ impl Arguments {
         if altering.is_empty() {
             return None;
         }
-        let digest = Sha256::digest(altering.join("\0"));
-        Some(digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect())
+        Some(Digest(Sha256::digest(altering.join("\0")).into()).to_string()[..8].to_owned())
     }
 }
 

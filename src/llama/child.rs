@@ -31,9 +31,18 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Child {
     orders: Sender<Order>,
-    ended: watch::Receiver<Option<Option<ExitStatus>>>,
+    life: watch::Receiver<Life>,
     log: Log,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Whether a child runs.
+#[derive(Debug, Clone, Copy)]
+enum Life {
+    /// It does.
+    Runs,
+    /// It has ended; how, if that is known.
+    Ended(Option<ExitStatus>),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +55,7 @@ impl Child {
     /// Starts `command` with its output kept in memory.
     pub(super) fn start(command: Command) -> std::io::Result<Self> {
         let (orders, inbox) = mpsc::channel();
-        let (over, ended) = watch::channel(None);
+        let (over, life) = watch::channel(Life::Runs);
         let (begun, beginning) = mpsc::channel();
         let thread = thread::Builder::new().name("llama-server".to_owned()).spawn(move || {
             match begin(command) {
@@ -54,7 +63,7 @@ impl Child {
                     // Nobody listens where the caller is gone already: the closed inbox then ends the child.
                     let _ = begun.send(Ok(log));
                     let status = guard(child, &inbox);
-                    over.send_replace(Some(status));
+                    over.send_replace(Life::Ended(status));
                 }
                 Err(error) => {
                     let _ = begun.send(Err(error));
@@ -62,28 +71,26 @@ impl Child {
             }
         })?;
         let log = beginning.recv().map_err(std::io::Error::other)??;
-        Ok(Self { orders, ended, log, thread: Some(thread) })
+        Ok(Self { orders, life, log, thread: Some(thread) })
     }
 
     /// Waits until the child has ended by itself.
-    pub(super) async fn ended(&mut self) {
+    pub(super) async fn ended(&self) {
         // An error means that its thread is gone, and the child with it.
-        let _ = self.ended.wait_for(Option::is_some).await;
-    }
-
-    /// Tells when the child has ended.
-    pub(super) fn watch(&self) -> watch::Receiver<Option<Option<ExitStatus>>> {
-        self.ended.clone()
+        let _ = self.life.clone().wait_for(|life| matches!(life, Life::Ended(_))).await;
     }
 
     /// How it ended, as far as that is known.
     pub(super) fn status(&self) -> Option<ExitStatus> {
-        self.ended.borrow().flatten()
+        match *self.life.borrow() {
+            Life::Ended(status) => status,
+            Life::Runs => None,
+        }
     }
 
     /// The last lines that it wrote.
     pub(super) fn words(&self) -> Words {
-        if self.ended.borrow().is_some() {
+        if matches!(*self.life.borrow(), Life::Ended(_)) {
             self.log.finish();
         }
         Words::of(&self.log.bytes())

@@ -4,7 +4,7 @@ mod arguments;
 mod child;
 mod gguf;
 mod props;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
@@ -203,16 +203,13 @@ impl Server {
     /// The port is a free one. Where somebody else takes it before the server does, another is tried.
     pub async fn start(options: &Options, mut tell: impl FnMut(Duration)) -> Result<Self, Error> {
         let client = Client::direct(PATIENCE)?;
-        let mut tries = 1;
-        loop {
-            let begun = Self::begin(options, &client, &mut tell).await;
-            match begun {
-                Err(Error::Ended { words, .. }) if tries < PORTS && words.0.contains("couldn't bind") => {
-                    tries += 1
-                }
+        for _ in 1..PORTS {
+            match Self::begin(options, &client, &mut tell).await {
+                Err(Error::Ended { words, .. }) if words.0.contains("couldn't bind") => {}
                 done => return done,
             }
         }
+        Self::begin(options, &client, &mut tell).await
     }
 
     async fn begin(
@@ -221,7 +218,7 @@ impl Server {
         tell: &mut impl FnMut(Duration),
     ) -> Result<Self, Error> {
         let address = Address { port: free_port(), key: random_key() };
-        let mut child = Child::start(command(options, &address))
+        let child = Child::start(command(options, &address))
             .map_err(|source| Error::Program { program: options.program.clone(), source })?;
         let ready = tokio::select! {
             ready = ready(&address, options, client, tell) => Some(ready),
@@ -246,9 +243,7 @@ impl Server {
 
     /// Waits until the server ends by itself, and says how.
     pub async fn ended(&self) -> Error {
-        let mut watch = self.child.watch();
-        // An error means that its thread is gone, and the server with it.
-        let _ = watch.wait_for(Option::is_some).await;
+        self.child.ended().await;
         Error::Ended { status: self.child.status(), words: self.child.words() }
     }
 

@@ -1,4 +1,5 @@
 //! A server of our own, played by shell scripts, and by replies as llama.cpp gives them.
+#![cfg(target_os = "linux")]
 
 use std::io::{Read, Write};
 use std::num::NonZeroUsize;
@@ -132,7 +133,7 @@ async fn a_stolen_port_is_tried_again() {
 #[tokio::test]
 async fn what_it_writes_never_stops_it_nor_fills_the_memory() {
     let script = Script::new("/usr/bin/head -c 20000000 /dev/zero; echo; echo the end; exit 0");
-    let mut child = Child::start(std::process::Command::new(script.path("server"))).unwrap();
+    let child = Child::start(std::process::Command::new(script.path("server"))).unwrap();
     child.ended().await;
     assert!(child.status().unwrap().success());
     let words = child.words().to_string();

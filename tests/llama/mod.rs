@@ -31,7 +31,7 @@ struct Llama {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// The real server: what LLAMA_SERVER names, what the script has got, or the one in PATH.
+/// The real server: what `LLAMA_SERVER` names, what the script has got, or the one in `PATH`.
 fn server() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let got = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/llama/llama-server");
@@ -45,6 +45,7 @@ fn server() -> Option<PathBuf> {
 
 impl Llama {
     /// None, with a word, where there is no server.
+    #[expect(clippy::print_stdout, reason = "a test that did not run has to say so")]
     fn new(rows: usize) -> Option<Self> {
         let Some(server) = server() else {
             println!("skipped: there is no llama-server here (tests/llama/get.sh gets one)");
