@@ -17,7 +17,8 @@ fn raw(bytes: &[u8]) -> Action {
 
 /// A complete answer of the lens, as the model would write it.
 fn answer() -> Value {
-    json!({"rationale": "fine", "factual": 2, "clear": 2, "structure": 2, "depth": 2, "useful": 2, "overall": 2})
+    json!({"rationale": "fine", "factual": 2, "well_written": 2, "specific": 2, "enhances_understanding": 2,
+        "self_contained": 2, "overall": 2})
 }
 
 /// What is not a chat completion.

@@ -14,8 +14,8 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
     http::request::Parts,
 };
-use serde::{Serialize, de::IgnoredAny};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
@@ -333,7 +333,8 @@ fn perform(action: &Action, asked: &Asked<'_>) -> (Response, Worth, Billed) {
     let (turn, worth) = match action {
         Action::Status { code, body, .. } => return nothing(status_reply(*code, body.as_ref())),
         Action::RawBody { bytes, content_type } => {
-            let readable = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+            let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
+            let readable = body["choices"].as_array().is_some_and(|choices| !choices.is_empty());
             let mut response = reply(StatusCode::OK, HeaderValue::from_static("text/plain"), bytes.clone());
             set_headers(&mut response, [("content-type", content_type.as_str())]);
             return (response, if readable { Worth::Answer } else { Worth::Nothing }, Billed::default());
