@@ -71,15 +71,6 @@ fn what_is_no_completion_is_asked_again() {
 }
 
 #[test]
-fn what_stays_no_completion_fails_its_row() {
-    let cases: Vec<_> = [Action::NotJson, body(&json!({"choices": []})), raw(b"{\"choices\": [")]
-        .into_iter()
-        .map(|action| (action, "connection"))
-        .collect();
-    fails_one_row(&cases, &[]);
-}
-
-#[test]
 fn what_is_no_answer_is_repaired_once() {
     passes(&wrong(), &[]);
 }
@@ -136,7 +127,7 @@ fn a_reply_without_end_fails_its_row_and_memory_stays_flat() {
             while let Ok(text) = std::fs::read_to_string(&status) {
                 let Some(line) = text.lines().find(|line| line.starts_with("VmHWM")) else { break };
                 peak = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0_u64);
-                std::thread::yield_now();
+                std::thread::sleep(std::time::Duration::from_millis(2));
             }
             peak
         });

@@ -34,14 +34,6 @@ fn a_silent_server_and_a_slow_one_cost_one_timeout() {
 }
 
 #[test]
-fn a_server_that_stays_broken_over_one_row_fails_that_row() {
-    let cases = [(Wire::Reset, "connection"), (Wire::LargeHeader(1 << 20), "connection")];
-    let mut cases = cases.map(|(wire, reason)| (Action::Wire(wire), reason)).to_vec();
-    cases.push((Action::Hang, "timeout"));
-    fails_one_row(&cases, &["--timeout", "2"]);
-}
-
-#[test]
 fn a_reply_before_the_request_was_read_is_asked_again() {
     let trial = Trial::new(vec![Rule::first(3, Action::Wire(Wire::Early))]);
     assert_eq!(trial.run(&[]).exits(0).ledger()["rated"], ROWS);

@@ -51,12 +51,6 @@ fn a_server_in_trouble_is_asked_again() {
 }
 
 #[test]
-fn a_server_that_stays_in_trouble_over_one_row_fails_that_row() {
-    let cases = [(408, "timeout"), (500, "server_error"), (502, "server_error"), (503, "server_error")];
-    fails_one_row(&cases.map(|(code, reason)| (Action::status(code), reason)), &[]);
-}
-
-#[test]
 fn an_account_without_money_stops_the_run_and_keeps_what_it_has() {
     for action in [Action::error(429, "insufficient_quota"), Action::status(402)] {
         let rule = Rule { nth: Some(6..=u64::MAX), ..Rule::always(action) };

@@ -5,7 +5,7 @@
 use std::{io, io::Write as _, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use flate2::{Compression, write::GzEncoder};
+use flate2::{Compress, Compression, FlushCompress, write::GzEncoder};
 use http_body_util::BodyExt;
 use hyper::{Request, header::CONTENT_LENGTH, http::request::Parts};
 use serde::Deserialize;
@@ -65,7 +65,7 @@ pub(crate) enum Wire {
     Gzip,
     /// The same, cut in the middle of the compressed bytes.
     GzipCut,
-    /// So many MiB of blanks before the answer, compressed.
+    /// So many MiB of blanks, compressed to a few bytes each, and no end.
     GzipBomb(usize),
     /// So many MiB of blanks before the answer, with their length.
     Large(usize),
@@ -199,14 +199,14 @@ async fn send(stream: &mut TcpStream, wire: Wire, head: &Head, body: &Bytes) -> 
         // Sent before the body was read, by the caller.
         Wire::Early => {}
         Wire::Gzip | Wire::GzipCut => {
-            let packed = gzip(0, body)?;
+            let packed = gzip(body)?;
             let sent = if wire == Wire::Gzip { &packed[..] } else { &packed[..packed.len() / 2] };
             stream.write_all(&plain(&["content-encoding: gzip", &length(sent.len())], sent)).await?;
             return Ok(true);
         }
         Wire::GzipBomb(mebibytes) => {
-            let packed = gzip(mebibytes, body)?;
-            stream.write_all(&plain(&["content-encoding: gzip", &length(packed.len())], &packed)).await?;
+            let bomb = gzip_bomb(mebibytes)?;
+            stream.write_all(&plain(&["content-encoding: gzip", &length(bomb.len())], &bomb)).await?;
             return Ok(true);
         }
         Wire::Large(mebibytes) => {
@@ -233,13 +233,20 @@ async fn send(stream: &mut TcpStream, wire: Wire, head: &Head, body: &Bytes) -> 
     Ok(false)
 }
 
-fn gzip(mebibytes: usize, body: &[u8]) -> io::Result<Vec<u8>> {
+fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-    for _ in 0..(mebibytes << 20) / BLOCK {
-        packed.write_all(&[b' '; BLOCK])?;
-    }
     packed.write_all(body)?;
     packed.finish()
+}
+
+/// After a full flush each block stands by itself (RFC 1951, section 2), so one block serves for all.
+fn gzip_bomb(mebibytes: usize) -> io::Result<Vec<u8>> {
+    // RFC 1952, section 2.3: magic, deflate, no flags, no time, no operating system.
+    let head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    let mut block = Vec::with_capacity(BLOCK);
+    let mut deflate = Compress::new(Compression::fast(), false);
+    deflate.compress_vec(&[b' '; BLOCK], &mut block, FlushCompress::Full).map_err(io::Error::other)?;
+    Ok([&head[..], &block.repeat((mebibytes << 20) / BLOCK)].concat())
 }
 
 fn length(bytes: usize) -> String {
