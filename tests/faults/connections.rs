@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::standin::{Action, Config, Rule, Script, Standin, Wire};
 use crate::world::Run;
 
-use super::{KEY, ROWS, Trial, each, fails_one_row, headers, passes, signal, until};
+use super::{KEY, ROWS, Trial, each, headers, passes, signal, until};
 
 #[test]
 fn a_connection_that_breaks_is_made_again() {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::standin::{Action, RateLimit, Rule, Told, Window};
 use crate::world::Run;
 
-use super::{ROWS, Trial, each, fails_one_row, headers, passes, signal, until};
+use super::{ROWS, Trial, each, headers, passes, signal, until};
 
 fn status(code: u16, pairs: &[(&str, &str)]) -> Action {
     Action::Status { code, body: None, headers: headers(pairs) }

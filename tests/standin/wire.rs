@@ -25,6 +25,8 @@ const LARGEST_HEAD: usize = 64 << 10;
 /// What is written at once of bodies that are made up.
 const BLOCK: usize = 64 << 10;
 
+static BLANKS: [u8; BLOCK] = [b' '; BLOCK];
+
 /// How the bytes of a reply go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -110,16 +112,13 @@ async fn converse(stream: &mut TcpStream, state: Arc<State>) -> io::Result<()> {
         let Ok(reply) = reply else { return Ok(()) };
         let wire = reply.extensions().get::<Wire>().copied();
         let (head, body) = parts(reply).await?;
-        match wire {
-            Some(wire) => {
-                if !send(stream, wire, &head, &body).await? {
-                    return Ok(());
-                }
+        if let Some(wire) = wire {
+            if !send(stream, wire, &head, &body).await? {
+                return Ok(());
             }
-            None => {
-                stream.write_all(&message("HTTP/1.1", &head, &[&length(body.len())])).await?;
-                stream.write_all(&body).await?;
-            }
+        } else {
+            stream.write_all(&message("HTTP/1.1", &head, &[&length(body.len())])).await?;
+            stream.write_all(&body).await?;
         }
     }
     Ok(())
@@ -183,10 +182,8 @@ async fn send(stream: &mut TcpStream, wire: Wire, head: &Head, body: &Bytes) -> 
         Wire::Chunked => {
             let extra = ["transfer-encoding: chunked", "trailer: x-checksum"];
             let mut bytes = plain(&extra, b"");
-            for chunk in body.chunks(7) {
-                bytes.extend_from_slice(format!("{:x};part=1\r\n", chunk.len()).as_bytes());
-                bytes.extend_from_slice(chunk);
-                bytes.extend_from_slice(b"\r\n");
+            for piece in body.chunks(7) {
+                bytes.extend_from_slice(&chunk(piece, ";part=1"));
             }
             bytes.extend_from_slice(b"0\r\nx-checksum: 0\r\n\r\n");
             stream.write_all(&bytes).await?;
@@ -213,24 +210,27 @@ async fn send(stream: &mut TcpStream, wire: Wire, head: &Head, body: &Bytes) -> 
             let blocks = (mebibytes << 20) / BLOCK;
             stream.write_all(&plain(&[&length(blocks * BLOCK + body.len())], b"")).await?;
             for _ in 0..blocks {
-                stream.write_all(&[b' '; BLOCK]).await?;
+                stream.write_all(&BLANKS).await?;
             }
             stream.write_all(body).await?;
             return Ok(true);
         }
         Wire::LargeChunked(mebibytes) => {
             stream.write_all(&plain(&["transfer-encoding: chunked"], b"")).await?;
-            let chunk = [format!("{BLOCK:x}\r\n").as_bytes(), &[b' '; BLOCK], b"\r\n"].concat();
             for _ in 0..(mebibytes << 20) / BLOCK {
-                stream.write_all(&chunk).await?;
+                stream.write_all(&chunk(&BLANKS, "")).await?;
             }
-            let last = [format!("{:x}\r\n", body.len()).as_bytes(), body, b"\r\n0\r\n\r\n"].concat();
-            stream.write_all(&last).await?;
+            stream.write_all(&[&chunk(body, "")[..], b"0\r\n\r\n"].concat()).await?;
             return Ok(true);
         }
         Wire::Garbage => stream.write_all(b"\x16\x03\x01 220 mail.example ESMTP\r\n\r\n").await?,
     }
     Ok(false)
+}
+
+/// A chunk of a body, with its extensions.
+fn chunk(bytes: &[u8], extensions: &str) -> Vec<u8> {
+    [format!("{:x}{extensions}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
 fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
@@ -245,7 +245,7 @@ fn gzip_bomb(mebibytes: usize) -> io::Result<Vec<u8>> {
     let head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     let mut block = Vec::with_capacity(BLOCK);
     let mut deflate = Compress::new(Compression::fast(), false);
-    deflate.compress_vec(&[b' '; BLOCK], &mut block, FlushCompress::Full).map_err(io::Error::other)?;
+    deflate.compress_vec(&BLANKS, &mut block, FlushCompress::Full).map_err(io::Error::other)?;
     Ok([&head[..], &block.repeat((mebibytes << 20) / BLOCK)].concat())
 }
 
@@ -310,6 +310,6 @@ async fn gone(stream: &TcpStream) {
     let mut byte = [0];
     // A client that sends the next request already has not left; whether it does after that cannot be seen.
     if !matches!(stream.peek(&mut byte).await, Ok(0) | Err(_)) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
