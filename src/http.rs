@@ -26,6 +26,9 @@ pub enum Error {
     /// No connection.
     #[error("cannot connect: {0}")]
     Connect(String),
+    /// No connection that can be trusted.
+    #[error("no secure connection: {0}")]
+    Tls(String),
     /// The connection broke, or the body was cut.
     #[error("the connection broke: {0}")]
     Broken(String),
@@ -62,8 +65,16 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Ok(seconds) = value.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).ok();
     }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+    let until = httpdate::parse_http_date(value).ok()?;
+    // By the sender's own clock, where it tells it: ours may be wrong, or jump.
+    let date = headers.get(header::DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+    Some(until.duration_since(date.unwrap_or_else(SystemTime::now)).unwrap_or_default())
+}
+
+/// A point in time as HTTP writes it (RFC 9110, section 5.6.7).
+#[cfg(test)]
+pub(crate) fn date(at: SystemTime) -> String {
+    httpdate::fmt_http_date(at)
 }
 
 /// A reply of any status whose body is still on its way.
@@ -168,11 +179,22 @@ impl Client {
 fn kind(error: &reqwest::Error, within: Duration) -> Error {
     if error.is_timeout() {
         Error::Timeout(within)
+    } else if is_of_tls(error) {
+        Error::Tls(cause(error))
     } else if error.is_connect() {
         Error::Connect(cause(error))
     } else {
         Error::Broken(cause(error))
     }
+}
+
+/// Whether the two sides could not agree on a secure connection: an unknown certificate, or no TLS at all.
+fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    // An I/O error is no source of what it wraps: it has to be unwrapped, here twice.
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || inner.is_some_and(|inner| is_of_tls(inner))
+        || error.source().is_some_and(is_of_tls)
 }
 
 /// The innermost cause: the outer ones say "error sending request for url (…)", with the URL.
@@ -225,5 +247,21 @@ mod tests {
         assert_eq!(plain(&"x".repeat(SHOWN)).chars().count(), SHOWN);
         assert_eq!(plain(&"x".repeat(SHOWN + 1)).chars().count(), SHOWN + 1);
         assert!(plain(&"x".repeat(1_000)).ends_with("x…"));
+    }
+
+    #[tokio::test]
+    async fn plain_text_where_tls_is_expected_is_a_tls_failure() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}/v1/models", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            let (mut connection, _) = listener.accept().unwrap();
+            let _ = connection.read(&mut [0; 512]).unwrap();
+            connection.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").unwrap();
+        });
+        let client = Client::new(Duration::from_secs(10)).unwrap();
+        let error = client.get(&url, HeaderMap::new()).await.unwrap_err();
+        assert!(matches!(error, Error::Tls(_)), "{error:?}");
+        server.join().unwrap();
     }
 }

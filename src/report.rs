@@ -65,9 +65,11 @@ fn summary(summary: &Summary) -> Value {
         "usage": {
             "tokens_in": summary.usage.input,
             "tokens_cached": summary.usage.cached_input,
+            "tokens_cache_write": summary.usage.cache_write,
             "tokens_out": summary.usage.output,
             "cost": summary.usage.cost,
-            "attempts_with_unknown_bill": summary.unsettled,
+            "attempts_with_unknown_bill": summary.unsettled.attempts,
+            "unknown_bill_at_most": summary.unsettled.at_most,
         },
     })
 }

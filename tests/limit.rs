@@ -22,6 +22,7 @@ async fn plan(world: &World, standin: &Standin, questions: Option<u64>) -> Plan 
     let lens = Arc::new(lens::open("textbook_quality", &[]).unwrap());
     let options = Options {
         base_url: standin.url(),
+        api_version: None,
         hosted: false,
         key: None,
         account: Vec::new(),
@@ -31,6 +32,7 @@ async fn plan(world: &World, standin: &Standin, questions: Option<u64>) -> Plan 
         max_generation_tokens: 256,
         sampling: Sampling::default(),
         reply: ReplyForm::Tools,
+        tier: None,
         price: None,
     };
     let form = TargetForm {
@@ -40,7 +42,7 @@ async fn plan(world: &World, standin: &Standin, questions: Option<u64>) -> Plan 
         question: Form::new(&lens.function, lens.system(), &Sampling::default()),
         wire: endpoint::Form::new(&lens.function, lens.system(), &options).unwrap(),
         spent: Mutex::new(Usage::default()),
-        unsettled: AtomicU64::new(0),
+        unsettled: Mutex::default(),
     };
     let asker = Asker {
         endpoint: Arc::new(Endpoint::new(options).unwrap()),
@@ -75,7 +77,7 @@ async fn run(world: &World, plan: Plan) -> (usize, End) {
                 assert!(rating.failure().is_none());
                 rated += 1;
             }
-            Event::Progress(_) => {}
+            Event::Progress(_) | Event::Note(_) => {}
             Event::End(end) => return (rated, end),
         }
     }

@@ -7,7 +7,7 @@ use super::rater::{Cuts, Raters};
 use crate::console::Console;
 use crate::dataset::Dataset;
 use crate::lens::Lens;
-use crate::rate;
+use crate::rate::{self, Asking, Look};
 
 /// Questions to an endpoint elsewhere that a run without a bound may ask unasked.
 pub(super) const SURPRISE: u64 = 10_000;
@@ -32,32 +32,28 @@ impl Unbounded<'_> {
     /// questions.
     pub(super) async fn check(&self, datasets: Vec<Dataset>, console: Console) -> anyhow::Result<()> {
         console.note("counting the questions that this run would ask");
-        let (mut questions, mut tokens, mut exact) = (0.0, 0.0, true);
+        let (mut all, mut exact) = (Asking::default(), true);
         for dataset in datasets {
             let Some(rows) = dataset.rows else { continue };
             let plan = Arc::new(self.raters.plan(self.lenses, self.columns, self.cuts)?);
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a count, at most SURPRISE"
-            )]
-            let enough = SURPRISE.saturating_sub(questions as u64);
-            let forecast = rate::forecast(plan, dataset, enough).await?;
-            let scale = rows as f64 / forecast.rows.max(1) as f64;
+            let enough = SURPRISE.saturating_sub(all.left());
+            let forecast = rate::forecast(plan, dataset, Look::Until(enough)).await?;
             exact &= forecast.rows == rows;
-            questions += (forecast.questions as f64 * scale).round();
-            tokens += (forecast.tokens as f64 * scale).round();
+            forecast.scaled(rows).iter().for_each(|asking| all.add(asking));
         }
-        if questions <= SURPRISE as f64 {
+        let questions = all.left();
+        if questions <= SURPRISE {
             return Ok(());
         }
         let about = if exact { "" } else { "about " };
-        let cost = self.raters.price().map_or(String::new(), |price| {
-            format!(" (${:.2} for the prompts alone, answers not counted)", tokens * price.input / 1e6)
-        });
+        let cost = all.cost.map_or_else(
+            || " (its price is not known)".to_owned(),
+            |cost| format!(" ({} expected, {} at most)", cost.expected, cost.high),
+        );
         Err(usage(format!(
-            "this would ask {about}{questions} questions with {about}{tokens} tokens of {}{cost}; say --yes to do it, or \
-             bound it with --max N: a random sample of 1,000 rows tells much",
+            "this would ask {about}{questions} questions with {about}{} tokens of {}{cost}; --dry-run shows more; say --yes \
+             to do it, or bound it with --max-cost USD or --max N: a random sample of 1,000 rows tells much",
+            all.prompt.expected,
             self.raters.model()
         )))
     }

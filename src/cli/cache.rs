@@ -96,7 +96,7 @@ async fn stats(args: StatsArgs) -> anyhow::Result<Exit> {
             group.version.to_string(),
             group.answers.to_string(),
             group.texts.to_string(),
-            format!("${:.4}", group.cost),
+            group.cost.to_string(),
         ]
     });
     console

@@ -3,6 +3,7 @@
 mod bill;
 mod cache;
 mod dataset;
+mod dry_run;
 pub mod exit;
 mod lens;
 mod rater;

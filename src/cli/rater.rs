@@ -1,7 +1,6 @@
 //! From settings to raters: opens the lenses, the endpoint and the store, and plans runs over datasets.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 
@@ -12,7 +11,7 @@ use crate::dataset::Shape;
 use crate::endpoint::{self, Endpoint, Listing};
 use crate::lens::{self, Lens, Origin};
 use crate::meter::Meter;
-use crate::model::Price;
+use crate::model::Money;
 use crate::rate::ask::{Asker, Pulse, TargetForm};
 use crate::rate::retry::Policy;
 use crate::rate::{Plan, Rater};
@@ -21,8 +20,8 @@ use crate::rating::answer::Usage;
 use crate::rating::question::{self, Digest, Sampling};
 use crate::rating::run::Meaning;
 use crate::rating::summary::Summary;
-use crate::store::{Journal, Slot, Store};
-use crate::{chunk, heuristic, model, report};
+use crate::store::{self, Journal, Slot, Store};
+use crate::{chunk, heuristic, report};
 
 /// Who rates, ready for runs over datasets.
 #[derive(Debug)]
@@ -95,49 +94,44 @@ impl Raters {
         lenses: &[Arc<Lens>],
         console: &Console,
     ) -> anyhow::Result<Self> {
-        for lens in lenses {
-            if let (Origin::Folder(folder), Ok(built_in)) = (&lens.origin, lens::open(&lens.name, &[]))
-                && built_in.files != lens.files
-            {
-                console.note(&format!(
-                    "lens {} is that of {}, not the built-in one",
-                    lens.name,
-                    folder.display()
-                ));
-            }
-            for warning in &lens.warnings {
-                console.warn(&format!("lens {}: {warning}", lens.name));
-            }
-        }
+        tell_of_lenses(lenses, console);
         if args.model == HEURISTIC {
-            let kinds = lenses.iter().map(|lens| kind(lens)).collect::<anyhow::Result<_>>()?;
-            console.note(heuristic::DISCLAIMER);
-            return Ok(Self::Heuristic(kinds));
+            return Self::heuristic(lenses, console);
         }
-        let mut endpoint = Endpoint::new(args.endpoint()?)?;
-        let store = Store::open(&store.url()?).await?;
-        console.note(&format!("ratings are kept in {}", store.path.display()));
-        if store.journal == Journal::Rollback {
-            console.note(
-                "its file system cannot do write-ahead logging: it uses a rollback journal, which is slower",
-            );
+        let endpoint = Endpoint::new(args.endpoint()?)?;
+        let store = open_store(store, console).await?;
+        let (model, listed) = resolve(&endpoint, &store, console).await?;
+        let hosted = Hosted::new(args, endpoint, store, model)?;
+        let today = endpoint::Day::of_millis(store::now());
+        if let Some(warning) = endpoint::shutdown_warning(&hosted.model, listed, today) {
+            console.warn(&warning);
         }
-        let model = resolve(&endpoint, &store, console).await?;
-        endpoint.options.price = args.price(&model)?;
-        endpoint.options.answers.clone_from(&model);
-        if let Some(date) = model::find(&model).and_then(|known| known.shutdown.as_deref()) {
-            console.warn(&format!(
-                "the vendor's date for switching {model} off is {date} (as of {})",
-                model::AS_OF
-            ));
+        Ok(Self::Endpoint(Box::new(hosted)))
+    }
+
+    /// Whoever `--model` names, of whom nothing will be asked: no key is needed, and nobody is connected to. Who really
+    /// answers is who did so last, as far as the store remembers.
+    pub(super) async fn open_unasked(
+        args: &RaterArgs,
+        store: &StoreArgs,
+        lenses: &[Arc<Lens>],
+        console: &Console,
+    ) -> anyhow::Result<Self> {
+        tell_of_lenses(lenses, console);
+        if args.model == HEURISTIC {
+            return Self::heuristic(lenses, console);
         }
-        Ok(Self::Endpoint(Box::new(Hosted {
-            endpoint: Arc::new(endpoint),
-            meter: Arc::new(Meter::new(args.limits())),
-            store: Arc::new(store),
-            sampling: args.sampling()?,
-            model,
-        })))
+        let endpoint = Endpoint::new(args.endpoint_unasked()?)?;
+        let store = open_store(store, console).await?;
+        let remembered = store.remembered_model(&endpoint.options.model, endpoint.url_digest()).await?;
+        let model = remembered.unwrap_or_else(|| endpoint.options.model.clone());
+        Ok(Self::Endpoint(Box::new(Hosted::new(args, endpoint, store, model)?)))
+    }
+
+    fn heuristic(lenses: &[Arc<Lens>], console: &Console) -> anyhow::Result<Self> {
+        let kinds = lenses.iter().map(|lens| kind(lens)).collect::<anyhow::Result<_>>()?;
+        console.note(heuristic::DISCLAIMER);
+        Ok(Self::Heuristic(kinds))
     }
 
     /// Who answers, as the cache key has it.
@@ -148,6 +142,11 @@ impl Raters {
         }
     }
 
+    /// Whether ratings are computed here, and nobody is asked.
+    pub(super) fn is_in_process(&self) -> bool {
+        matches!(self, Self::Heuristic(_))
+    }
+
     /// Whether somebody else may send a bill.
     pub(super) fn bills(&self) -> bool {
         match self {
@@ -156,11 +155,11 @@ impl Raters {
         }
     }
 
-    /// The price of whoever answers, where it is known.
-    pub(super) fn price(&self) -> Option<Price> {
+    /// What was spent of the cap on money, all runs of the command together.
+    pub(super) fn spent(&self) -> Money {
         match self {
-            Self::Heuristic(_) => None,
-            Self::Endpoint(hosted) => hosted.endpoint.options.price,
+            Self::Heuristic(_) => Money::ZERO,
+            Self::Endpoint(hosted) => hosted.meter.state().spent,
         }
     }
 
@@ -225,6 +224,25 @@ pub(super) struct Cuts {
 }
 
 impl Hosted {
+    /// The endpoint, of which it is known who answers there. A cap on money needs a price.
+    fn new(args: &RaterArgs, mut endpoint: Endpoint, store: Store, model: String) -> anyhow::Result<Self> {
+        endpoint.options.price = args.price(&model);
+        endpoint.options.answers.clone_from(&model);
+        if args.max_cost.is_some() && endpoint.options.price.is_none() {
+            return Err(usage(format!(
+                "--max-cost needs a price, and the table has none for {model}: give it with --price IN,OUT in US dollars \
+                 per million tokens (--price 0,0 for a server of your own), or leave --max-cost out"
+            )));
+        }
+        Ok(Self {
+            endpoint: Arc::new(endpoint),
+            meter: Arc::new(Meter::new(args.limits())),
+            store: Arc::new(store),
+            sampling: args.sampling()?,
+            model,
+        })
+    }
+
     fn slot(&self, lens: &Lens, version: u32) -> Slot {
         Slot { lens: lens.name.clone(), model: self.model.clone(), version, sample: 0 }
     }
@@ -240,37 +258,81 @@ impl Hosted {
                     question: question::Form::new(&lens.function, lens.system(), &self.sampling),
                     wire: endpoint::Form::new(&lens.function, lens.system(), &self.endpoint.options)?,
                     spent: Mutex::new(Usage::default()),
-                    unsettled: AtomicU64::new(0),
+                    unsettled: Mutex::default(),
                 })
             })
-            .collect::<Result<_, endpoint::Error>>();
+            .collect::<Result<Vec<TargetForm>, endpoint::Error>>();
+        let forms = forms.map_err(|error| usage(error.to_string()))?;
+        let dialect = self.endpoint.dialect();
+        if self.meter.counts_cost() && forms.iter().any(|form| form.wire.answer_at_most(1, dialect).is_none())
+        {
+            return Err(usage(
+                "--max-cost needs a bound on the answer: `max_tokens`, `max_completion_tokens` and `n` in --extra-body must \
+                 be whole numbers",
+            ));
+        }
         Ok(Asker {
             endpoint: Arc::clone(&self.endpoint),
             store: Arc::clone(&self.store),
             meter: Arc::clone(&self.meter),
             policy: Policy::default(),
-            forms: forms.map_err(|error| usage(error.to_string()))?,
+            forms,
             pulse: Pulse::default(),
         })
     }
 }
 
-/// Who really answers under the name that was asked for; remembered for runs that cannot reach the endpoint.
-async fn resolve(endpoint: &Endpoint, store: &Store, console: &Console) -> anyhow::Result<String> {
+/// Says what is particular about the lenses.
+fn tell_of_lenses(lenses: &[Arc<Lens>], console: &Console) {
+    for lens in lenses {
+        if let (Origin::Folder(folder), Ok(built_in)) = (&lens.origin, lens::open(&lens.name, &[]))
+            && built_in.files != lens.files
+        {
+            console.note(&format!(
+                "lens {} is that of {}, not the built-in one",
+                lens.name,
+                folder.display()
+            ));
+        }
+        for warning in &lens.warnings {
+            console.warn(&format!("lens {}: {warning}", lens.name));
+        }
+    }
+}
+
+async fn open_store(args: &StoreArgs, console: &Console) -> anyhow::Result<Store> {
+    let store = Store::open(&args.url()?).await?;
+    console.note(&format!("ratings are kept in {}", store.path.display()));
+    if store.journal == Journal::Rollback {
+        console.note(
+            "its file system cannot do write-ahead logging: it uses a rollback journal, which is slower",
+        );
+    }
+    Ok(store)
+}
+
+/// Who really answers under the name that was asked for, remembered for runs that cannot reach the endpoint; and until
+/// when, where the endpoint says so.
+async fn resolve(
+    endpoint: &Endpoint,
+    store: &Store,
+    console: &Console,
+) -> anyhow::Result<(String, Option<endpoint::Day>)> {
     let (name, url) = (&endpoint.options.model, endpoint.url_digest());
     let shown = endpoint.shown_url();
-    let why = match endpoint.models().await? {
+    let endpoint::Listed { listing, shutdown } = endpoint.models().await?;
+    let why = match listing {
         Listing::One(only) => {
             if only != *name {
                 console
                     .note(&format!("{shown} serves one model: {only}; its ratings are kept under that name"));
             }
             store.remember_model(name, url, &only).await?;
-            return Ok(only);
+            return Ok((only, shutdown));
         }
         Listing::Other => {
             store.remember_model(name, url, name).await?;
-            return Ok(name.clone());
+            return Ok((name.clone(), shutdown));
         }
         Listing::Unclear(why) | Listing::Unreachable(why)
             if let Some(model) = store.remembered_model(name, url).await? =>
@@ -278,13 +340,13 @@ async fn resolve(endpoint: &Endpoint, store: &Store, console: &Console) -> anyho
             console.warn(&format!(
                 "{shown} does not say who answers ({why}); taking it for {model}, which answered there last"
             ));
-            return Ok(model);
+            return Ok((model, None));
         }
         Listing::Unclear(why) => {
             console.warn(&format!(
                 "{shown} does not say who answers ({why}); ratings are kept under the name {name}"
             ));
-            return Ok(name.clone());
+            return Ok((name.clone(), None));
         }
         Listing::Unreachable(why) => why,
     };
@@ -332,7 +394,7 @@ pub(super) async fn begin(plan: &Plan, meaning: &Meaning) -> anyhow::Result<Opti
 /// Notes in the store how a run ended.
 pub(super) async fn finish(plan: &Plan, run: Option<i64>, summary: &Summary) -> anyhow::Result<()> {
     let (Rater::Endpoint(asker), Some(run)) = (&plan.rater, run) else { return Ok(()) };
-    let outcome = json!({"ledger": report::ledger(&summary.ledger), "cost": summary.usage.cost});
+    let outcome = json!({"ledger": report::ledger(&summary.ledger), "cost": summary.usage.cost, "unknown_bill_at_most": summary.unsettled.at_most});
     Ok(asker.store.finish(run, &outcome).await?)
 }
 
@@ -341,6 +403,6 @@ pub(super) fn settle(plan: &Plan, summaries: &mut [Summary]) {
     let Rater::Endpoint(asker) = &plan.rater else { return };
     for (summary, form) in summaries.iter_mut().zip(&asker.forms) {
         summary.usage = form.spent();
-        summary.unsettled = form.unsettled.load(Ordering::Relaxed);
+        summary.unsettled = *form.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
     }
 }

@@ -13,7 +13,7 @@ use super::exit::usage;
 use crate::console::log::{Log, Sink};
 use crate::endpoint::{self, HOSTED_URL, ReplyForm};
 use crate::meter::{Limits, Workers};
-use crate::model::{self, Price};
+use crate::model::{self, CacheKept, Money, Price, ServiceTier};
 use crate::rating::question::Sampling;
 use crate::{chunk, console, hub};
 use tracing::Level;
@@ -57,6 +57,9 @@ pub struct RaterArgs {
     /// Base URL of an OpenAI-compatible endpoint [default: OpenAI's own]
     #[arg(long, env = "OPENAI_BASE_URL", hide_env_values = true, value_name = "URL")]
     pub base_url: Option<String>,
+    /// Version of the API that is added to the URL's query, as Azure's deployments want it
+    #[arg(long, env = "OPENAI_API_VERSION", value_name = "DATE")]
+    pub api_version: Option<String>,
     /// Seconds that one attempt may take
     #[arg(long, env = "OPENAI_TIMEOUT", default_value = "60", value_name = "SECONDS")]
     pub timeout: NonZeroU32,
@@ -76,11 +79,19 @@ pub struct RaterArgs {
     #[arg(long, env = "CLASSIFIED_EXTRA_BODY", hide_env_values = true, value_name = "JSON")]
     pub extra_body: Option<String>,
     /// How the answer is asked for
-    #[arg(long, env = "CLASSIFIED_REPLY", default_value = "tools", value_name = "FORM")]
+    #[arg(long, env = "CLASSIFIED_REPLY", default_value = "auto", value_name = "FORM")]
     pub reply: Reply,
-    /// Price in US dollars per million tokens, for models that the table does not know
+    /// Price in US dollars per million tokens, for models that the table does not know; or IN,CACHED,WRITE,OUT
     #[arg(long, env = "CLASSIFIED_PRICE", value_name = "IN,OUT")]
-    pub price: Option<String>,
+    pub price: Option<Price>,
+    /// US dollars that the command may cost at most, all its datasets and lenses together. Before each request its highest
+    /// possible price is set aside: a prompt token for each byte, and all the room for the answer
+    #[arg(long, env = "CLASSIFIED_MAX_COST", value_name = "USD")]
+    pub max_cost: Option<Money>,
+    /// Service tier to ask for: flex costs half and may be slow (raise --timeout), priority costs twice [default: the
+    /// account's; under --max-cost, default]
+    #[arg(long, env = "CLASSIFIED_SERVICE_TIER", value_name = "TIER")]
+    pub service_tier: Option<Tier>,
     /// Requests in flight at once
     #[arg(long, env = "CLASSIFIED_WORKERS", default_value = "8", value_name = "N")]
     pub workers: NonZeroUsize,
@@ -209,10 +220,36 @@ pub enum Format {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Reply {
+    /// A function call; a JSON Schema where the server takes no functions, or never calls one
+    Auto,
     /// One function that must be called
     Tools,
     /// A JSON Schema for the reply's content
     JsonSchema,
+}
+
+/// The service tiers that can be asked for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Tier {
+    /// What the account's project is set to
+    Auto,
+    /// The standard one
+    Default,
+    /// Half the price, slower, and at times without room
+    Flex,
+    /// Twice the price, faster
+    Priority,
+}
+
+impl From<Tier> for ServiceTier {
+    fn from(tier: Tier) -> Self {
+        match tier {
+            Tier::Auto => Self::Auto,
+            Tier::Default => Self::Default,
+            Tier::Flex => Self::Flex,
+            Tier::Priority => Self::Priority,
+        }
+    }
 }
 
 impl OutputArgs {
@@ -245,6 +282,12 @@ pub const HEURISTIC: &str = "heuristic";
 impl RaterArgs {
     /// Whether the settings could be used, without asking anyone.
     pub fn check(&self) -> anyhow::Result<()> {
+        self.check_unasked()?;
+        if self.model == HEURISTIC { Ok(()) } else { self.endpoint().map(drop) }
+    }
+
+    /// Whether the settings could be used where nobody will be asked.
+    pub fn check_unasked(&self) -> anyhow::Result<()> {
         if self.model == HEURISTIC {
             return Ok(());
         }
@@ -257,12 +300,17 @@ impl RaterArgs {
                 self.model
             )));
         }
-        self.endpoint().map(drop)
+        self.endpoint_unasked().map(drop)
     }
 
     /// How fast may be asked.
     pub fn limits(&self) -> Limits {
-        Limits { workers: Workers::AtMost(self.workers), rpm: self.rpm, tpm: self.tpm, max_cost: None }
+        Limits {
+            workers: Workers::AtMost(self.workers),
+            rpm: self.rpm,
+            tpm: self.tpm,
+            max_cost: self.max_cost,
+        }
     }
 
     /// How the model generates, as the user set it.
@@ -290,28 +338,34 @@ impl RaterArgs {
 
     /// The endpoint's options. Without a key OpenAI's own endpoint cannot answer: the error names the ways out.
     pub fn endpoint(&self) -> anyhow::Result<endpoint::Options> {
-        let base_url =
-            self.base_url.as_deref().map(str::trim).filter(|url| !url.is_empty()).unwrap_or(HOSTED_URL);
-        let base_url = base_url.trim_end_matches('/');
-        if !(base_url.starts_with("http://") || base_url.starts_with("https://")) {
-            return Err(usage(
-                "OPENAI_BASE_URL must begin with http:// or https://, such as http://localhost:8080/v1",
-            ));
-        }
-        let hosted = base_url == HOSTED_URL;
-        let key = secret("OPENAI_API_KEY").or_else(|| secret("OPENAI_KEY"));
-        if hosted && key.is_none() {
+        let options = self.endpoint_unasked()?;
+        if options.hosted && options.key.is_none() {
             return Err(usage(
                 "no key for OpenAI's endpoint: set OPENAI_API_KEY (or OPENAI_KEY) in the environment or in local.env; \
                  or set OPENAI_BASE_URL to a server of your own, such as llama.cpp's; or rate offline with --model heuristic",
             ));
         }
+        Ok(options)
+    }
+
+    /// The endpoint's options, of an endpoint that will not be asked: no key is needed.
+    pub fn endpoint_unasked(&self) -> anyhow::Result<endpoint::Options> {
+        let base_url =
+            self.base_url.as_deref().map(str::trim).filter(|url| !url.is_empty()).unwrap_or(HOSTED_URL);
+        let base_url = base_url.trim_end_matches('/');
+        let hosted = base_url == HOSTED_URL;
+        // OpenAI's own endpoint has none.
+        let api_version = self.api_version.clone().filter(|version| !hosted && !version.trim().is_empty());
+        endpoint::Address::new(base_url, api_version.as_deref()).map_err(|error| usage(error.to_string()))?;
+        let key = secret("OPENAI_API_KEY").or_else(|| secret("OPENAI_KEY"));
         let account = [("openai-organization", "OPENAI_ORG_ID"), ("openai-project", "OPENAI_PROJECT_ID")]
             .into_iter()
             .filter_map(|(header, name)| Some((header, variable(name)?)))
             .collect();
+        let sampling = self.sampling()?;
         Ok(endpoint::Options {
             base_url: base_url.to_owned(),
+            api_version,
             hosted,
             key,
             account,
@@ -319,28 +373,34 @@ impl RaterArgs {
             answers: self.model.clone(),
             timeout: Duration::from_secs(self.timeout.get().into()),
             max_generation_tokens: self.max_generation_tokens.get(),
-            sampling: self.sampling()?,
+            tier: self.tier(hosted, &sampling.extra_body),
+            sampling,
             reply: match self.reply {
+                Reply::Auto => ReplyForm::Auto,
                 Reply::Tools => ReplyForm::Tools,
                 Reply::JsonSchema => ReplyForm::JsonSchema,
             },
-            price: self.price(&self.model)?,
+            price: self.price(&self.model),
         })
     }
 
+    /// The service tier to ask for. Under a cap OpenAI's endpoint is asked for the standard one by name: what a project is
+    /// set to could be dearer.
+    fn tier(&self, hosted: bool, extra_body: &Map<String, Value>) -> Option<ServiceTier> {
+        if let Some(tier) = extra_body.get("service_tier") {
+            // What is sent is the extra body's; a tier that nobody knows may be as dear as any.
+            return Some(tier.as_str().and_then(ServiceTier::named).unwrap_or(ServiceTier::Auto));
+        }
+        let capped = self.max_cost.is_some() && hosted;
+        self.service_tier.map(Into::into).or(capped.then_some(ServiceTier::Default))
+    }
+
     /// `--price`, else the table's for whoever answers.
-    pub fn price(&self, model: &str) -> anyhow::Result<Option<Price>> {
-        let Some(text) = &self.price else { return Ok(model::find(model).and_then(model::Model::price)) };
-        let parsed = text.split_once(',').and_then(|(input, output)| {
-            let number = |text: &str| text.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
-            Some((number(input)?, number(output)?))
-        });
-        let (input, output) = parsed.ok_or_else(|| {
-            usage(format!(
-                "--price `{text}` is not IN,OUT in US dollars per million tokens, such as 0.10,0.50"
-            ))
-        })?;
-        Ok(Some(Price { input, cached_input: input, output }))
+    pub fn price(&self, model: &str) -> Option<Price> {
+        // Some models charge more for what their cache is asked to keep for long.
+        let long = self.extra_body.as_ref().is_some_and(|extra| extra.contains("prompt_cache_retention"));
+        let kept = if long { CacheKept::Long } else { CacheKept::Usual };
+        self.price.or_else(|| model::find(model)?.price(kept))
     }
 }
 

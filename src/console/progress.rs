@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::say;
+use crate::model::Money;
 use crate::rate::Progress;
 
 /// How often a line is printed where there is no terminal.
@@ -16,6 +17,8 @@ pub struct Bar {
     shown: Shown,
     what: String,
     total: Option<u64>,
+    /// What the command may cost at most.
+    pub cap: Option<Money>,
     began: Instant,
 }
 
@@ -28,7 +31,7 @@ enum Shown {
 
 impl Bar {
     pub(super) fn hidden() -> Self {
-        Self { shown: Shown::Nothing, what: String::new(), total: None, began: Instant::now() }
+        Self { shown: Shown::Nothing, what: String::new(), total: None, cap: None, began: Instant::now() }
     }
 
     pub(super) fn new(what: &str, total: Option<u64>, on_terminal: bool) -> Self {
@@ -43,7 +46,7 @@ impl Bar {
         } else {
             Shown::Lines { last: Instant::now() }
         };
-        Self { shown, what: what.to_owned(), total, began: Instant::now() }
+        Self { shown, what: what.to_owned(), total, cap: None, began: Instant::now() }
     }
 
     /// Shows how far the run is.
@@ -53,13 +56,13 @@ impl Bar {
             Shown::Nothing => {}
             Shown::Bar(bar) => {
                 bar.set_position(progress.done);
-                bar.set_message(details(progress, self.total, elapsed));
+                bar.set_message(details(progress, (self.total, self.cap), elapsed));
             }
             Shown::Lines { last } => {
                 if last.elapsed() >= LINE_EVERY {
                     *last = Instant::now();
                     let total = self.total.map_or(String::new(), |total| format!("/{total}"));
-                    let details = details(progress, self.total, elapsed);
+                    let details = details(progress, (self.total, self.cap), elapsed);
                     let line = format!("{} {}{total} {details}", self.what, progress.done);
                     tracing::info!(target: super::SAID, "{line}");
                     say(&line);
@@ -124,8 +127,8 @@ impl Transfer {
     }
 }
 
-/// Rate, time left, and what came of it so far.
-fn details(progress: &Progress, total: Option<u64>, elapsed: Duration) -> String {
+/// Rate, time left, and what came of it so far, given how many ratings there will be and what they may cost.
+fn details(progress: &Progress, (total, cap): (Option<u64>, Option<Money>), elapsed: Duration) -> String {
     let rate = progress.done as f64 / elapsed.as_secs_f64().max(0.001);
     let mut parts = vec![format!("{rate:.1}/s")];
     if let Some(left) = total.and_then(|total| total.checked_sub(progress.done)).filter(|_| progress.done > 0)
@@ -143,8 +146,11 @@ fn details(progress: &Progress, total: Option<u64>, elapsed: Duration) -> String
     if tokens > 0 {
         parts.push(format!("{} tokens", indicatif::HumanCount(tokens)));
         if let Some(cost) = progress.usage.cost {
-            parts.push(format!("${cost:.4}"));
+            parts.push(cost.to_string());
         }
+    }
+    if let Some(cap) = cap {
+        parts.push(format!("budget {} of {cap}", progress.spent));
     }
     if let Some(left) = progress.paused.filter(|left| left.as_secs() > 0) {
         parts.push(format!("waiting {} s, as the server asks", left.as_secs()));
@@ -159,10 +165,18 @@ mod tests {
 
     #[test]
     fn a_line_says_rate_time_left_and_what_came_of_it() {
-        let usage = Usage { input: 1200, cached_input: 0, output: 34, cost: Some(0.5) };
-        let progress =
-            Progress { done: 50, cached: 10, failed: 1, usage, paused: Some(Duration::from_secs(7)) };
-        let line = details(&progress, Some(150), Duration::from_secs(10));
-        insta::assert_snapshot!(line, @"5.0/s, ETA 20 seconds, 10 cached, 1 failed, 1,234 tokens, $0.5000, waiting 7 s, as the server asks");
+        let usage = Usage {
+            input: 1200,
+            cached_input: 0,
+            cache_write: 0,
+            output: 34,
+            cost: Some(Money::from_pico(500_000_000_000)),
+        };
+        let spent = Money::from_pico(600_000_000_000);
+        let paused = Some(Duration::from_secs(7));
+        let progress = Progress { done: 50, cached: 10, failed: 1, usage, spent, paused };
+        let cap = Some(Money::from_pico(2_500_000_000_000));
+        let line = details(&progress, (Some(150), cap), Duration::from_secs(10));
+        insta::assert_snapshot!(line, @"5.0/s, ETA 20 seconds, 10 cached, 1 failed, 1,234 tokens, $0.50, budget $0.60 of $2.50, waiting 7 s, as the server asks");
     }
 }

@@ -1,10 +1,16 @@
 //! Chat completions: OpenAI, llama.cpp, compatible servers. One attempt at a time; what follows from it is `rate`'s.
 
+mod address;
+mod bill;
+mod cut;
+mod dialect;
+mod listing;
 mod reply;
 mod request;
 #[cfg(test)]
 mod tests;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,11 +20,19 @@ use serde_json::Value;
 use crate::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use crate::http::{self, HeaderMap, HeaderValue};
 use crate::meter::Told;
-use crate::model::{Money, Price};
+use crate::model::{Price, ServiceTier};
 use crate::rating::answer::Usage;
 use crate::rating::question::{Digest, Sampling};
+use address::KeyHeader;
+use cut::CutWatch;
+use dialect::Way;
+use request::Instead;
 
-pub use reply::{Said, ServerError};
+pub use address::{Address, shown};
+pub use cut::Prompt;
+pub use dialect::Dialect;
+pub use listing::{Day, Listed, Listing, shutdown_warning};
+pub use reply::{Call, Overflow, Said, ServerError};
 pub use request::{Form, Message, OWN_KEYS};
 
 /// Where OpenAI answers.
@@ -30,8 +44,10 @@ const LONGEST_MESSAGE: usize = 300;
 /// How the answer is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReplyForm {
-    /// One function that must be called: the form that OpenAI and llama.cpp both honour.
+    /// One function that must be called, and a JSON Schema where a server does not take functions or never calls one.
     #[default]
+    Auto,
+    /// One function that must be called: the form that OpenAI and llama.cpp both honour.
     Tools,
     /// `response_format` with a JSON Schema, for servers that cannot call functions.
     JsonSchema,
@@ -40,8 +56,10 @@ pub enum ReplyForm {
 /// What the user set about the endpoint.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The base URL without a slash at its end.
+    /// The base URL.
     pub base_url: String,
+    /// `api-version` of the query, for Azure.
+    pub api_version: Option<String>,
     /// Whether it is OpenAI's own.
     pub hosted: bool,
     /// The key; a server of one's own needs none.
@@ -60,6 +78,8 @@ pub struct Options {
     pub sampling: Sampling,
     /// How the answer is asked for.
     pub reply: ReplyForm,
+    /// The service tier that is asked for, where the user named one.
+    pub tier: Option<ServiceTier>,
     /// Price per million tokens, where it is known.
     pub price: Option<Price>,
 }
@@ -106,6 +126,8 @@ pub struct Refusal {
 pub struct Reply {
     /// What the model said.
     pub said: Said,
+    /// Whether it called a function.
+    pub call: Call,
     /// The model's name as the server gives it.
     pub model: Option<String>,
     /// Why generation ended.
@@ -130,27 +152,49 @@ pub struct Request {
     pub body: Bytes,
     /// Tokens that the answer may take.
     pub room: u32,
+    /// Tokens that all its answers together may take, whoever set their room; `None` where nothing bounds them.
+    pub answer_at_most: Option<u64>,
+    /// In which dialect it is put.
+    pub dialect: Dialect,
 }
 
-/// What the endpoint says of its models.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Listing {
-    /// It lists exactly one model: whatever name is asked for, this one answers.
-    One(String),
-    /// It lists several, or has no such list: the name asked for counts.
-    Other,
-    /// It answers, but not so that one can tell: the reason.
-    Unclear(String),
-    /// It cannot be reached: the reason.
-    Unreachable(String),
+/// What follows from a refusal for the form of all questions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Adapted {
+    /// Ask again: the form has changed, now or since this was sent.
+    Again,
+    /// What is refused was set by the user, or has no other form: the reason, with what to change.
+    Stop(String),
+    /// The refusal is not about the form.
+    No,
 }
+
+/// What a run learned of the server, shared by all in flight.
+#[derive(Debug, Default)]
+struct Learned {
+    dialect: Dialect,
+    /// Whether it has ever called a function.
+    calls: bool,
+    /// Replies without a call, as long as there was none with one.
+    without_call: u32,
+    cut: CutWatch,
+    /// Cut prompts since the last whole one.
+    cut_in_a_row: u32,
+    /// What is still to be told.
+    notes: Vec<String>,
+}
+
+/// Replies without a call after which a server that never called is asked for a JSON Schema.
+const WITHOUT_CALL: u32 = 3;
 
 /// A chat endpoint.
 #[derive(Debug)]
 pub struct Endpoint {
     client: http::Client,
     headers: HeaderMap,
+    address: Address,
     completions: String,
+    learned: Mutex<Learned>,
     /// What the user set.
     pub options: Options,
 }
@@ -158,59 +202,57 @@ pub struct Endpoint {
 impl Endpoint {
     /// An endpoint; no request is made yet.
     pub fn new(options: Options) -> Result<Self, Error> {
+        let address = Address::new(&options.base_url, options.api_version.as_deref())?;
         Ok(Self {
             client: http::Client::new(options.timeout)?,
-            headers: headers(&options)?,
-            completions: format!("{}/chat/completions", options.base_url),
+            headers: headers(&options, &address)?,
+            completions: address.join("/chat/completions"),
+            address,
+            learned: Mutex::default(),
             options,
         })
     }
 
-    /// Whether the server runs on this machine: nobody else bills for it.
-    pub fn is_local(&self) -> bool {
-        host_of(&self.options.base_url).is_some_and(|host| {
-            host == "localhost"
-                || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        })
+    /// Where it is.
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
-    /// The digest of the base URL: the store remembers who answered there without knowing where it is.
+    /// Whether the server runs on this machine: nobody else bills for it.
+    pub fn is_local(&self) -> bool {
+        self.address.is_loopback()
+    }
+
+    /// The digest of the base URL, without secrets: the store remembers who answered there without knowing where it is.
     pub fn url_digest(&self) -> Digest {
-        Digest::of(&Value::from(self.options.base_url.as_str()))
+        Digest::of(&Value::from(self.address.shown()))
     }
 
     /// Asks which models there are.
-    pub async fn models(&self) -> Result<Listing, Error> {
-        let url = format!("{}/models", self.options.base_url);
+    pub async fn models(&self) -> Result<Listed, Error> {
+        let url = self.address.join("/models");
         let listed =
             tokio::time::timeout(Duration::from_secs(10), self.client.get(&url, self.headers.clone()));
         let reply = match listed.await {
             Ok(Ok(reply)) => reply,
-            Ok(Err(error)) => return Ok(Listing::Unreachable(error.to_string())),
-            Err(_) => return Ok(Listing::Unreachable("no reply within 10 s".to_owned())),
+            Ok(Err(error)) => return Ok(Listing::Unreachable(error.to_string()).into()),
+            Err(_) => return Ok(Listing::Unreachable("no reply within 10 s".to_owned()).into()),
         };
-        if matches!(reply.status.as_u16(), 401 | 403) {
-            let refusal = Refusal {
-                status: reply.status.as_u16(),
-                retry_after: None,
-                error: ServerError::parse(&reply.body),
-            };
+        let status = reply.status.as_u16();
+        if matches!(status, 401 | 403) {
+            let refusal = Refusal { status, retry_after: None, error: ServerError::parse(&reply.body) };
             return Err(Error::Refused(self.bad_key(&refusal)));
         }
-        let list: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-        let names: Option<Vec<&str>> = list["data"]
-            .as_array()
-            .map(|models| models.iter().filter_map(|model| model["id"].as_str()).collect());
-        Ok(match (names.as_deref(), reply.status.as_u16()) {
-            (Some([only]), 200) if !only.is_empty() => Listing::One((*only).to_owned()),
-            (Some(_), 200) | (_, 404 | 405 | 501) => Listing::Other,
-            (_, status) => Listing::Unclear(format!("HTTP {status} to GET /models")),
-        })
+        Ok(Listed::parse(status, &reply.body, &self.options.model))
     }
 
     /// What to tell the user of a refused key. The key itself is never shown.
     pub fn bad_key(&self, refusal: &Refusal) -> String {
         let (what, mend) = match &self.options.key {
+            _ if self.address.key_header() == KeyHeader::Basic => (
+                "refused the user and password of its URL",
+                "check OPENAI_BASE_URL (the key is not sent beside them)",
+            ),
             Some(_) => ("refused the key", "check OPENAI_API_KEY (or OPENAI_KEY)"),
             None => ("wants a key", "set OPENAI_API_KEY"),
         };
@@ -238,13 +280,106 @@ impl Endpoint {
     }
 
     /// The base URL without user, password and query.
-    pub fn shown_url(&self) -> String {
-        shown(&self.options.base_url)
+    pub fn shown_url(&self) -> &str {
+        self.address.shown()
     }
 
-    /// The most that a request can cost, where the price is known.
-    pub fn bound(&self, request: &Request) -> Option<Money> {
-        Some(self.options.price?.bound(request.body.len(), request.room))
+    /// How questions are put to this server by now.
+    pub fn dialect(&self) -> Dialect {
+        self.learned().dialect
+    }
+
+    /// Takes in a refusal of a request that was `sent` in this dialect: changes the form of all further questions where
+    /// it names a parameter that the server does not take.
+    pub fn adapt(&self, form: &Form, sent: Dialect, refusal: &Refusal) -> Adapted {
+        let names = form.sent(sent);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let Some(name) = dialect::refused(refusal, &names) else { return Adapted::No };
+        let mut learned = self.learned();
+        // What others learned since may be just this; if not, it is refused again.
+        if learned.dialect != sent {
+            return Adapted::Again;
+        }
+        let (url, status, says) = (self.shown_url(), refusal.status, &refusal.error.message);
+        match form.instead_of(name, sent) {
+            Instead::Ask(other) => {
+                let change = form.change(sent, other);
+                learned.notes.push(format!("{url} does not take `{name}`: {change} from now on"));
+                learned.dialect = other;
+                Adapted::Again
+            }
+            Instead::Users(flag) => Adapted::Stop(format!(
+                "the endpoint {url} does not take `{name}`, which {flag} sets (HTTP {status}: {says}); leave the flag out, or \
+                 ask another model"
+            )),
+            Instead::Nothing if matches!(name, "tools" | "tool_choice" | "response_format") => {
+                let mend = if self.options.reply == ReplyForm::Auto {
+                    "nor in the other form: check the lens's functions.json against what the server takes"
+                } else {
+                    "try --reply auto"
+                };
+                Adapted::Stop(format!(
+                    "the endpoint {url} does not take `{name}` (HTTP {status}: {says}); {mend}"
+                ))
+            }
+            Instead::Nothing => Adapted::No,
+        }
+    }
+
+    /// Takes in whether a reply to a request that was `sent` in this dialect called the function. True if it did not and
+    /// the turn is asked again: while it is open whether this server calls functions at all, no row pays for that.
+    pub fn heard(&self, form: &Form, sent: Dialect, call: Call) -> bool {
+        if !form.may_ask_for_content(sent) || call == Call::Unclear {
+            return false;
+        }
+        let mut learned = self.learned();
+        if call == Call::Made {
+            learned.calls = true;
+            return false;
+        }
+        if learned.dialect.reply != sent.reply {
+            return true;
+        }
+        if learned.calls {
+            return false;
+        }
+        learned.without_call += 1;
+        if learned.without_call >= WITHOUT_CALL {
+            let before = learned.dialect;
+            learned.dialect.reply = Way::Other;
+            let change = form.change(before, learned.dialect);
+            learned.notes.push(format!(
+                "{} did not call the function in {WITHOUT_CALL} replies: {change} from now on (--reply forces a form)",
+                self.shown_url()
+            ));
+        }
+        true
+    }
+
+    /// Judges by the usage of a reply whether the server read all of these messages, and how often in a row it did not.
+    pub fn prompt(&self, form: &Form, messages: &[Message<'_>], usage: Option<&Usage>) -> (Prompt, u32) {
+        let Some(usage) = usage else { return (Prompt::Unknown, 0) };
+        let texts: Vec<&str> =
+            std::iter::once(form.system()).chain(messages.iter().map(|message| message.content)).collect();
+        let known = form.tokenizer().map(|tokenizer| cut::by_count(&texts, usage, tokenizer));
+        let mut learned = self.learned();
+        let prompt = known.unwrap_or_else(|| learned.cut.by_comparison(&texts, usage));
+        match prompt {
+            Prompt::Unknown => {}
+            Prompt::Whole => learned.cut_in_a_row = 0,
+            Prompt::Cut { .. } => learned.cut_in_a_row += 1,
+        }
+        (prompt, learned.cut_in_a_row)
+    }
+
+    /// What was learned of the server and not told yet; empties the list.
+    pub fn notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.learned().notes)
+    }
+
+    fn learned(&self) -> MutexGuard<'_, Learned> {
+        // A panic elsewhere leaves counters and a dialect, each of them valid.
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One attempt.
@@ -274,11 +409,7 @@ impl Endpoint {
         }
         let completion: reply::Completion = serde_json::from_slice(&reply.body)
             .map_err(|error| Trouble::Garbled(format!("not JSON: {error}")))?;
-        let usage = completion.usage.as_ref().and_then(|usage| {
-            let (input, output) = (usage.prompt_tokens?, usage.completion_tokens.unwrap_or(0));
-            let cost = self.options.price.map(|price| price.cost(input, usage.cached(), output));
-            Some(Usage { input, cached_input: usage.cached(), output, cost })
-        });
+        let usage = self.usage(&completion);
         let Some(choice) = completion.choices.and_then(|choices| choices.into_iter().next()) else {
             // Gateways put the error of the server behind them into a reply of status 200.
             let Some(error) = completion.error.filter(|error| !error.is_null()) else {
@@ -292,7 +423,8 @@ impl Endpoint {
             }));
         };
         let finish_reason = choice.finish_reason.clone();
-        Ok(Reply { said: choice.said(), model: completion.model, finish_reason, usage })
+        let (said, call) = choice.said();
+        Ok(Reply { said, call, model: completion.model, finish_reason, usage })
     }
 }
 
@@ -308,18 +440,24 @@ impl std::fmt::Display for Trouble {
 
 impl std::error::Error for Trouble {}
 
-/// The headers of every request, made ready once; no `Authorization` without a key.
-fn headers(options: &Options) -> Result<HeaderMap, Error> {
+/// The headers of every request, made ready once; no header for a key without one.
+fn headers(options: &Options, address: &Address) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(key) = &options.key {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| {
-            Error::Usage(
-                "the key has a character that no HTTP header may hold: check OPENAI_API_KEY".to_owned(),
-            )
-        })?;
+    let (name, scheme, secret) = match address.key_header() {
+        KeyHeader::Bearer => (AUTHORIZATION, "Bearer ", options.key.as_ref()),
+        KeyHeader::ApiKey => (HeaderName::from_static("api-key"), "", options.key.as_ref()),
+        KeyHeader::Basic => (AUTHORIZATION, "Basic ", address.basic()),
+    };
+    if let Some(secret) = secret {
+        let mut value =
+            HeaderValue::from_str(&format!("{scheme}{}", secret.expose_secret())).map_err(|_| {
+                Error::Usage(
+                    "the key has a character that no HTTP header may hold: check OPENAI_API_KEY".to_owned(),
+                )
+            })?;
         value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
+        headers.insert(name, value);
     }
     for (name, value) in &options.account {
         let value = HeaderValue::from_str(value)
@@ -327,23 +465,4 @@ fn headers(options: &Options) -> Result<HeaderMap, Error> {
         headers.insert(HeaderName::from_static(name), value);
     }
     Ok(headers)
-}
-
-fn host_of(url: &str) -> Option<&str> {
-    let authority = url.split_once("://")?.1.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    Some(match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next()?,
-        None => host.split(':').next()?,
-    })
-}
-
-/// A URL without user, password and query.
-pub fn shown(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return "(not a URL)".to_owned() };
-    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
-    let (authority, path) =
-        rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, format!("/{path}")));
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{path}")
 }

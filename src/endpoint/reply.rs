@@ -15,6 +15,8 @@ pub(super) struct Completion {
     pub(super) choices: Option<Vec<Choice>>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) usage: Option<Usage>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) service_tier: Option<String>,
     #[serde(default)]
     pub(super) error: Option<Value>,
 }
@@ -59,17 +61,32 @@ pub(super) struct Usage {
     pub(super) completion_tokens: Option<u64>,
     #[serde(default, deserialize_with = "lenient")]
     prompt_tokens_details: Option<PromptDetails>,
+    /// Anthropic's names, which gateways pass on.
+    #[serde(default, deserialize_with = "lenient")]
+    cache_read_input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "lenient")]
+    cache_creation_input_tokens: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 struct PromptDetails {
     #[serde(default, deserialize_with = "lenient")]
     cached_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "lenient")]
+    cache_write_tokens: Option<u64>,
 }
 
 impl Usage {
+    /// Prompt tokens that the server had cached.
     pub(super) fn cached(&self) -> u64 {
-        self.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens).unwrap_or(0)
+        let details = self.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens);
+        details.or(self.cache_read_input_tokens).unwrap_or(0)
+    }
+
+    /// Prompt tokens that the server wrote into its cache.
+    pub(super) fn written(&self) -> u64 {
+        let details = self.prompt_tokens_details.as_ref().and_then(|details| details.cache_write_tokens);
+        details.or(self.cache_creation_input_tokens).unwrap_or(0)
     }
 }
 
@@ -83,8 +100,9 @@ fn lenient<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned>(
 /// What the model said.
 #[derive(Debug, PartialEq)]
 pub enum Said {
-    /// The function's arguments, not validated.
-    Arguments(Value),
+    /// What may be the function's arguments, not validated: one object, or several where the model called or wrote more
+    /// than once. The first that validates counts.
+    Arguments(Vec<Value>),
     /// Something that should have been arguments but is not JSON; its text and the parser's words.
     Broken(String, String),
     /// Text without an answer in it.
@@ -97,59 +115,132 @@ pub enum Said {
     Truncated,
 }
 
+/// Whether a reply called a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// It did.
+    Made,
+    /// It is text, though it was free to call.
+    Missing,
+    /// Nobody knows what it would have been: a refusal, filtered, or cut while it thought or wrote JSON.
+    Unclear,
+}
+
+/// Objects of one reply that are looked at, and places in a text where one may begin.
+const MOST_OBJECTS: usize = 16;
+
 impl Choice {
-    /// The answer: a tool call, the old function call, or JSON in the content.
-    pub(super) fn said(self) -> Said {
+    /// The answer, and whether it came as a call: tool calls, the old function call, or JSON in the content.
+    pub(super) fn said(self) -> (Said, Call) {
         let finish = self.finish_reason.unwrap_or_default();
         let message = self.message.unwrap_or_default();
         if finish == "content_filter" {
-            return Said::Filtered;
+            return (Said::Filtered, Call::Unclear);
         }
         if let Some(refusal) = message.refusal.filter(|text| !text.is_empty()) {
-            return Said::Refusal(refusal);
+            return (Said::Refusal(refusal), Call::Unclear);
         }
-        let call = message.tool_calls.and_then(|calls| calls.into_iter().find_map(|call| call.function));
-        let said = match call.or(message.function_call) {
-            Some(call) => from_call(call.arguments),
-            None => from_content(&text_of(message.content)),
-        };
+        let mut calls: Vec<FunctionCall> =
+            message.tool_calls.into_iter().flatten().filter_map(|call| call.function).collect();
+        if calls.is_empty() {
+            calls.extend(message.function_call);
+        }
+        let content = text_of(message.content);
+        let call = if calls.is_empty() { Call::Missing } else { Call::Made };
+        let said = if calls.is_empty() { from_content(&content) } else { from_calls(calls) };
         match said {
             // Whole JSON is an answer even where the server says "length": some count the last token so.
-            Said::Broken(..) | Said::Nothing(_) if finish == "length" => Said::Truncated,
-            said => said,
+            Said::Broken(..) | Said::Nothing(_) if finish == "length" => {
+                let thinks = content.contains("<think>") && !content.contains("</think>");
+                // Prose that ran on until it was cut is no beginning of a call.
+                let is_prose = matches!(said, Said::Nothing(_)) && !thinks && !content.trim().is_empty();
+                (Said::Truncated, if call == Call::Missing && !is_prose { Call::Unclear } else { call })
+            }
+            said => (said, call),
         }
+    }
+}
+
+fn from_calls(calls: Vec<FunctionCall>) -> Said {
+    let mut objects = Vec::new();
+    let mut broken = None;
+    for call in calls.into_iter().take(MOST_OBJECTS) {
+        match from_call(call.arguments) {
+            Said::Arguments(found) => objects.extend(found),
+            other => broken = broken.or(Some(other)),
+        }
+    }
+    match (objects.is_empty(), broken) {
+        (true, Some(broken)) => broken,
+        _ => Said::Arguments(objects),
     }
 }
 
 fn from_call(arguments: Value) -> Said {
     match arguments {
+        // In a fence, or with words around: as some write it into the content.
+        Value::String(text) if !text.trim_start().starts_with(['{', '"']) => match from_content(&text) {
+            Said::Nothing(_) => parse(&text),
+            said => said,
+        },
         Value::String(text) => parse(&text),
-        object @ Value::Object(_) => Said::Arguments(object),
+        object @ Value::Object(_) => Said::Arguments(vec![object]),
         other => Said::Broken(other.to_string(), "the arguments are not an object".to_owned()),
     }
 }
 
-/// JSON in the content: bare, in a code fence, after `<think>…</think>`.
+/// JSON in the content: bare, in a code fence, after `<think>…</think>`, or with words around it.
 fn from_content(content: &str) -> Said {
     let answer = content.rsplit("</think>").next().unwrap_or(content).trim();
-    if answer.starts_with('{') {
+    if answer.starts_with('{') || answer.starts_with("\"{") {
         return parse(answer);
     }
     // The answer's own strings may hold fences: the block ends at the last one.
     let fenced =
         answer.split_once("```").map(|(_, after)| after.rsplit_once("```").map_or(after, |(block, _)| block));
-    match fenced.and_then(|block| Some(block[block.find('{')?..].trim())) {
-        Some(json) => parse(json),
-        None => Said::Nothing(content.trim().to_owned()),
+    if let Some(json) = fenced.and_then(|block| Some(block[block.find('{')?..].trim())) {
+        return parse(json);
+    }
+    // Each place is read up to its first mistake, and there are few: linear.
+    let objects = answer
+        .match_indices('{')
+        .take(MOST_OBJECTS)
+        .map(|(at, _)| objects(&answer[at..]).0)
+        .find(|objects| !objects.is_empty());
+    objects.map_or_else(|| Said::Nothing(content.trim().to_owned()), Said::Arguments)
+}
+
+/// The arguments in a text that should be JSON: an object, whatever follows it; or a JSON string that holds one, as some
+/// gateways escape twice.
+fn parse(text: &str) -> Said {
+    let text = text.trim();
+    let (found, error) = objects(text);
+    if !found.is_empty() {
+        return Said::Arguments(found);
+    }
+    if let Ok(Value::String(inner)) = serde_json::from_str(text) {
+        let (found, _) = objects(inner.trim());
+        if !found.is_empty() {
+            return Said::Arguments(found);
+        }
+    }
+    match error {
+        Some(error) => Said::Broken(text.to_owned(), format!("the arguments are not valid JSON: {error}")),
+        None => Said::Broken(text.to_owned(), "the arguments are not a JSON object".to_owned()),
     }
 }
 
-fn parse(text: &str) -> Said {
-    match serde_json::from_str::<Value>(text.trim()) {
-        Ok(object @ Value::Object(_)) => Said::Arguments(unwrap_call(object)),
-        Ok(_) => Said::Broken(text.to_owned(), "the arguments are not a JSON object".to_owned()),
-        Err(error) => Said::Broken(text.to_owned(), format!("the arguments are not valid JSON: {error}")),
+/// The objects that a text begins with, one after another, and what stopped at the first of them.
+fn objects(text: &str) -> (Vec<Value>, Option<serde_json::Error>) {
+    let mut found = Vec::new();
+    for value in serde_json::Deserializer::from_str(text).into_iter::<Value>().take(MOST_OBJECTS) {
+        match value {
+            Ok(object @ Value::Object(_)) => found.push(unwrap_call(object)),
+            Ok(_) => break,
+            Err(error) => return (found, Some(error)),
+        }
     }
+    (found, None)
 }
 
 /// Models that write a call as text write `{"name": …, "arguments": {…}}`.
@@ -185,6 +276,17 @@ pub struct ServerError {
     pub kind: String,
     /// The parameter that it names.
     pub param: Option<String>,
+    /// llama.cpp's numbers where a prompt does not fit.
+    pub overflow: Option<Overflow>,
+}
+
+/// A prompt that does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overflow {
+    /// Its tokens (`n_prompt_tokens`).
+    pub prompt: u64,
+    /// Those that a request may have (`n_ctx`).
+    pub context: u64,
 }
 
 impl std::fmt::Display for ServerError {
@@ -212,10 +314,15 @@ impl ServerError {
                 object.get("detail").map(|detail| detail.as_str().map_or(detail.to_string(), str::to_owned))
             })
             .unwrap_or_else(|| String::from_utf8_lossy(&body[..body.len().min(300)]).trim().to_owned());
+        // Azure says in an inner error which policy it was.
+        let inner = object.get("innererror").and_then(|inner| inner.get("code")?.as_str()).map(str::to_owned);
+        let number = |key: &str| object.get(key).and_then(Value::as_u64);
+        let overflow = number("n_prompt_tokens").zip(number("n_ctx"));
         Self {
             message,
-            kind: [word("code"), word("type")].into_iter().flatten().collect::<Vec<_>>().join(" "),
+            kind: [word("code"), word("type"), inner].into_iter().flatten().collect::<Vec<_>>().join(" "),
             param: word("param"),
+            overflow: overflow.map(|(prompt, context)| Overflow { prompt, context }),
         }
     }
 
@@ -233,7 +340,13 @@ mod tests {
 
     fn said(reply: Value) -> Said {
         let completion: Completion = serde_json::from_value(reply).unwrap();
-        completion.choices.unwrap().into_iter().next().unwrap().said()
+        completion.choices.unwrap().into_iter().next().unwrap().said().0
+    }
+
+    fn call(message: &Value, finish: &str) -> Call {
+        let choice: Choice =
+            serde_json::from_value(json!({"message": message, "finish_reason": finish})).unwrap();
+        choice.said().1
     }
 
     fn message(message: &Value) -> Said {
@@ -243,7 +356,8 @@ mod tests {
     #[test]
     fn every_accepted_form_gives_the_same_arguments() {
         let text = r#"{"overall": 2}"#;
-        let arguments = Said::Arguments(json!({"overall": 2}));
+        let arguments = Said::Arguments(vec![json!({"overall": 2})]);
+        let twice = Value::from(text).to_string();
         for form in [
             json!({"tool_calls": [{"type": "function", "id": "1", "function": {"name": "rate", "arguments": text}}]}),
             json!({"tool_calls": [{"function": {"arguments": {"overall": 2}}}]}),
@@ -257,6 +371,16 @@ mod tests {
             json!({"content": format!("```\n{text}")}),
             json!({"content": [{"type": "text", "text": text}]}),
             json!({"content": format!(r#"{{"name": "rate", "arguments": {text}}}"#)}),
+            // Escaped twice, with words around, with something after it.
+            json!({"tool_calls": [{"function": {"arguments": twice}}]}),
+            json!({"content": twice}),
+            json!({"content": format!("Here it is: {text} I hope that helps.")}),
+            json!({"content": format!("As asked, {{data}}: {text}")}),
+            json!({"content": format!("<tool_call>\n{{\"name\": \"rate\", \"arguments\": {text}}}\n</tool_call>")}),
+            json!({"tool_calls": [{"function": {"arguments": format!("{text}</tool_call>")}}]}),
+            json!({"tool_calls": [{"function": {"arguments": format!("```json\n{text}\n```")}}]}),
+            // A second call that is broken.
+            json!({"tool_calls": [{"function": {"arguments": "{\"ov"}}, {"function": {"arguments": text}}]}),
         ] {
             assert_eq!(message(&form), arguments, "{form}");
         }
@@ -266,8 +390,50 @@ mod tests {
     fn an_answer_may_speak_of_code_fences() {
         let arguments = json!({"rationale": "uses ```python\nx``` well", "overall": 2});
         let fenced = format!("```json\n{arguments}\n```");
-        assert_eq!(message(&json!({"content": arguments.to_string()})), Said::Arguments(arguments.clone()));
-        assert_eq!(message(&json!({"content": fenced})), Said::Arguments(arguments));
+        assert_eq!(
+            message(&json!({"content": arguments.to_string()})),
+            Said::Arguments(vec![arguments.clone()])
+        );
+        assert_eq!(message(&json!({"content": fenced})), Said::Arguments(vec![arguments]));
+    }
+
+    #[test]
+    fn several_calls_are_several_candidates() {
+        let (one, two) = (json!({"overall": 9}), json!({"overall": 2}));
+        let both = Said::Arguments(vec![one.clone(), two.clone()]);
+        let calls = json!({"tool_calls": [
+            {"function": {"arguments": one.to_string()}}, {"function": {"arguments": two.to_string()}},
+        ]});
+        assert_eq!(message(&calls), both);
+        assert_eq!(message(&json!({"content": format!("{one}\n{two}")})), both);
+    }
+
+    #[test]
+    fn not_a_number_is_not_json() {
+        for value in ["NaN", "Infinity", "-inf"] {
+            let said = message(
+                &json!({"tool_calls": [{"function": {"arguments": format!("{{\"overall\": {value}}}")}}]}),
+            );
+            assert!(matches!(said, Said::Broken(..)), "{value}");
+        }
+    }
+
+    #[test]
+    fn it_is_told_whether_the_function_was_called() {
+        let called = json!({"tool_calls": [{"function": {"arguments": "{"}}]});
+        assert_eq!(call(&called, "stop"), Call::Made);
+        assert_eq!(call(&called, "length"), Call::Made);
+        assert_eq!(call(&json!({"function_call": {"arguments": "{}"}}), "stop"), Call::Made);
+        for text in ["I rate it 2.", "{\"overall\": 2}", ""] {
+            assert_eq!(call(&json!({"content": text, "tool_calls": []}), "stop"), Call::Missing, "{text}");
+        }
+        // Prose that runs on is no call; JSON, a thought or nothing that was cut may have become one.
+        assert_eq!(call(&json!({"content": "The text is"}), "length"), Call::Missing);
+        for cut in ["{\"over", "<think>well", ""] {
+            assert_eq!(call(&json!({"content": cut}), "length"), Call::Unclear, "{cut}");
+        }
+        assert_eq!(call(&json!({"refusal": "no"}), "stop"), Call::Unclear);
+        assert_eq!(call(&json!({"content": "no"}), "content_filter"), Call::Unclear);
     }
 
     #[test]
@@ -297,6 +463,10 @@ mod tests {
         assert_eq!(ServerError::parse(br#"{"detail":"slow down"}"#).message, "slow down");
         assert_eq!(ServerError::parse(br#"{"error":"plain"}"#).message, "plain");
         assert_eq!(ServerError::parse(b"<html>busy</html>").message, "<html>busy</html>");
+        let azure = ServerError::parse(br#"{"error":{"message":"filtered","code":"content_filter","innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#);
+        assert_eq!(azure.kind, "content_filter ResponsibleAIPolicyViolation");
+        let llama = ServerError::parse(br#"{"error":{"message":"no","n_prompt_tokens":8411,"n_ctx":4096}}"#);
+        assert_eq!(llama.overflow, Some(Overflow { prompt: 8411, context: 4096 }));
     }
 
     proptest! {

@@ -9,6 +9,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
 use super::Error;
+use crate::model::Money;
 use crate::rating::failure::Failure;
 use crate::rating::run::Meaning;
 use crate::rating::{Piece, Rating, Source, Target};
@@ -196,7 +197,7 @@ impl Serialize for Line<'_> {
             }
             map.serialize_entry("cached", &(*source == Source::Cache))?;
             // A twin's answer was paid for once, on the line of the row that asked.
-            let cost = if *source == Source::Twin { Some(0.0) } else { answer.provenance.usage.cost };
+            let cost = if *source == Source::Twin { Some(Money::ZERO) } else { answer.provenance.usage.cost };
             map.serialize_entry("cost", &cost)?;
         }
         if let Some(Failure { reason, detail }) = failure {

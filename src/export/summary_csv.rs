@@ -107,7 +107,7 @@ fn row(summary: &Summary) -> Vec<String> {
         ledger.all_failed().to_string(),
         ledger.empty.to_string(),
         ledger.not_reached().map_or(String::new(), |rows| rows.to_string()),
-        summary.usage.cost.map_or(String::new(), |cost| format!("{cost:.6}")),
+        summary.usage.cost.map_or(String::new(), |cost| cost.dollars().to_string()),
         // Empty where nothing is inferred beyond the rows that were drawn.
         match summary.inference {
             Inference::Population(rows) | Inference::Beginning(rows) => rows.to_string(),

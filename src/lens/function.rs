@@ -122,9 +122,14 @@ impl Schema {
     }
 
     /// The scores and rationales in the arguments of a call. A score whose schema gives no range must lie on
-    /// `scale`.
+    /// `scale`. A score that is written as a text (`"2.5"`) is that number, if the number is allowed.
     pub(super) fn read(&self, arguments: &Value, scale: Scale) -> Result<Scored, Invalid> {
         if !self.validator.is_valid(arguments) {
+            if let Some(numbers) = self.with_numbers(arguments)
+                && self.validator.is_valid(&numbers)
+            {
+                return self.read(&numbers, scale);
+            }
             let errors: Vec<_> = self.validator.iter_errors(arguments).take(MAX_PROBLEMS).collect();
             let told = errors.iter().filter(|error| !is_told_better(error, &errors));
             return Err(Invalid { problems: told.map(explain).collect() });
@@ -145,6 +150,24 @@ impl Schema {
         } else {
             Err(Invalid { problems })
         }
+    }
+}
+
+impl Schema {
+    /// The arguments with numbers where scores are numbers in quotes; `None` if none is.
+    fn with_numbers(&self, arguments: &Value) -> Option<Value> {
+        let mut numbers = arguments.clone();
+        let mut found = false;
+        for name in &self.scores {
+            let Some(score) = numbers.get_mut(name) else { continue };
+            let Some(text) = score.as_str().map(str::trim) else { continue };
+            // JSON's own grammar: no "NaN", no "inf", no "0x1".
+            if let Ok(number @ Value::Number(_)) = serde_json::from_str(text) {
+                *score = number;
+                found = true;
+            }
+        }
+        found.then_some(numbers)
     }
 }
 
@@ -281,6 +304,17 @@ mod tests {
         assert_eq!(schema.scores, ["overall", "depth", "clear"]);
         assert_eq!(schema.rationales, ["rationale"]);
         assert_eq!(schema.property("depth")["type"], "number");
+    }
+
+    #[test]
+    fn a_number_in_quotes_is_that_number_if_it_is_allowed() {
+        let arguments =
+            |overall: &str| json!({"clear": "10", "depth": 2.25, "overall": overall, "rationale": "3"});
+        let scored = schema().read(&arguments(" 2.5"), Scale::DEFAULT).unwrap();
+        assert_eq!(scored, Scored { scores: vec![2.5, 2.25, 10.0], rationales: vec!["3".into()] });
+        for wrong in ["2.25", "NaN", "inf", "two", "", "0x2", "2.5 of 3", "[2]", "1e999"] {
+            assert!(schema().read(&arguments(wrong), Scale::DEFAULT).is_err(), "{wrong}");
+        }
     }
 
     #[test]

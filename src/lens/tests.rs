@@ -301,7 +301,7 @@ fn the_built_in_lenses_take_halves_and_nothing_between_or_beyond() {
         let scored = lens.parse(&json!({"rationale": "r", "overall": score})).unwrap();
         assert_eq!(scored.scores, [score.as_f64().unwrap()]);
     }
-    for score in [json!(0), json!(1.25), json!(3.5), json!("2"), json!(null), json!(true)] {
+    for score in [json!(0), json!(1.25), json!(3.5), json!("2.25"), json!(null), json!(true)] {
         assert!(lens.parse(&json!({"rationale": "r", "overall": score})).is_err(), "{score}");
     }
     assert!(lens.parse(&json!({"rationale": "r", "overall": 2, "more": 1})).is_err());

@@ -1,20 +1,39 @@
-//! Rate limits: every attempt, retries included, takes its permit here.
+//! Every attempt, retries included, takes its permit here: limits that learn, pauses, a breaker, a budget.
 //!
-//! Both limits are the generic cell rate algorithm (ITU-T I.371): a "theoretical arrival time" moves forward with
-//! every request, and a request waits until it is reached. It needs no timer of its own and follows the tokio clock.
+//! One line of waiters, first come first served. The one at its head asks [`control::Control`] when it may start, and
+//! sleeps until then or until something changes; there is no task and no timer beside it. All times are the tokio clock's.
 
+mod backoff;
+mod breaker;
+mod budget;
+mod control;
+mod estimate;
+mod flight;
+mod limit;
+mod pace;
+mod recent;
+#[cfg(test)]
+mod scenario;
+#[cfg(test)]
+mod tests;
 mod told;
 
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::model::Money;
+use control::{Control, Start, Started};
 
 pub use told::{Told, Window};
+
+/// Seconds since the meter began.
+type Seconds = f64;
 
 /// The bounds that a user sets.
 #[derive(Debug, Clone, Copy)]
@@ -99,236 +118,217 @@ pub enum Stopped {
     Dead(Duration),
 }
 
+/// Why nothing starts for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// A limit of the account was reached.
+    Limited,
+    /// The server has too much to do.
+    Overloaded,
+    /// The endpoint is dead; what is left of the pause is the time to the next probe.
+    Dead,
+}
+
 /// How the meter stands.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct State {
+    /// Attempts in flight.
+    pub in_flight: usize,
+    /// How many may be in flight by now.
+    pub allowed: usize,
+    /// Attempts that wait for their permit.
+    pub waiting: usize,
+    /// Requests per minute that are let through, where a limit is set or learned.
+    pub rpm: Option<f64>,
+    /// Tokens per minute that are let through, where a limit is set or told.
+    pub tpm: Option<f64>,
     /// How long a pause still lasts that everyone waits for.
     pub paused: Option<Duration>,
+    /// What that pause is for.
+    pub pause: Option<Pause>,
     /// What was spent, attempts of unknown outcome counted at their bound.
     pub spent: Money,
     /// What attempts in flight may cost at most.
     pub reserved: Money,
+    /// By how much attempts cost more than their bound. It is part of `spent`; not nothing means that a price or a
+    /// bound is wrong, and that a cap may be exceeded by it.
+    pub beyond: Money,
 }
 
 /// Hands out permits for attempts.
 #[derive(Debug)]
 pub struct Meter {
-    in_flight: Semaphore,
-    limits: Limits,
-    pace: Mutex<Pace>,
+    began: Instant,
+    inner: Mutex<Inner>,
 }
 
-/// When the next attempt may start, by each limit.
 #[derive(Debug)]
-struct Pace {
-    requests: Instant,
-    tokens: Instant,
-    paused_until: Instant,
-    spent: Money,
-    reserved: Money,
+struct Inner {
+    control: Control,
+    /// Those who wait, by the number they drew: who came first starts first.
+    line: BTreeMap<u64, Arc<Notify>>,
+    next_number: u64,
 }
 
-/// The right to one attempt; dropping it frees the place in flight.
+/// The right to one attempt; dropped without [`Permit::settle`] its outcome is unknown, and costs what was reserved.
 #[derive(Debug)]
 pub struct Permit<'a> {
     meter: &'a Meter,
-    _in_flight: Option<SemaphorePermit<'a>>,
-    need: Need,
-    settled: bool,
+    started: Option<Started>,
 }
 
 impl Meter {
     /// A meter whose first permits are free at once.
     pub fn new(limits: Limits) -> Self {
-        let now = Instant::now();
-        let pace =
-            Pace { requests: now, tokens: now, paused_until: now, spent: Money::ZERO, reserved: Money::ZERO };
-        Self { in_flight: Semaphore::new(workers(&limits)), limits, pace: Mutex::new(pace) }
+        Self::seeded(limits, RandomState::new().hash_one(0))
+    }
+
+    /// A meter whose jitter is the same in every run.
+    fn seeded(limits: Limits, seed: u64) -> Self {
+        let inner = Inner { control: Control::new(limits, seed), line: BTreeMap::new(), next_number: 0 };
+        Self { began: Instant::now(), inner: Mutex::new(inner) }
     }
 
     /// Whether permits depend on the tokens of a request: only then is counting them worth its time.
     pub fn counts_tokens(&self) -> bool {
-        self.limits.tpm.is_some()
+        self.lock().control.counts_tokens()
     }
 
     /// Whether permits depend on the cost of a request.
     pub fn counts_cost(&self) -> bool {
-        self.limits.max_cost.is_some()
+        self.lock().control.counts_cost()
     }
 
     /// Attempts that may be in flight at once, at most.
     pub fn workers(&self) -> usize {
-        workers(&self.limits)
+        self.lock().control.most()
     }
 
-    /// Waits until an attempt with this need may start.
+    /// Bounds the attempts in flight by what the server can hold, within what the user set.
+    pub fn set_most(&self, most: usize) {
+        let mut inner = self.lock();
+        inner.control.set_most(most);
+        inner.wake_head();
+    }
+
+    /// Waits until an attempt with this need may start. Who waits first starts first; a dropped future leaves the line.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`]: the run is to end. From the first [`Stopped::Budget`] on everyone gets it.
     pub async fn permit(&self, need: Need) -> Result<Permit<'_>, Stopped> {
-        // The semaphore is the meter's own and never closed: there is always a permit to wait for.
-        let in_flight = self.in_flight.acquire().await.ok();
-        let start = self.reserve(need.tokens);
-        sleep_until(start).await;
-        // A pause may have begun while this attempt waited.
-        loop {
-            let until = self.pace().paused_until;
-            if until <= Instant::now() {
-                break;
+        let place = {
+            let mut inner = self.lock();
+            if inner.line.is_empty() {
+                match inner.control.start(need, self.now()) {
+                    Start::Now(started) => return Ok(Permit { meter: self, started: Some(started) }),
+                    Start::Never(stopped) => return Err(stopped),
+                    Start::At(_) => {}
+                }
             }
-            sleep_until(until).await;
+            Place::draw(self, &mut inner)
+        };
+        loop {
+            match self.start_in_turn(&place, need) {
+                Start::Now(started) => return Ok(Permit { meter: self, started: Some(started) }),
+                Start::Never(stopped) => return Err(stopped),
+                Start::At(at) if at.is_finite() => tokio::select! {
+                    biased;
+                    () = place.woken.notified() => {}
+                    // A wait that is too long for the clock ends with the next event.
+                    () = sleep_until(self.began + Duration::from_secs_f64(at.min(1e9))) => {}
+                },
+                Start::At(_) => place.woken.notified().await,
+            }
         }
-        let mut pace = self.pace();
-        if self.limits.max_cost.is_some_and(|cap| pace.spent + pace.reserved + need.cost > cap) {
-            return Err(Stopped::Budget);
-        }
-        pace.reserved += need.cost;
-        drop(pace);
-        Ok(Permit { meter: self, _in_flight: in_flight, need, settled: false })
-    }
-
-    /// Takes in what the headers of a reply told.
-    #[expect(clippy::unused_self, reason = "the limits are learned next")]
-    pub fn told(&self, told: &Told) {
-        let _ = told;
     }
 
     /// How it stands.
     pub fn state(&self) -> State {
-        let pace = self.pace();
-        let paused = pace.paused_until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero());
-        State { paused, spent: pace.spent, reserved: pace.reserved }
+        let inner = self.lock();
+        State { waiting: inner.line.len(), ..inner.control.state(self.now()) }
     }
 
-    /// The instant at which the attempt may start; its share of the limits is taken.
-    fn reserve(&self, tokens: u32) -> Instant {
-        let now = Instant::now();
-        let mut pace = self.pace();
-        let mut start = now;
-        if let Some(rpm) = self.limits.rpm {
-            let at = pace.requests.max(now);
-            pace.requests = at + share_of_minute(1, rpm);
-            start = start.max(at);
+    /// Starts the attempt if it is at the head of the line and nothing holds it.
+    fn start_in_turn(&self, place: &Place<'_>, need: Need) -> Start {
+        let mut inner = self.lock();
+        let first = inner.line.first_key_value().map(|(number, _)| *number);
+        if first != Some(place.number) {
+            return Start::At(f64::INFINITY);
         }
-        if let Some(tpm) = self.limits.tpm {
-            let at = pace.tokens.max(now);
-            pace.tokens = at + share_of_minute(tokens, tpm);
-            start = start.max(at);
-        }
-        start
+        inner.control.start(need, self.now())
     }
 
-    fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {
-        // A panic elsewhere leaves three instants, each of them valid.
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    fn settle(&self, started: &Started, outcome: Option<Outcome>) {
+        let mut inner = self.lock();
+        inner.control.settle(started, outcome, self.now());
+        inner.wake_head();
+    }
+
+    fn now(&self) -> Seconds {
+        self.began.elapsed().as_secs_f64()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic elsewhere leaves numbers, each of them valid.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn wake_head(&self) {
+        if let Some((_, woken)) = self.line.first_key_value() {
+            woken.notify_one();
+        }
+    }
+}
+
+/// A place in the line; dropping it leaves the line, and lets the next one look.
+struct Place<'a> {
+    meter: &'a Meter,
+    number: u64,
+    woken: Arc<Notify>,
+}
+
+impl<'a> Place<'a> {
+    fn draw(meter: &'a Meter, inner: &mut Inner) -> Self {
+        let number = inner.next_number;
+        inner.next_number += 1;
+        let woken = Arc::new(Notify::new());
+        inner.line.insert(number, Arc::clone(&woken));
+        Self { meter, number, woken }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.meter.lock();
+        inner.line.remove(&self.number);
+        inner.wake_head();
     }
 }
 
 impl Permit<'_> {
-    /// Says what became of the attempt, and frees its place in flight.
-    pub fn settle(mut self, outcome: Outcome) {
-        self.settle_as(outcome);
+    /// Takes in what the headers of the reply told; of every reply, errors too.
+    pub fn told(&self, told: &Told) {
+        let Some(started) = self.started.as_ref().filter(|_| *told != Told::default()) else { return };
+        let mut inner = self.meter.lock();
+        inner.control.told(started, told, self.meter.now());
+        inner.wake_head();
     }
 
-    fn settle_as(&mut self, outcome: Outcome) {
-        self.settled = true;
-        let mut pace = self.meter.pace();
-        pace.reserved = pace.reserved.less(self.need.cost);
-        pace.spent += match outcome.spent {
-            Spent::Nothing => Money::ZERO,
-            Spent::Exactly(cost) => cost,
-            Spent::Unknown => self.need.cost,
-        };
-        if let (Health::Limited { after } | Health::Overloaded { after }, now) =
-            (outcome.health, Instant::now())
-        {
-            pace.paused_until = pace.paused_until.max(now + after.unwrap_or_default());
-        }
-        let (Some(tpm), Some(used)) = (self.meter.limits.tpm, outcome.tokens) else { return };
-        let used = u32::try_from(used).unwrap_or(u32::MAX);
-        if used >= self.need.tokens {
-            pace.tokens += share_of_minute(used - self.need.tokens, tpm);
-        } else if let Some(earlier) = pace.tokens.checked_sub(share_of_minute(self.need.tokens - used, tpm)) {
-            pace.tokens = earlier;
+    /// Says what became of the attempt, and frees its place in flight.
+    pub fn settle(mut self, outcome: Outcome) {
+        if let Some(started) = self.started.take() {
+            self.meter.settle(&started, Some(outcome));
         }
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        if !self.settled {
-            self.settle_as(Outcome { health: Health::Alive, tokens: None, spent: Spent::Unknown });
+        if let Some(started) = self.started.take() {
+            self.meter.settle(&started, None);
         }
-    }
-}
-
-fn workers(limits: &Limits) -> usize {
-    let workers = match limits.workers {
-        Workers::Auto => 8,
-        Workers::AtMost(most) => most.get(),
-    };
-    workers.clamp(1, Semaphore::MAX_PERMITS / 2)
-}
-
-/// The part of a minute that `n` units take at `per_minute`.
-fn share_of_minute(n: u32, per_minute: NonZeroU32) -> Duration {
-    Duration::from_secs_f64(60.0 * f64::from(n) / f64::from(per_minute.get()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn meter(rpm: Option<u32>, tpm: Option<u32>) -> Meter {
-        Meter::new(Limits {
-            workers: NonZeroUsize::new(4).map_or(Workers::Auto, Workers::AtMost),
-            rpm: rpm.and_then(NonZeroU32::new),
-            tpm: tpm.and_then(NonZeroU32::new),
-            max_cost: None,
-        })
-    }
-
-    fn answered(tokens: u64) -> Outcome {
-        Outcome { health: Health::Answered, tokens: Some(tokens), spent: Spent::Nothing }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn sixty_requests_a_minute_are_one_a_second() {
-        let meter = meter(Some(60), None);
-        let begin = Instant::now();
-        for _ in 0..61 {
-            meter.permit(Need::default()).await.unwrap().settle(answered(0));
-        }
-        assert_eq!(begin.elapsed().as_secs(), 60);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn tokens_are_paced_by_what_was_used() {
-        let meter = meter(None, Some(6000));
-        let begin = Instant::now();
-        for _ in 0..4 {
-            let permit = meter.permit(Need { tokens: 500, ..Need::default() }).await.unwrap();
-            permit.settle(answered(100));
-        }
-        // Four requests of 100 tokens at 100 tokens a second: the fourth starts after three seconds.
-        assert_eq!(begin.elapsed().as_secs(), 3);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_holds_everyone() {
-        let meter = meter(None, None);
-        let health = Health::Limited { after: Some(Duration::from_secs(7)) };
-        let refused = Outcome { health, tokens: None, spent: Spent::Nothing };
-        meter.permit(Need::default()).await.unwrap().settle(refused);
-        let begin = Instant::now();
-        let (one, two) = tokio::join!(meter.permit(Need::default()), meter.permit(Need::default()));
-        assert!(one.is_ok() && two.is_ok());
-        assert_eq!(begin.elapsed().as_secs(), 7);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_more_than_the_workers_are_in_flight() {
-        let meter = meter(None, None);
-        let held: Vec<_> = futures::future::join_all((0..4).map(|_| meter.permit(Need::default()))).await;
-        assert!(tokio::time::timeout(Duration::from_secs(1), meter.permit(Need::default())).await.is_err());
-        drop(held);
-        assert!(meter.permit(Need::default()).await.is_ok());
     }
 }

@@ -1,12 +1,16 @@
 //! The model table: names, parameters, prices, shutdown dates. Facts of the hosted endpoint as of [`AS_OF`].
 
 mod money;
+mod price;
+mod tokenizer;
 
 use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-pub use money::Money;
+pub use money::{Money, NoMoney};
+pub use price::{NoPrice, Price, ServiceTier, Tier, Tokens, prompt_at_most};
+pub use tokenizer::Tokenizer;
 
 /// The month in which the table was last checked against the vendor's pages.
 pub const AS_OF: &str = "2026-11";
@@ -31,9 +35,18 @@ pub enum Tools {
 pub struct Model {
     /// The name that a request carries. A dated variant (`name-2026-08-01`) is the same model.
     pub name: String,
-    input: Option<f64>,
-    cached: Option<f64>,
-    output: Option<f64>,
+    #[serde(deserialize_with = "dollars")]
+    input: Option<Money>,
+    #[serde(deserialize_with = "dollars")]
+    cached: Option<Money>,
+    #[serde(deserialize_with = "dollars")]
+    write: Option<Money>,
+    #[serde(deserialize_with = "dollars")]
+    write_long: Option<Money>,
+    #[serde(deserialize_with = "dollars")]
+    output: Option<Money>,
+    /// Prompt tokens above which a request is dearer.
+    long: Option<u64>,
     #[serde(deserialize_with = "yes_or_no")]
     reasoning: bool,
     /// How it takes functions.
@@ -42,43 +55,30 @@ pub struct Model {
     pub shutdown: Option<String>,
 }
 
-/// US dollars per million tokens.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Price {
-    /// Prompt tokens.
-    pub input: f64,
-    /// Prompt tokens that the server had cached.
-    pub cached_input: f64,
-    /// Generated tokens, reasoning included.
-    pub output: f64,
-}
-
-impl Price {
-    /// US dollars of a request with `input` prompt tokens, `cached` of them from the server's cache.
-    pub fn cost(&self, input: u64, cached: u64, output: u64) -> f64 {
-        let cached = cached.min(input);
-        let cost = ((input - cached) as f64 * self.input
-            + cached as f64 * self.cached_input
-            + output as f64 * self.output)
-            / 1e6;
-        // Prices have few digits, sums of binary fractions many.
-        (cost * 1e10).round() / 1e10
-    }
-}
-
-impl Price {
-    /// The most that a request can cost: a tokenizer that works on bytes makes no more tokens than the body has bytes.
-    pub fn bound(&self, bytes: usize, answer: u32) -> Money {
-        let prompt = bytes as f64 * self.input.max(self.cached_input);
-        Money::from_dollars((prompt + f64::from(answer) * self.output) / 1e6)
-    }
+/// How long the server keeps what it wrote into its cache, which some models price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheKept {
+    /// As long as it does unasked.
+    Usual,
+    /// As long as it can be asked to.
+    Long,
 }
 
 impl Model {
     /// The price, where the vendor's page had one.
-    pub fn price(&self) -> Option<Price> {
+    pub fn price(&self, kept: CacheKept) -> Option<Price> {
         let input = self.input?;
-        Some(Price { input, cached_input: self.cached.unwrap_or(input), output: self.output? })
+        let usual = self.write.unwrap_or(input);
+        Some(Price {
+            input,
+            cached_input: self.cached.unwrap_or(input),
+            cache_write: match kept {
+                CacheKept::Usual => usual,
+                CacheKept::Long => self.write_long.unwrap_or(usual),
+            },
+            output: self.output?,
+            long_prompt: self.long,
+        })
     }
 
     /// Whether the model thinks before it answers: it then refuses `max_tokens`, and needs room of its own.
@@ -110,6 +110,11 @@ fn table() -> &'static [Model] {
     })
 }
 
+fn dollars<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Money>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
+}
+
 fn yes_or_no<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(String::deserialize(deserializer)? == "yes")
 }
@@ -127,7 +132,7 @@ mod tests {
     fn the_default_model_calls_functions_and_has_a_price() {
         let model = find(DEFAULT).unwrap();
         assert_ne!(model.tools, Tools::ResponsesOnly);
-        assert!(model.price().is_some() && model.shutdown.is_none());
+        assert!(model.price(CacheKept::Usual).is_some() && model.shutdown.is_none());
     }
 
     #[test]
@@ -135,11 +140,5 @@ mod tests {
         assert_eq!(find("gpt-4o-2024-08-06").unwrap().name, "gpt-4o");
         assert_eq!(find("gpt-4o-mini").unwrap().name, "gpt-4o-mini");
         assert!(find("gpt-4o-super").is_none() && find("llama").is_none());
-    }
-
-    #[test]
-    fn cached_tokens_cost_their_own_price() {
-        let price = Price { input: 1.0, cached_input: 0.1, output: 10.0 };
-        assert!((price.cost(1_000_000, 500_000, 100_000) - (0.5 + 0.05 + 1.0)).abs() < 1e-12);
     }
 }

@@ -3,13 +3,16 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::Value;
 use tokio::sync::watch;
 
+use super::attempt::{CONTEXT, Completion};
 use super::retry::Policy;
-use crate::endpoint::{self, Endpoint, Message, Said};
-use crate::lens::Lens;
+use crate::endpoint::{self, Endpoint, Message, Prompt, Said};
+use crate::lens::{Lens, Scored};
 use crate::meter::Meter;
-use crate::rating::answer::{Answer, Provenance, Usage};
+use crate::model::Money;
+use crate::rating::answer::{Answer, Provenance, Unsettled, Usage};
 use crate::rating::failure::{Failure, Reason};
 use crate::rating::question::{self, Digest, Question};
 use crate::store::{self, Attempt, NewAnswer, Slot, Store};
@@ -17,6 +20,9 @@ use crate::store::{self, Attempt, NewAnswer, Slot, Store};
 /// Questions that may fail for want of a working endpoint before one has been answered: then the run stops, since
 /// every further row would wait through all its attempts for the same.
 const HOPELESS: u32 = 8;
+
+/// Prompts that may be cut in a row: what is answered after that was never asked.
+const MOST_CUT: u32 = 5;
 
 /// Everything that asking needs, shared by all questions of a run.
 #[derive(Debug)]
@@ -51,7 +57,7 @@ pub struct TargetForm {
     /// What the target's questions have used in this run, answered or not.
     pub spent: Mutex<Usage>,
     /// Attempts that ended without a reply, which the server may have billed all the same.
-    pub unsettled: AtomicU64,
+    pub unsettled: Mutex<Unsettled>,
 }
 
 impl TargetForm {
@@ -77,8 +83,8 @@ pub enum Unanswered {
     Failed(Failure),
     /// The run is stopping: the row was not reached.
     NotReached,
-    /// The bound on cost is reached.
-    OutOfBudget,
+    /// The bound on cost is reached: the next attempt may cost this much.
+    OutOfBudget(Money),
     /// The run must stop.
     Stop(super::Error),
 }
@@ -113,12 +119,17 @@ impl Asker {
         let mut course =
             Course { form, question, usage: Usage::default(), attempts: 0, repair: None, room: 1 };
         loop {
-            let (reply, latency) = self.completion(&mut course, &mut stop).await?;
+            let Completion { reply, latency, dialect, prompt } =
+                self.completion(&mut course, &mut stop).await?;
             let usage = reply.usage.unwrap_or(Usage::UNKNOWN);
             course.usage.add(&usage);
             form.spent.lock().unwrap_or_else(PoisonError::into_inner).add(&usage);
+            if let (Prompt::Cut { tokens, read }, in_a_row) = prompt {
+                return Err(self.cut(&course, (tokens, read), in_a_row, usage).await);
+            }
+            let again = self.endpoint.heard(&form.wire, dialect, reply.call);
             let (reason, said, wrong) = match reply.said {
-                Said::Arguments(arguments) => match form.lens.parse(&arguments) {
+                Said::Arguments(candidates) => match parse(&form.lens, candidates) {
                     Ok(scored) => {
                         let provenance = Provenance {
                             model_reported: reply.model,
@@ -136,13 +147,14 @@ impl Asker {
                         self.pulse.answered.fetch_add(1, Ordering::Relaxed);
                         return Ok(self.keep(form, question, answer).await?);
                     }
-                    Err(invalid) => (Reason::Invalid, arguments.to_string(), invalid.to_string()),
+                    Err((said, wrong)) => (Reason::Invalid, said, wrong),
                 },
                 Said::Broken(text, error) => (Reason::Invalid, text, error),
                 Said::Nothing(text) => {
                     let wrong = "the reply holds no function call and no JSON object".to_owned();
                     (Reason::NoAnswer, text, wrong)
                 }
+                Said::Truncated if again => (Reason::NoAnswer, String::new(), String::new()),
                 Said::Truncated if course.room == 1 && form.wire.room_is_ours() => {
                     self.note(&course, Reason::Truncated, usage).await;
                     course.room = 2;
@@ -165,6 +177,12 @@ impl Asker {
                     return Err(self.fail(&course, failure, usage).await);
                 }
             };
+            // While it is open whether this server calls functions, no row pays for it.
+            if again {
+                self.note(&course, reason, usage).await;
+                course.repair = None;
+                continue;
+            }
             if course.repair.is_some() {
                 let detail = if said.is_empty() { wrong } else { format!("{wrong}; the reply was: {said}") };
                 return Err(self.fail(&course, Failure::new(reason, detail), usage).await);
@@ -172,6 +190,26 @@ impl Asker {
             self.note(&course, reason, usage).await;
             course.repair = Some((said, wrong));
         }
+    }
+
+    /// A reply to a part of the prompt: the row fails, and the run stops when there is no end of them.
+    async fn cut(
+        &self,
+        course: &Course<'_>,
+        (tokens, read): (u64, u64),
+        in_a_row: u32,
+        usage: Usage,
+    ) -> Unanswered {
+        let what = format!("the server read {read} of the prompt's {tokens} tokens and cut the rest");
+        let failure =
+            self.fail(course, Failure::new(Reason::PromptCut, format!("{what}: {CONTEXT}")), usage).await;
+        if in_a_row < MOST_CUT {
+            return failure;
+        }
+        Unanswered::Stop(super::Error::Endpoint(format!(
+            "the endpoint {} cut {in_a_row} prompts in a row; {what}: {CONTEXT}",
+            self.endpoint.shown_url()
+        )))
     }
 
     async fn keep(
@@ -217,6 +255,18 @@ impl Asker {
         }
         Unanswered::Failed(failure)
     }
+}
+
+/// The first of the candidates that is an answer; else the first of them, and what is wrong with it.
+fn parse(lens: &Lens, candidates: Vec<Value>) -> Result<Scored, (String, String)> {
+    let mut first = None;
+    for arguments in candidates {
+        match lens.parse(&arguments) {
+            Ok(scored) => return Ok(scored),
+            Err(invalid) => first = first.or_else(|| Some((arguments.to_string(), invalid.to_string()))),
+        }
+    }
+    Err(first.unwrap_or_default())
 }
 
 /// The messages of a turn after the system message: the question, and after a reply that was no answer that reply

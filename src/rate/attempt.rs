@@ -1,5 +1,6 @@
 //! The attempts of one turn of a question: each takes its permit, and is judged, until a completion comes.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,41 @@ use tokio::sync::watch;
 use super::ask::{Asker, Course, TargetForm, Unanswered, repair_prompt, turns};
 use super::retry::{Next, judge};
 use crate::chunk;
-use crate::endpoint::{self, Attempted, Message, Refusal, Reply, Trouble};
+use crate::endpoint::{
+    self, Adapted, Attempted, Call, Dialect, Message, Prompt, Refusal, Reply, Said, ServerError, Trouble,
+};
 use crate::http;
 use crate::meter::{Health, Need, Outcome, Permit, Spent, Stopped};
 use crate::model::Money;
 use crate::rating::answer::Usage;
-use crate::rating::failure::Failure;
+use crate::rating::failure::{Failure, Reason};
+
+/// How long the next attempt waits while a server loads its model.
+const LOADING: Duration = Duration::from_secs(2);
+
+/// How long a model may take to load.
+const LONGEST_LOADING: Duration = Duration::from_mins(10);
+
+/// A completion, and what is known beside it.
+pub(super) struct Completion {
+    pub(super) reply: Reply,
+    /// How long the attempt took that brought it.
+    pub(super) latency: Duration,
+    /// In which dialect it was asked for.
+    pub(super) dialect: Dialect,
+    /// Whether the server read the prompt, and how many in a row it did not.
+    pub(super) prompt: (Prompt, u32),
+}
+
+impl Completion {
+    /// What an error told of a reply that the server kept.
+    fn without_reply(said: Said, latency: Duration, dialect: Dialect) -> Self {
+        // Its usage is not told: it counts among the attempts that may be billed.
+        let usage = Some(Usage::default());
+        let reply = Reply { said, call: Call::Unclear, model: None, finish_reason: None, usage };
+        Self { reply, latency, dialect, prompt: (Prompt::Unknown, 0) }
+    }
+}
 
 impl Asker {
     /// A completion of the question's present turn, and how long it took: attempts until one comes.
@@ -21,40 +51,76 @@ impl Asker {
         &self,
         course: &mut Course<'_>,
         stop: &mut watch::Receiver<bool>,
-    ) -> Result<(Reply, Duration), Unanswered> {
+    ) -> Result<Completion, Unanswered> {
         let Course { form, question, .. } = *course;
         let repair = course.repair.as_ref().map(|(said, wrong)| (said.as_str(), repair_prompt(wrong)));
         let messages = turns(question, repair.as_ref().map(|(said, prompt)| (*said, prompt.as_str())));
-        let request = form
-            .wire
-            .request(&messages, course.room)
-            .map_err(|error| Unanswered::Stop(super::Error::Endpoint(error.to_string())))?;
-        let need = self.need(&messages, form, &request);
+        let (mut request, mut need) = self.request(&messages, course)?;
         let mut pauses = self.policy.pauses();
         let mut answered = self.pulse.answered.load(Ordering::Relaxed);
+        let loading = Instant::now();
         loop {
             let permit = self.permit(need, stop).await?;
+            // The form may have changed while this one waited for its turn, and with it what it may cost.
+            if request.dialect != self.endpoint.dialect() {
+                permit.settle(Outcome { health: Health::Alive, tokens: Some(0), spent: Spent::Nothing });
+                (request, need) = self.request(&messages, course)?;
+                continue;
+            }
             course.attempts += 1;
             let began = Instant::now();
             let attempted = self.endpoint.attempt(&request).await;
-            self.meter.told(&attempted.told);
+            permit.told(&attempted.told);
             permit.settle(outcome(&attempted.result));
             log(course, began.elapsed(), &attempted);
             let trouble = match attempted.result {
-                Ok(reply) => return Ok((reply, began.elapsed())),
+                Ok(reply) => {
+                    let (latency, dialect) = (began.elapsed(), request.dialect);
+                    let prompt = self.endpoint.prompt(&form.wire, &messages, reply.usage.as_ref());
+                    return Ok(Completion { reply, latency, dialect, prompt });
+                }
                 Err(trouble) => trouble,
             };
             if may_be_billed(&trouble) {
-                form.unsettled.fetch_add(1, Ordering::Relaxed);
+                let at_most = self.endpoint.bound(&request);
+                form.unsettled.lock().unwrap_or_else(PoisonError::into_inner).add(at_most);
             }
-            let (reason, after, everyone) = match judge(&trouble) {
+            let has_answered = self.pulse.answered.load(Ordering::Relaxed) > 0;
+            if let Trouble::Refused(refusal) = &trouble {
+                match self.endpoint.adapt(&form.wire, request.dialect, refusal) {
+                    Adapted::Again => {
+                        (request, need) = self.request(&messages, course)?;
+                        continue;
+                    }
+                    // What was taken before is refused for this row's sake.
+                    Adapted::Stop(why) if !has_answered => {
+                        let why = format!("lens {}: {why}", form.slot.lens);
+                        return Err(Unanswered::Stop(super::Error::Endpoint(why)));
+                    }
+                    Adapted::Stop(_) | Adapted::No => {}
+                }
+            }
+            let (reason, after, everyone) = match judge(&trouble).next {
                 Next::Retry { reason, after, everyone } => (reason, after, everyone),
+                Next::Loading if loading.elapsed() < LONGEST_LOADING => {
+                    self.pause(LOADING, stop).await?;
+                    continue;
+                }
+                Next::Loading => (Reason::ServerError, None, true),
+                Next::Unusable => {
+                    let said = Said::Broken(String::new(), trouble.to_string());
+                    return Ok(Completion::without_reply(said, began.elapsed(), request.dialect));
+                }
+                Next::CutShort => {
+                    let (said, latency) = (Said::Truncated, began.elapsed());
+                    return Ok(Completion::without_reply(said, latency, request.dialect));
+                }
                 Next::Fail(reason) => {
-                    let failure = Failure::new(reason, trouble.to_string());
+                    let failure = Failure::new(reason, detail(&trouble));
                     return Err(self.fail(course, failure, Usage::default()).await);
                 }
                 // Gateways refuse single prompts with the words for a bad key.
-                Next::Suspect(reason) if self.pulse.answered.load(Ordering::Relaxed) > 0 => {
+                Next::Suspect(reason) if has_answered => {
                     let failure = Failure::new(reason, trouble.to_string());
                     return Err(self.fail(course, failure, Usage::default()).await);
                 }
@@ -74,11 +140,29 @@ impl Asker {
             };
             self.note(course, reason, Usage::default()).await;
             // Our own pause has the jitter that keeps workers from coming back together.
-            let wait = after.map_or(pause, |after| after.max(pause));
-            tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return Err(Unanswered::NotReached),
-                () = tokio::time::sleep(wait) => {}
-            }
+            self.pause(after.map_or(pause, |after| after.max(pause)), stop).await?;
+        }
+    }
+
+    /// The request of a turn in the present dialect, and what it needs.
+    fn request(
+        &self,
+        messages: &[Message<'_>],
+        course: &Course<'_>,
+    ) -> Result<(endpoint::Request, Need), Unanswered> {
+        let request = course
+            .form
+            .wire
+            .request(messages, course.room, self.endpoint.dialect())
+            .map_err(|error| Unanswered::Stop(super::Error::Endpoint(error.to_string())))?;
+        let need = self.need(messages, course.form, &request);
+        Ok((request, need))
+    }
+
+    async fn pause(&self, wait: Duration, stop: &mut watch::Receiver<bool>) -> Result<(), Unanswered> {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => Err(Unanswered::NotReached),
+            () = tokio::time::sleep(wait) => Ok(()),
         }
     }
 
@@ -89,7 +173,7 @@ impl Asker {
             permit = self.meter.permit(need) => permit,
         };
         permit.map_err(|stopped| match stopped {
-            Stopped::Budget => Unanswered::OutOfBudget,
+            Stopped::Budget => Unanswered::OutOfBudget(need.cost),
             Stopped::Dead(since) => Unanswered::Stop(super::Error::Endpoint(format!(
                 "the endpoint {} has not answered for {} s; the same command goes on when it is back",
                 self.endpoint.shown_url(),
@@ -103,11 +187,12 @@ impl Asker {
         let mut need = Need::default();
         if self.meter.counts_tokens() {
             let prompt: usize = messages.iter().map(|message| chunk::count(message.content) + 4).sum();
-            let fixed: usize = form.wire.fixed().into_iter().map(chunk::count).sum();
+            let fixed: usize = form.wire.fixed(request.dialect).into_iter().map(chunk::count).sum();
             need.tokens = u32::try_from(prompt + fixed).unwrap_or(u32::MAX).saturating_add(request.room);
         }
         if self.meter.counts_cost() {
-            need.cost = self.endpoint.bound(request).unwrap_or_default();
+            // What nothing bounds fits under no cap; the desk refuses such settings before.
+            need.cost = self.endpoint.bound(request).unwrap_or(Money::MAX);
         }
         need
     }
@@ -115,7 +200,9 @@ impl Asker {
     /// Why the run stops, with what to change.
     fn why(&self, trouble: &Trouble) -> String {
         let url = self.endpoint.shown_url();
-        let Trouble::Refused(refusal) = trouble else { return trouble.to_string() };
+        let Trouble::Refused(refusal) = trouble else {
+            return format!("the endpoint {url} cannot be reached: {trouble}; check OPENAI_BASE_URL");
+        };
         let Refusal { status, error, .. } = refusal;
         let says = if error.message.is_empty() { String::new() } else { format!(": {}", error.message) };
         match status {
@@ -126,6 +213,13 @@ impl Asker {
             402 | 429 => format!(
                 "the account's quota is used up (HTTP {status}{says}); add to it, then run the same command"
             ),
+            404 if error.kind.contains("DeploymentNotFound") || self.endpoint.address().is_azure() => {
+                format!(
+                    "the endpoint {url} has no such deployment (HTTP 404{says}); OPENAI_BASE_URL ends in \
+                 /openai/deployments/NAME with the deployment's name, beside OPENAI_API_VERSION, or in /openai/v1 and \
+                 --model is that name"
+                )
+            }
             404 => format!(
                 "the endpoint {url} knows no model `{}`, or no /chat/completions (HTTP 404{says}); check --model and OPENAI_BASE_URL",
                 self.endpoint.options.model
@@ -146,7 +240,7 @@ fn log(course: &Course<'_>, took: Duration, attempted: &Attempted) {
     let left = attempted.told.requests.remaining;
     match &attempted.result {
         Ok(Reply { usage, finish_reason, model, .. }) => {
-            let usage = usage.unwrap_or_default();
+            let usage = usage.unwrap_or(Usage::UNKNOWN);
             tracing::debug!(
                 lens,
                 question,
@@ -156,7 +250,7 @@ fn log(course: &Course<'_>, took: Duration, attempted: &Attempted) {
                 tokens_in = usage.input,
                 tokens_out = usage.output,
                 tokens_cached = usage.cached_input,
-                cost = usage.cost,
+                cost = usage.cost.map(Money::dollars),
                 ?finish_reason,
                 ?model,
                 "answered"
@@ -170,11 +264,26 @@ fn log(course: &Course<'_>, took: Duration, attempted: &Attempted) {
     }
 }
 
+/// What happened to a row, with what to change where the server gave numbers.
+fn detail(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::Refused(Refusal { error: ServerError { overflow: Some(overflow), .. }, .. }) => format!(
+            "{trouble}; the prompt has {} tokens and a request of this server at most {}: {CONTEXT}",
+            overflow.prompt, overflow.context
+        ),
+        _ => trouble.to_string(),
+    }
+}
+
+/// What to change where prompts do not fit.
+pub(super) const CONTEXT: &str = "raise the context (Ollama: OLLAMA_CONTEXT_LENGTH or num_ctx; llama.cpp: -c, \
+     which its slots share; vLLM: --max-model-len) or lower TOKENS_PER_CHUNK";
+
 /// What the meter is told of an attempt.
 fn outcome(result: &Result<Reply, Trouble>) -> Outcome {
     let trouble = match result {
         Ok(Reply { usage, .. }) => {
-            let cost = usage.and_then(|usage| usage.cost).map(Money::from_dollars);
+            let cost = usage.and_then(|usage| usage.cost);
             return Outcome {
                 health: Health::Answered,
                 tokens: usage.map(|usage| usage.input + usage.output),
@@ -183,16 +292,8 @@ fn outcome(result: &Result<Reply, Trouble>) -> Outcome {
         }
         Err(trouble) => trouble,
     };
-    let health = match trouble {
-        Trouble::Refused(Refusal { status: 429, retry_after, .. }) => Health::Limited { after: *retry_after },
-        Trouble::Refused(Refusal { status: 503 | 529, retry_after, .. }) => {
-            Health::Overloaded { after: *retry_after }
-        }
-        Trouble::Refused(Refusal { status: 500.., .. }) | Trouble::Transport(_) => Health::Dead,
-        Trouble::Refused(_) | Trouble::Garbled(_) => Health::Alive,
-    };
     let spent = if may_be_billed(trouble) { Spent::Unknown } else { Spent::Nothing };
-    Outcome { health, tokens: None, spent }
+    Outcome { health: judge(trouble).health, tokens: None, spent }
 }
 
 /// Whether the server may have generated an answer that never came.
@@ -200,6 +301,9 @@ fn may_be_billed(trouble: &Trouble) -> bool {
     match trouble {
         Trouble::Garbled(_) => true,
         Trouble::Transport(error) => !matches!(error, http::Error::Connect(_)),
-        Trouble::Refused(_) => false,
+        // A gateway gave up on a server that may have gone on.
+        Trouble::Refused(Refusal { status: 408 | 499 | 502 | 504 | 520..=524, .. }) => true,
+        // What could not be read, or did not fit, was generated.
+        Trouble::Refused(_) => matches!(judge(trouble).next, Next::Unusable | Next::CutShort),
     }
 }

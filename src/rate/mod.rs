@@ -5,11 +5,12 @@
 
 pub mod ask;
 mod attempt;
+mod forecast;
 mod prepare;
 pub mod retry;
 mod window;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +19,8 @@ use futures::stream::{FuturesUnordered, Stream, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::dataset::{self, Dataset};
+use crate::dataset::{self, Dataset, Row};
+use crate::model::Money;
 use crate::rating::answer::{Answer, Usage};
 use crate::rating::failure::Failure;
 use crate::rating::question::{Digest, Question};
@@ -26,6 +28,7 @@ use crate::rating::{Fate, Rating, Source, Target};
 use crate::{chunk, heuristic, store};
 
 use ask::{Asker, Unanswered};
+pub use forecast::{Asking, Forecast, Look, Span, forecast};
 use prepare::Prepared;
 use window::{Place, Window};
 
@@ -90,6 +93,8 @@ pub struct Progress {
     pub failed: u64,
     /// What was used so far.
     pub usage: Usage,
+    /// What counts against the cap on money, of all runs of the command: attempts of unknown outcome at their bound.
+    pub spent: Money,
     /// How long the server still wants everyone to wait.
     pub paused: Option<Duration>,
 }
@@ -103,8 +108,8 @@ pub enum End {
     Interrupted,
     /// The bound on questions was reached.
     QuestionLimit,
-    /// The bound on cost was reached.
-    Budget,
+    /// The bound on cost was reached: the next attempt may cost this much.
+    Budget(Money),
     /// It cannot go on.
     Failed(Error),
 }
@@ -114,6 +119,8 @@ pub enum End {
 pub enum Event {
     /// How far it is.
     Progress(Progress),
+    /// Something about the endpoint that is good to know, said once.
+    Note(String),
     /// A rating, committed; in row order, for each row in the order of the targets.
     Rated(Rating),
     /// The last event.
@@ -135,58 +142,13 @@ pub fn rate(
     Box::pin(batches.flatten())
 }
 
-/// What the store cannot answer of a dataset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Forecast {
-    /// Rows looked at.
-    pub rows: u64,
-    /// Questions that would be asked.
-    pub questions: u64,
-    /// Their prompts' tokens.
-    pub tokens: u64,
-}
-
-/// Looks at a dataset without asking anything: how many questions the store cannot answer, until there are more
-/// than `enough`. Identical questions count once.
-pub async fn forecast(plan: Arc<Plan>, dataset: Dataset, enough: u64) -> Result<Forecast, Error> {
-    let mut forecast = Forecast::default();
-    let Rater::Endpoint(asker) = &plan.rater else { return Ok(forecast) };
-    let mut counted: Vec<HashSet<Digest>> = plan.targets.iter().map(|_| HashSet::new()).collect();
-    let mut batches = std::pin::pin!(prepared(Arc::clone(&plan), dataset));
-    while let Some(batch) = batches.next().await {
-        let batch = batch?;
-        forecast.rows += batch.len() as u64;
-        let mut window = Window::default();
-        let mut questions: Vec<HashMap<Digest, Question>> =
-            plan.targets.iter().map(|_| HashMap::new()).collect();
-        for row in batch {
-            window.begin(row, |place, question| {
-                questions[place.target].insert(question.digest, question);
-            });
-        }
-        for ((form, questions), counted) in asker.forms.iter().zip(questions).zip(&mut counted) {
-            let digests: Vec<Digest> = questions.keys().copied().collect();
-            let known = asker.store.find(&form.slot, &digests).await?;
-            let system = chunk::count(form.lens.system());
-            for question in questions.values().filter(|question| !known.contains_key(&question.digest)) {
-                if counted.insert(question.digest) {
-                    forecast.questions += 1;
-                    forecast.tokens += (system + chunk::count(&question.prompt)) as u64;
-                }
-            }
-        }
-        if forecast.questions > enough {
-            break;
-        }
-    }
-    Ok(forecast)
-}
-
 /// Batches of prepared rows, in order, a few of them at work.
-fn prepared(plan: Arc<Plan>, dataset: Dataset) -> impl Stream<Item = Result<Vec<Prepared>, Error>> {
+fn prepared(
+    plan: Arc<Plan>,
+    batches: impl Stream<Item = Result<Vec<Row>, dataset::Error>>,
+) -> impl Stream<Item = Result<Vec<Prepared>, Error>> {
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    dataset
-        .batches()
+    batches
         .map(move |batch| {
             let plan = Arc::clone(&plan);
             async move {
@@ -246,7 +208,7 @@ impl Driver {
     }
 
     async fn run(mut self, dataset: Dataset) {
-        let mut batches = std::pin::pin!(prepared(Arc::clone(&self.plan), dataset));
+        let mut batches = std::pin::pin!(prepared(Arc::clone(&self.plan), dataset.batches()));
         let mut lookups = FuturesUnordered::new();
         let mut drawn = false;
         let mut stop = self.stop.clone();
@@ -362,7 +324,7 @@ impl Driver {
                 self.answer(subject, &Err(failure), Source::Asked);
             }
             Ok((_, Err(Unanswered::NotReached))) => {}
-            Ok((_, Err(Unanswered::OutOfBudget))) => self.stop_because(End::Budget),
+            Ok((_, Err(Unanswered::OutOfBudget(next)))) => self.stop_because(End::Budget(next)),
             Ok((_, Err(Unanswered::Stop(error)))) => self.stop_because(End::Failed(error)),
             Err(error) => self.stop_because(End::Failed(error.into())),
         }
@@ -378,7 +340,7 @@ impl Driver {
     fn stop_because(&mut self, end: End) {
         self.queue.clear();
         // Questions up to the bound may still be asked; after any other end no request is worth its money.
-        if !matches!(end, End::QuestionLimit | End::Budget) {
+        if !matches!(end, End::QuestionLimit | End::Budget(_)) {
             self.halt.send_replace(true);
         }
         // The first reason is the one to tell; a failure outweighs a wish to stop.
@@ -408,11 +370,15 @@ impl Driver {
         if ticks {
             self.ticked = Instant::now();
             if let Rater::Endpoint(asker) = &self.plan.rater {
-                self.progress.paused = asker.meter.state().paused;
+                let state = asker.meter.state();
+                (self.progress.paused, self.progress.spent) = (state.paused, state.spent);
                 self.progress.usage = Usage::default();
                 for form in &asker.forms {
                     self.progress.usage.add(&form.spent());
                 }
+            }
+            if let Rater::Endpoint(asker) = &self.plan.rater {
+                events.extend(asker.endpoint.notes().into_iter().map(Event::Note));
             }
             events.push(Event::Progress(self.progress));
         }

@@ -1,5 +1,7 @@
 //! What came back, validated.
 
+use crate::model::Money;
+
 /// A validated answer to one question, with where it came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
@@ -35,28 +37,55 @@ pub struct Usage {
     pub input: u64,
     /// Those of `input` that the server had cached.
     pub cached_input: u64,
+    /// Those of `input` that the server wrote into its cache, which may be dearer. Not kept in the store.
+    pub cache_write: u64,
     /// Tokens generated, reasoning included.
     pub output: u64,
-    /// US dollars; `None` where the model's price is unknown or a server gave no usage.
-    pub cost: Option<f64>,
+    /// `None` where the model's price is unknown or a server gave no usage.
+    pub cost: Option<Money>,
 }
 
 impl Default for Usage {
     /// Nothing used, which costs nothing.
     fn default() -> Self {
-        Self { input: 0, cached_input: 0, output: 0, cost: Some(0.0) }
+        Self { input: 0, cached_input: 0, cache_write: 0, output: 0, cost: Some(Money::ZERO) }
     }
 }
 
 impl Usage {
     /// A reply that was billed, by a server that did not say what for.
-    pub const UNKNOWN: Self = Self { input: 0, cached_input: 0, output: 0, cost: None };
+    pub const UNKNOWN: Self = Self { input: 0, cached_input: 0, cache_write: 0, output: 0, cost: None };
 
     /// Adds what another reply used; the cost is known only while every part is.
     pub fn add(&mut self, other: &Self) {
         self.input += other.input;
         self.cached_input += other.cached_input;
+        self.cache_write += other.cache_write;
         self.output += other.output;
         self.cost = self.cost.zip(other.cost).map(|(a, b)| a + b);
+    }
+}
+
+/// Attempts whose reply never came: nobody knows whether the server billed them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsettled {
+    /// How many.
+    pub attempts: u64,
+    /// What they cost at most, all together; `None` where the price is unknown.
+    pub at_most: Option<Money>,
+}
+
+impl Default for Unsettled {
+    /// None of them.
+    fn default() -> Self {
+        Self { attempts: 0, at_most: Some(Money::ZERO) }
+    }
+}
+
+impl Unsettled {
+    /// Counts one more, which cost at most this.
+    pub fn add(&mut self, at_most: Option<Money>) {
+        self.attempts += 1;
+        self.at_most = self.at_most.zip(at_most).map(|(sum, more)| sum + more);
     }
 }

@@ -15,6 +15,8 @@ pub enum Reason {
     NotMeasurable,
     /// The prompt does not fit the model's context.
     TooLong,
+    /// The server read only a part of the prompt, and answered.
+    PromptCut,
     /// The model declined.
     Refusal,
     /// The server's content filter stopped the reply.
@@ -51,6 +53,7 @@ impl Reason {
             Self::Template => "template",
             Self::NotMeasurable => "not_measurable",
             Self::TooLong => "too_long",
+            Self::PromptCut => "prompt_cut",
             Self::Refusal => "refusal",
             Self::ContentFilter => "content_filter",
             Self::Truncated => "truncated",

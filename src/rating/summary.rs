@@ -3,7 +3,7 @@
 use crate::lens::Verdict;
 use crate::stats::{Clusters, Interval, Mean, proportion};
 
-use super::answer::Usage;
+use super::answer::{Unsettled, Usage};
 use super::ledger::Ledger;
 use super::{Fate, Rating, Target};
 
@@ -66,7 +66,7 @@ pub struct Summary {
     /// Tokens and money of everything asked in this run, failures included.
     pub usage: Usage,
     /// Attempts that ended without a reply, which the server may have billed all the same.
-    pub unsettled: u64,
+    pub unsettled: Unsettled,
     /// What may be said of the rows that were not sampled.
     pub inference: Inference,
     /// The values of each score by file, and of each verdict (1 where a row has it): what two stages are judged by.
@@ -87,7 +87,7 @@ impl Summary {
             overall: target.overall,
             verdicts: target.lens.cuts.is_some().then_some([0; 4]),
             usage: Usage::default(),
-            unsettled: 0,
+            unsettled: Unsettled::default(),
             inference,
             clusters: (vec![Clusters::default(); target.scores.len()], Default::default()),
         }

@@ -7,6 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Error, Store};
+use crate::model::Money;
 use crate::rating::answer::{Answer, Provenance, Usage};
 use crate::rating::question::Digest;
 
@@ -77,8 +78,9 @@ fn read(row: &SqliteRow) -> Result<(Digest, Answer), Error> {
             usage: Usage {
                 input: count(5)?,
                 cached_input: count(6)?,
+                cache_write: 0,
                 output: count(7)?,
-                cost: row.try_get(8)?,
+                cost: row.try_get::<Option<f64>, _>(8)?.map(Money::from_dollars),
             },
             latency_ms: small(9)?,
             attempts: small(10)?,

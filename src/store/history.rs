@@ -3,6 +3,7 @@
 use sqlx::Row;
 
 use super::{Error, Slot, Store, now};
+use crate::model::Money;
 use crate::rating::question::Digest;
 use crate::rating::run::Meaning;
 
@@ -31,8 +32,8 @@ pub struct Group {
     pub answers: u64,
     /// Texts of the lens that they were asked with.
     pub texts: u64,
-    /// US dollars, of the answers whose price was known.
-    pub cost: f64,
+    /// Of the answers whose price was known.
+    pub cost: Money,
 }
 
 /// What the store holds.
@@ -46,6 +47,17 @@ pub struct Stats {
     pub runs: u64,
     /// Size of the database and its log, in bytes.
     pub bytes: u64,
+}
+
+/// How answers of one lens and model were, on the mean: what those to come may be like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usual {
+    /// Answers that were looked at.
+    pub answers: u64,
+    /// Tokens generated for an answer, all its turns together.
+    pub tokens_out: u64,
+    /// Wall time of the attempt that answered, in milliseconds.
+    pub latency_ms: u64,
 }
 
 /// Which answers to remove; every condition that is set must hold.
@@ -78,7 +90,7 @@ impl Store {
                 version: row.try_get(2)?,
                 answers: row.try_get::<i64, _>(3)?.try_into().unwrap_or(0),
                 texts: row.try_get::<i64, _>(4)?.try_into().unwrap_or(0),
-                cost: row.try_get(5)?,
+                cost: Money::from_dollars(row.try_get(5)?),
             });
         }
         let attempts: i64 = sqlx::query_scalar("SELECT count(*) FROM attempts").fetch_one(&self.read).await?;
@@ -94,6 +106,29 @@ impl Store {
             runs: runs.try_into().unwrap_or(0),
             bytes: size("") + size("-wal"),
         })
+    }
+
+    /// How up to 1,000 answers of a slot were: those of the smallest digests, so chance ones. `None` where it has none
+    /// whose server told the tokens.
+    pub async fn usual(&self, slot: &Slot) -> Result<Option<Usual>, Error> {
+        let row = sqlx::query(
+            "SELECT count(*), avg(tokens_out), avg(latency_ms) FROM (SELECT tokens_out, latency_ms FROM answers \
+             WHERE slot = (SELECT id FROM slots WHERE lens = ? AND model = ? AND version = ? AND sample = ?) \
+             AND tokens_out > 0 ORDER BY input LIMIT 1000)",
+        )
+        .bind(&slot.lens)
+        .bind(&slot.model)
+        .bind(slot.version)
+        .bind(slot.sample)
+        .fetch_one(&self.read)
+        .await?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "means of small counts")]
+        let mean = |column: usize| -> Result<u64, Error> {
+            Ok(row.try_get::<Option<f64>, _>(column)?.unwrap_or_default().round() as u64)
+        };
+        let answers: u64 = row.try_get::<i64, _>(0)?.try_into().unwrap_or(0);
+        let usual = Usual { answers, tokens_out: mean(1)?, latency_ms: mean(2)? };
+        Ok((answers > 0).then_some(usual))
     }
 
     /// Counts the answers that [`Store::prune`] would remove.

@@ -17,7 +17,7 @@ use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tokio::sync::mpsc;
 
 pub use answers::Slot;
-pub use history::{Group, Prune, Stats};
+pub use history::{Group, Prune, Stats, Usual};
 pub use writer::{Attempt, NewAnswer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::model::Money;
 use crate::rating::answer::{Answer, Provenance, Usage};
 use crate::rating::failure::Reason;
 use crate::rating::question::Digest;
@@ -16,7 +17,13 @@ fn slot() -> Arc<Slot> {
 }
 
 fn answer(score: f64) -> Arc<Answer> {
-    let usage = Usage { input: 200, cached_input: 100, output: 30, cost: Some(0.5) };
+    let usage = Usage {
+        input: 200,
+        cached_input: 100,
+        cache_write: 0,
+        output: 30,
+        cost: Some(Money::from_pico(500_000_000_000)),
+    };
     Arc::new(Answer {
         scores: vec![score, 1.5],
         rationales: vec!["because \"é\"\n".into()],

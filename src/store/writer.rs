@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Error, Slot, Store, integer, now};
+use crate::model::Money;
 use crate::rating::answer::{Answer, Usage};
 use crate::rating::failure::Reason;
 use crate::rating::question::Digest;
@@ -217,7 +218,7 @@ async fn insert_answers(
             .bind(integer(provenance.usage.input))
             .bind(integer(provenance.usage.cached_input))
             .bind(integer(provenance.usage.output))
-            .bind(provenance.usage.cost)
+            .bind(provenance.usage.cost.map(Money::dollars))
             .bind(provenance.latency_ms)
             .bind(provenance.attempts)
             .bind(provenance.answered_at);
@@ -239,7 +240,7 @@ async fn insert_attempt(
     .bind(attempt.reason.as_str())
     .bind(integer(attempt.usage.input))
     .bind(integer(attempt.usage.output))
-    .bind(attempt.usage.cost)
+    .bind(attempt.usage.cost.map(Money::dollars))
     .bind(now())
     .execute(connection)
     .await?;

@@ -1,0 +1,48 @@
+//! What a request can cost at most, and what its reply cost.
+
+use super::reply::Completion;
+use super::{Endpoint, Request};
+use crate::model::{Money, ServiceTier, Tier, Tokens, prompt_at_most};
+use crate::rating::answer::Usage;
+
+impl Endpoint {
+    /// The most that a request can cost; `None` where the price is unknown, or nothing bounds the answer.
+    pub fn bound(&self, request: &Request) -> Option<Money> {
+        let prompt = prompt_at_most(request.body.len());
+        Some(self.options.price?.bound(prompt, request.answer_at_most?, self.tier()))
+    }
+
+    /// The service tier that a request asks for. OpenAI takes that of the project where none is named; elsewhere the
+    /// stated price is the price.
+    pub fn tier(&self) -> ServiceTier {
+        match self.options.tier {
+            Some(tier) => tier,
+            None if self.options.hosted => ServiceTier::Auto,
+            None => ServiceTier::Default,
+        }
+    }
+
+    /// What a completion used and cost; `None` where the server does not say.
+    pub(super) fn usage(&self, completion: &Completion) -> Option<Usage> {
+        let usage = completion.usage.as_ref()?;
+        let tokens = Tokens {
+            input: usage.prompt_tokens?,
+            cached: usage.cached(),
+            written: usage.written(),
+            output: usage.completion_tokens.unwrap_or(0),
+        };
+        // Where no tier was asked for, another server's word for its own way of serving is no factor.
+        let tier = if self.options.hosted || self.options.tier.is_some() {
+            self.tier().billed(completion.service_tier.as_deref())
+        } else {
+            Tier::Standard
+        };
+        Some(Usage {
+            input: tokens.input,
+            cached_input: tokens.cached,
+            cache_write: tokens.written,
+            output: tokens.output,
+            cost: self.options.price.map(|price| price.cost(tokens, tier)),
+        })
+    }
+}

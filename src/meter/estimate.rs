@@ -1,0 +1,182 @@
+//! A limit that nobody tells, estimated from what is accepted.
+//!
+//! After a refusal it is what the last minute took. From there it is probed upwards: a small step, which stands when a
+//! whole minute went by without a refusal; then the next step is twice as large. A refusal takes the last step back and
+//! doubles the time to the next, so that probing costs ever fewer refusals.
+
+use super::Seconds;
+
+/// The first step upwards.
+const SMALL_STEP: f64 = 0.03;
+
+/// How long a step must hold: limits count over a minute, so a shorter time proves nothing.
+const HOLD: Seconds = 60.0;
+
+/// The longest time to the next step.
+const LONGEST_HOLD: Seconds = 600.0;
+
+/// How long a step must hold where a first refusal was over at once: then the limit does not count over a minute.
+const QUICK_HOLD: Seconds = 5.0;
+
+/// What is known of a limit by trying.
+#[derive(Debug)]
+pub(super) struct Estimate {
+    /// Requests per minute; infinite while nothing was refused.
+    per_minute: f64,
+    /// What held for long enough.
+    proven: f64,
+    step: f64,
+    hold: Seconds,
+    next_step_at: Seconds,
+    /// Whether a request has waited for this rate since the last step: otherwise the step proved nothing.
+    pub(super) binding: bool,
+    /// The burst of refusals that gave the first estimate is not over.
+    first_burst: bool,
+}
+
+impl Estimate {
+    pub(super) fn new() -> Self {
+        Self {
+            per_minute: f64::INFINITY,
+            proven: 0.0,
+            step: 1.0,
+            hold: QUICK_HOLD,
+            next_step_at: 0.0,
+            binding: false,
+            first_burst: false,
+        }
+    }
+
+    /// Requests per minute; infinite while nothing was refused.
+    pub(super) fn per_minute(&self) -> f64 {
+        self.per_minute
+    }
+
+    /// A refusal, the first of its moment, when the last minute had `accepted` so many.
+    pub(super) fn refused(&mut self, accepted: f64, now: Seconds) {
+        if self.per_minute.is_infinite() {
+            self.per_minute = accepted.max(1.0);
+            self.first_burst = true;
+        } else {
+            self.per_minute = if self.per_minute > self.proven {
+                self.proven
+            } else {
+                // One bad minute must not undo what many have shown.
+                (self.per_minute.min(accepted) * 0.98).max(self.per_minute / 4.0).max(1.0)
+            };
+            self.step = SMALL_STEP;
+            self.hold = (self.hold * 2.0).clamp(HOLD, LONGEST_HOLD);
+        }
+        self.proven = self.per_minute;
+        self.begin_hold(now);
+    }
+
+    /// A further refusal of the same moment: of the first estimate, those count too that were not accepted after all.
+    pub(super) fn refused_too(&mut self, accepted: f64) {
+        if self.first_burst {
+            self.per_minute = self.per_minute.min(accepted.max(1.0));
+            self.proven = self.per_minute;
+        }
+    }
+
+    /// The first accepted request after `refusals` in a row, `gap` seconds after the last accepted one before them.
+    pub(super) fn resumed(&mut self, refusals: u32, gap: Seconds, now: Seconds) {
+        if self.per_minute.is_infinite() {
+            return;
+        }
+        // One request in `gap` seconds is accepted: no limit is lower.
+        self.per_minute = self.per_minute.max(60.0 / gap.max(0.1));
+        self.proven = self.proven.max(self.per_minute);
+        if self.first_burst && refusals > 1 {
+            (self.step, self.hold) = (SMALL_STEP, HOLD);
+        }
+        self.first_burst = false;
+        self.begin_hold(now);
+    }
+
+    /// A request was accepted: when the present rate has held, it goes up by a step. Returns whether it did.
+    pub(super) fn accepted(&mut self, now: Seconds) -> bool {
+        if self.per_minute.is_infinite() || !self.binding || now < self.next_step_at {
+            return false;
+        }
+        if self.per_minute > self.proven {
+            self.hold = self.hold.min(HOLD);
+        }
+        self.proven = self.per_minute;
+        self.per_minute *= 1.0 + self.step;
+        self.step = (self.step * 2.0).min(1.0);
+        self.begin_hold(now);
+        true
+    }
+
+    fn begin_hold(&mut self, now: Seconds) {
+        self.next_step_at = now + self.hold;
+        self.binding = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An estimate of 60 a minute whose first refusal was the third in a row.
+    fn sixty() -> Estimate {
+        let mut estimate = Estimate::new();
+        estimate.refused(64.0, 3.0);
+        estimate.refused_too(60.0);
+        estimate.resumed(3, 7.0, 10.0);
+        estimate
+    }
+
+    #[test]
+    fn nothing_is_estimated_before_a_refusal() {
+        let mut estimate = Estimate::new();
+        estimate.binding = true;
+        assert!(!estimate.accepted(1e6));
+        estimate.resumed(1, 1.0, 1e6);
+        assert!(estimate.per_minute().is_infinite());
+    }
+
+    #[test]
+    fn steps_grow_while_they_hold_and_one_refusal_takes_back_the_last() {
+        let mut estimate = sixty();
+        let mut rates = Vec::new();
+        let mut now = 10.0;
+        for _ in 0..4 {
+            now += HOLD;
+            estimate.binding = true;
+            assert!(estimate.accepted(now));
+            rates.push(estimate.per_minute().round());
+        }
+        assert_eq!(rates, [62.0, 66.0, 73.0, 91.0]);
+        estimate.refused(80.0, now + 5.0);
+        assert!((estimate.per_minute().round() - 73.0).abs() < 1e-9);
+        // The next step comes after twice the time.
+        estimate.binding = true;
+        assert!(!estimate.accepted(now + 5.0 + HOLD));
+        assert!(estimate.accepted(now + 5.0 + 2.0 * HOLD));
+    }
+
+    #[test]
+    fn a_rate_that_nobody_waits_for_is_not_raised() {
+        let mut estimate = sixty();
+        assert!(!estimate.accepted(1000.0));
+    }
+
+    #[test]
+    fn a_limit_that_fell_is_followed_within_a_few_refusals() {
+        let mut estimate = sixty();
+        for minute in 1..5 {
+            estimate.refused(6.0, f64::from(minute) * 60.0);
+        }
+        assert!(estimate.per_minute() < 7.0);
+    }
+
+    #[test]
+    fn a_short_gap_between_accepted_requests_shows_a_higher_limit() {
+        let mut estimate = Estimate::new();
+        estimate.refused(1.0, 0.1);
+        estimate.resumed(1, 0.5, 0.6);
+        assert!((estimate.per_minute() - 120.0).abs() < 1e-9);
+    }
+}
