@@ -66,9 +66,12 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         return Duration::try_from_secs_f64(seconds).ok();
     }
     let until = httpdate::parse_http_date(value).ok()?;
-    // By the sender's own clock, where it tells it: ours may be wrong, or jump.
+    // By our clock and by the sender's own, where it tells it: the one that is wrong, or jumps, may say years. A wait
+    // that is too short costs one request.
     let date = headers.get(header::DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
-    Some(until.duration_since(date.unwrap_or_else(SystemTime::now)).unwrap_or_default())
+    let wait = |now| until.duration_since(now).unwrap_or_default();
+    let ours = wait(SystemTime::now());
+    Some(date.map_or(ours, |theirs| wait(theirs).min(ours)))
 }
 
 /// A point in time as HTTP writes it (RFC 9110, section 5.6.7).
@@ -249,6 +252,20 @@ mod tests {
     fn control_characters_of_a_file_never_reach_a_message() {
         assert_eq!(plain("a\x1b[31mb\r\n\u{202e}c\u{9b}"), "a\\u{1b}[31mb\\r\\n\\u{202e}c\\u{9b}");
         assert_eq!(plain("wörter 漢字"), "wörter 漢字");
+    }
+
+    #[test]
+    fn a_date_is_waited_for_by_the_clock_that_makes_sense() {
+        let hour = Duration::from_hours(1);
+        let now = SystemTime::now();
+        let wait = |until, said| {
+            let pairs = [(RETRY_AFTER, date(until)), (header::DATE, date(said))];
+            let value = |(name, value): (header::HeaderName, String)| (name, value.parse().unwrap());
+            retry_after(&pairs.into_iter().map(value).collect()).unwrap()
+        };
+        assert_eq!(wait(now + 24 * hour + hour, now + 24 * hour), hour, "the sender is a day ahead");
+        assert!(wait(now + hour, SystemTime::UNIX_EPOCH) <= hour, "the sender has no clock");
+        assert_eq!(wait(now - hour, now), Duration::ZERO);
     }
 
     #[test]

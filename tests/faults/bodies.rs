@@ -17,7 +17,8 @@ fn raw(bytes: &[u8]) -> Action {
 
 /// A complete answer of the lens, as the model would write it.
 fn answer() -> Value {
-    json!({"rationale": "fine", "factual": 2, "clear": 2, "structure": 2, "depth": 2, "useful": 2, "overall": 2})
+    json!({"rationale": "fine", "factual": 2, "well_written": 2, "specific": 2, "enhances_understanding": 2,
+        "self_contained": 2, "overall": 2})
 }
 
 /// What is not a chat completion.
@@ -67,15 +68,6 @@ fn wrong() -> Vec<Action> {
 #[test]
 fn what_is_no_completion_is_asked_again() {
     passes(&garbled(), &[]);
-}
-
-#[test]
-fn what_stays_no_completion_fails_its_row() {
-    let cases: Vec<_> = [Action::NotJson, body(&json!({"choices": []})), raw(b"{\"choices\": [")]
-        .into_iter()
-        .map(|action| (action, "connection"))
-        .collect();
-    fails_one_row(&cases, &[]);
 }
 
 #[test]
@@ -135,7 +127,7 @@ fn a_reply_without_end_fails_its_row_and_memory_stays_flat() {
             while let Ok(text) = std::fs::read_to_string(&status) {
                 let Some(line) = text.lines().find(|line| line.starts_with("VmHWM")) else { break };
                 peak = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0_u64);
-                std::thread::yield_now();
+                std::thread::sleep(std::time::Duration::from_millis(2));
             }
             peak
         });

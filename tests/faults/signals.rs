@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::standin::{Action, Config, Rule, Script, Wire};
 use crate::world::Run;
 
-use super::{ROWS, Trial, signal};
+use super::{Trial, each, signal, until};
 
 /// One step of a linear congruential generator (Knuth's MMIX constants): the moments are the same in every run.
 fn next(seed: &mut u64, below: u64) -> u64 {
@@ -17,27 +17,26 @@ fn next(seed: &mut u64, below: u64) -> u64 {
 
 #[test]
 fn signals_at_random_moments_lose_what_was_in_flight_and_nothing_else() {
-    super::each(&[1, 2, 3], |seed| {
+    each(&[1, 2, 3], |seed| {
         let mut seed = *seed;
         let script = Script(vec![
             Rule { fraction: Some(0.2), ..Rule::once_per_question(Action::Wire(Wire::ResetInBody)) },
             Rule { fraction: Some(0.2), ..Rule::once_per_question(Action::retry_after(429, 0)) },
         ]);
         let trial = Trial::with(Config { script, delay: Duration::from_millis(20), ..Config::default() });
-        let mut done = false;
         for _ in 0..8 {
             let kept = trial.questions();
             let paid = trial.standin.answered();
-            let mut child = trial.start(&["--workers", "2"]);
+            let child = trial.start(&[]);
             let asked = trial.standin.counters().requests + next(&mut seed, 4);
             // A run that has nothing left to ask ends by itself.
-            super::until(|| trial.standin.counters().requests >= asked || ended(child.id()));
+            until(|| trial.standin.counters().requests >= asked || ended(child.id()));
             let name = ["INT", "TERM", "KILL"][usize::try_from(next(&mut seed, 3)).unwrap()];
             signal(name, &child);
-            let code = child.wait().unwrap().code();
             let run = Run::of(child.wait_with_output().unwrap());
-            if code.is_some() && !run.stdout.is_empty() {
-                trial.sound(&Run { code: code.unwrap(), ..run });
+            // Who was killed, or ended before it had begun, leaves nothing to look at but the store.
+            if !run.stdout.is_empty() {
+                trial.sound_since(&run, &paid);
             }
             assert!(trial.questions().is_superset(&kept), "a committed rating is gone");
             for question in &kept {
@@ -47,9 +46,7 @@ fn signals_at_random_moments_lose_what_was_in_flight_and_nothing_else() {
                     "a committed rating was paid again"
                 );
             }
-            done |= code == Some(0);
         }
-        assert!(done || trial.committed() < ROWS || trial.committed() == ROWS);
         trial.recovers();
     });
 }

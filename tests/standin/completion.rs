@@ -223,7 +223,6 @@ struct Tokens {
 }
 
 #[derive(Serialize)]
-#[expect(clippy::struct_field_names, reason = "the wire calls them so")]
 struct PromptDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     cached_tokens: Option<u64>,

@@ -42,19 +42,16 @@ async fn accept(
 ) -> Duration {
     let mut connections = JoinSet::new();
     loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                // A connection that is gone before it is accepted is of no interest; out of descriptors, the next
-                // one waits.
-                Err(_) => {
-                    tokio::task::yield_now().await;
-                    continue;
-                }
-            },
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             // The sender lives as long as the state.
             _ = away.changed() => return *away.borrow_and_update(),
             Some(_) = connections.join_next() => continue,
+        };
+        // A connection that is gone before it is accepted is of no interest; out of descriptors, the next one waits.
+        let Ok((stream, _)) = accepted else {
+            tokio::task::yield_now().await;
+            continue;
         };
         // Without it a small reply can wait for the client's delayed acknowledgement; a failure only costs time.
         let _ = stream.set_nodelay(true);

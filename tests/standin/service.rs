@@ -14,8 +14,8 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
     http::request::Parts,
 };
-use serde::{Serialize, de::IgnoredAny};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
@@ -320,6 +320,16 @@ enum Worth {
     Nothing,
 }
 
+impl Worth {
+    /// A scripted text is an answer where it is a JSON object; whether that fits the schema is not looked at.
+    fn of(text: &str) -> Self {
+        match serde_json::from_str(text) {
+            Ok(Value::Object(_)) => Self::Answer,
+            _ => Self::Nothing,
+        }
+    }
+}
+
 /// What a reply is made of.
 struct Asked<'a> {
     question: &'a Question,
@@ -336,10 +346,9 @@ fn perform(action: &Action, asked: &Asked<'_>) -> (Response, Worth, Billed) {
     let (turn, worth) = match action {
         Action::Status { code, body, .. } => return nothing(status_reply(*code, body.as_ref())),
         Action::RawBody { bytes, content_type } => {
-            let readable = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
             let mut response = reply(StatusCode::OK, HeaderValue::from_static("text/plain"), bytes.clone());
             set_headers(&mut response, [("content-type", content_type.as_str())]);
-            return (response, if readable { Worth::Answer } else { Worth::Nothing }, Billed::default());
+            return nothing(response);
         }
         Action::NotJson => {
             let page = "<html><body><h1>502 Bad Gateway</h1></body></html>\n";
@@ -349,8 +358,8 @@ fn perform(action: &Action, asked: &Asked<'_>) -> (Response, Worth, Billed) {
             let (body, billed) = Turn::answer(question, &whole).completion(question, number, says);
             return (cut_reply(&body.into()), Worth::Nothing, billed);
         }
-        Action::Arguments(arguments) => (Turn::tool_call(arguments), Worth::Answer),
-        Action::Content(content) => (Turn::say(content), Worth::Answer),
+        Action::Arguments(arguments) => (Turn::tool_call(arguments), Worth::of(arguments)),
+        Action::Content(content) => (Turn::say(content), Worth::of(content)),
         Action::FunctionCall => (Turn::function_call(&whole), Worth::Answer),
         Action::EmptyToolCalls => {
             (Turn { no_tool_calls: NoToolCalls::EmptyList, ..Turn::say(&whole) }, Worth::Answer)

@@ -5,7 +5,7 @@
 use std::{io, io::Write as _, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use flate2::{Compression, write::GzEncoder};
+use flate2::{Compress, Compression, FlushCompress, write::GzEncoder};
 use http_body_util::BodyExt;
 use hyper::{Request, header::CONTENT_LENGTH, http::request::Parts};
 use serde::Deserialize;
@@ -24,6 +24,8 @@ const LARGEST_HEAD: usize = 64 << 10;
 
 /// What is written at once of bodies that are made up.
 const BLOCK: usize = 64 << 10;
+
+static BLANKS: [u8; BLOCK] = [b' '; BLOCK];
 
 /// How the bytes of a reply go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -65,7 +67,7 @@ pub(crate) enum Wire {
     Gzip,
     /// The same, cut in the middle of the compressed bytes.
     GzipCut,
-    /// So many MiB of blanks before the answer, compressed.
+    /// So many MiB of blanks, compressed to a few bytes each, and no end.
     GzipBomb(usize),
     /// So many MiB of blanks before the answer, with their length.
     Large(usize),
@@ -110,16 +112,13 @@ async fn converse(stream: &mut TcpStream, state: Arc<State>) -> io::Result<()> {
         let Ok(reply) = reply else { return Ok(()) };
         let wire = reply.extensions().get::<Wire>().copied();
         let (head, body) = parts(reply).await?;
-        match wire {
-            Some(wire) => {
-                if !send(stream, wire, &head, &body).await? {
-                    return Ok(());
-                }
+        if let Some(wire) = wire {
+            if !send(stream, wire, &head, &body).await? {
+                return Ok(());
             }
-            None => {
-                stream.write_all(&message("HTTP/1.1", &head, &[&length(body.len())])).await?;
-                stream.write_all(&body).await?;
-            }
+        } else {
+            stream.write_all(&message("HTTP/1.1", &head, &[&length(body.len())])).await?;
+            stream.write_all(&body).await?;
         }
     }
     Ok(())
@@ -183,10 +182,8 @@ async fn send(stream: &mut TcpStream, wire: Wire, head: &Head, body: &Bytes) -> 
         Wire::Chunked => {
             let extra = ["transfer-encoding: chunked", "trailer: x-checksum"];
             let mut bytes = plain(&extra, b"");
-            for chunk in body.chunks(7) {
-                bytes.extend_from_slice(format!("{:x};part=1\r\n", chunk.len()).as_bytes());
-                bytes.extend_from_slice(chunk);
-                bytes.extend_from_slice(b"\r\n");
+            for piece in body.chunks(7) {
+                bytes.extend_from_slice(&chunk(piece, ";part=1"));
             }
             bytes.extend_from_slice(b"0\r\nx-checksum: 0\r\n\r\n");
             stream.write_all(&bytes).await?;
@@ -199,33 +196,31 @@ async fn send(stream: &mut TcpStream, wire: Wire, head: &Head, body: &Bytes) -> 
         // Sent before the body was read, by the caller.
         Wire::Early => {}
         Wire::Gzip | Wire::GzipCut => {
-            let packed = gzip(0, body)?;
+            let packed = gzip(body)?;
             let sent = if wire == Wire::Gzip { &packed[..] } else { &packed[..packed.len() / 2] };
             stream.write_all(&plain(&["content-encoding: gzip", &length(sent.len())], sent)).await?;
             return Ok(true);
         }
         Wire::GzipBomb(mebibytes) => {
-            let packed = gzip(mebibytes, body)?;
-            stream.write_all(&plain(&["content-encoding: gzip", &length(packed.len())], &packed)).await?;
+            let bomb = gzip_bomb(mebibytes)?;
+            stream.write_all(&plain(&["content-encoding: gzip", &length(bomb.len())], &bomb)).await?;
             return Ok(true);
         }
         Wire::Large(mebibytes) => {
             let blocks = (mebibytes << 20) / BLOCK;
             stream.write_all(&plain(&[&length(blocks * BLOCK + body.len())], b"")).await?;
             for _ in 0..blocks {
-                stream.write_all(&[b' '; BLOCK]).await?;
+                stream.write_all(&BLANKS).await?;
             }
             stream.write_all(body).await?;
             return Ok(true);
         }
         Wire::LargeChunked(mebibytes) => {
             stream.write_all(&plain(&["transfer-encoding: chunked"], b"")).await?;
-            let chunk = [format!("{BLOCK:x}\r\n").as_bytes(), &[b' '; BLOCK], b"\r\n"].concat();
             for _ in 0..(mebibytes << 20) / BLOCK {
-                stream.write_all(&chunk).await?;
+                stream.write_all(&chunk(&BLANKS, "")).await?;
             }
-            let last = [format!("{:x}\r\n", body.len()).as_bytes(), body, b"\r\n0\r\n\r\n"].concat();
-            stream.write_all(&last).await?;
+            stream.write_all(&[&chunk(body, "")[..], b"0\r\n\r\n"].concat()).await?;
             return Ok(true);
         }
         Wire::Garbage => stream.write_all(b"\x16\x03\x01 220 mail.example ESMTP\r\n\r\n").await?,
@@ -233,13 +228,25 @@ async fn send(stream: &mut TcpStream, wire: Wire, head: &Head, body: &Bytes) -> 
     Ok(false)
 }
 
-fn gzip(mebibytes: usize, body: &[u8]) -> io::Result<Vec<u8>> {
+/// A chunk of a body, with its extensions.
+fn chunk(bytes: &[u8], extensions: &str) -> Vec<u8> {
+    [format!("{:x}{extensions}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-    for _ in 0..(mebibytes << 20) / BLOCK {
-        packed.write_all(&[b' '; BLOCK])?;
-    }
     packed.write_all(body)?;
     packed.finish()
+}
+
+/// After a full flush each block stands by itself (RFC 1951, section 2), so one block serves for all.
+fn gzip_bomb(mebibytes: usize) -> io::Result<Vec<u8>> {
+    // RFC 1952, section 2.3: magic, deflate, no flags, no time, no operating system.
+    let head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    let mut block = Vec::with_capacity(BLOCK);
+    let mut deflate = Compress::new(Compression::fast(), false);
+    deflate.compress_vec(&BLANKS, &mut block, FlushCompress::Full).map_err(io::Error::other)?;
+    Ok([&head[..], &block.repeat((mebibytes << 20) / BLOCK)].concat())
 }
 
 fn length(bytes: usize) -> String {
@@ -303,6 +310,6 @@ async fn gone(stream: &TcpStream) {
     let mut byte = [0];
     // A client that sends the next request already has not left; whether it does after that cannot be seen.
     if !matches!(stream.peek(&mut byte).await, Ok(0) | Err(_)) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
