@@ -117,6 +117,8 @@ impl Store {
             .synchronous(SqliteSynchronous::Normal)
             // Pages come from the system's cache as well: 4 MiB a connection keep memory flat, whatever the store's size.
             .pragma("cache_size", "-4096")
+            // What a statement of many rows may have to take back stays in memory, not in a file of its own.
+            .pragma("temp_store", "MEMORY")
             // Digests are random, so a page of their index is written again and again: a longer log writes it less often.
             .pragma("wal_autocheckpoint", "8192");
 
