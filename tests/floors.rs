@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which rooms may name which outside crates. A crate that is not listed may be named anywhere.
-const CRATES: [(&str, &[&str]); 15] = [
+const CRATES: [(&str, &[&str]); 16] = [
     ("sqlx", &["store"]),
     ("reqwest", &["http"]),
+    ("hyper", &["http"]),
+    ("hyper_util", &["http"]),
     ("rustls", &["http"]),
     ("httpdate", &["http"]),
     ("async_openai", &["endpoint"]),
-    ("tower", &["endpoint"]),
     ("clap", &["cli"]),
     ("dotenvy", &["cli"]),
     ("tabled", &["console"]),

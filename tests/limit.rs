@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use classified::endpoint::{self, Endpoint, Options, ReplyForm};
-use classified::meter::{Limits, Meter};
+use classified::meter::{Limits, Meter, Workers};
 use classified::rate::ask::{Asker, Pulse, TargetForm};
 use classified::rate::{End, Event, Plan, Rater, rate};
 use classified::rating::Target;
@@ -45,7 +45,7 @@ async fn plan(world: &World, standin: &Standin, questions: Option<u64>) -> Plan 
     let asker = Asker {
         endpoint: Arc::new(Endpoint::new(options).unwrap()),
         store: Arc::new(Store::open(&world.path("ratings.db").display().to_string()).await.unwrap()),
-        meter: Arc::new(Meter::new(Limits { workers: 4, rpm: None, tpm: None })),
+        meter: Arc::new(Meter::new(Limits { workers: Workers::Auto, rpm: None, tpm: None, max_cost: None })),
         policy: classified::rate::retry::Policy::default(),
         forms: vec![form],
         pulse: Pulse::default(),

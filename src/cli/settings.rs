@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::exit::usage;
 use crate::endpoint::{self, HOSTED_URL, ReplyForm};
-use crate::meter::Limits;
+use crate::meter::{Limits, Workers};
 use crate::model::{self, Price};
 use crate::rating::question::Sampling;
 use crate::{chunk, console, hub};
@@ -207,7 +207,7 @@ impl RaterArgs {
 
     /// How fast may be asked.
     pub fn limits(&self) -> Limits {
-        Limits { workers: self.workers.get(), rpm: self.rpm, tpm: self.tpm }
+        Limits { workers: Workers::AtMost(self.workers), rpm: self.rpm, tpm: self.tpm, max_cost: None }
     }
 
     /// How the model generates, as the user set it.

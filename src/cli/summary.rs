@@ -341,6 +341,10 @@ fn ended_by(end: End, signals: &Signals, console: Console) -> Ended {
             ));
             Ended::with(Exit::Budget)
         }
+        End::Budget => {
+            console.warn("stopped at --max-cost: the same command with a larger one goes on");
+            Ended::with(Exit::Budget)
+        }
         End::Failed(error) => Ended::by(error.into()),
     }
 }

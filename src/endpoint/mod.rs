@@ -7,14 +7,14 @@ mod tests;
 
 use std::time::Duration;
 
-use async_openai::error::OpenAIError;
-use async_openai::middleware::HttpRequestFactory;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::http as transport;
-use crate::model::Price;
+use crate::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
+use crate::http::{self, HeaderMap, HeaderValue};
+use crate::meter::Told;
+use crate::model::{Money, Price};
 use crate::rating::answer::Usage;
 use crate::rating::question::{Digest, Sampling};
 
@@ -72,7 +72,7 @@ pub enum Error {
     Usage(String),
     /// No client can be made.
     #[error("cannot prepare connections: {0}")]
-    Client(#[from] transport::Error),
+    Client(#[from] http::Error),
     /// The server says no to every request.
     #[error("{0}")]
     Refused(String),
@@ -84,7 +84,7 @@ pub enum Trouble {
     /// The server answered with an error.
     Refused(Refusal),
     /// There is no whole reply.
-    Transport(transport::Error),
+    Transport(http::Error),
     /// The reply is not a completion: not JSON, or without choices.
     Garbled(String),
 }
@@ -114,6 +114,24 @@ pub struct Reply {
     pub usage: Option<Usage>,
 }
 
+/// What one attempt brought.
+#[derive(Debug)]
+pub struct Attempted {
+    /// What the headers told of the account's limits, whatever the status.
+    pub told: Told,
+    /// The completion, or why there is none.
+    pub result: Result<Reply, Trouble>,
+}
+
+/// A question in its wire form.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The body.
+    pub body: Bytes,
+    /// Tokens that the answer may take.
+    pub room: u32,
+}
+
 /// What the endpoint says of its models.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Listing {
@@ -130,8 +148,9 @@ pub enum Listing {
 /// A chat endpoint.
 #[derive(Debug)]
 pub struct Endpoint {
-    client: transport::Client,
-    chat: async_openai::Client<Account>,
+    client: http::Client,
+    headers: HeaderMap,
+    completions: http::Target,
     /// What the user set.
     pub options: Options,
 }
@@ -139,20 +158,10 @@ pub struct Endpoint {
 impl Endpoint {
     /// An endpoint; no request is made yet.
     pub fn new(options: Options) -> Result<Self, Error> {
-        let account = Account::new(&options)?;
-        let client = transport::Client::new(options.timeout)?;
-        let service_client = client.clone();
-        let chat = async_openai::Client::build(client.inner(), account).with_http_service(tower::service_fn(
-            move |factory: HttpRequestFactory| {
-                let client = service_client.clone();
-                async move {
-                    one_attempt(&client, factory)
-                        .await
-                        .map_err(|trouble| OpenAIError::Boxed(Box::new(trouble)))
-                }
-            },
-        ));
-        Ok(Self { client, chat, options })
+        let (client, headers) = (http::Client::new(options.timeout)?, headers(&options)?);
+        let completions =
+            client.target(&format!("{}/chat/completions", options.base_url), headers.clone())?;
+        Ok(Self { client, headers, completions, options })
     }
 
     /// Whether the server runs on this machine: nobody else bills for it.
@@ -171,8 +180,8 @@ impl Endpoint {
     /// Asks which models there are.
     pub async fn models(&self) -> Result<Listing, Error> {
         let url = format!("{}/models", self.options.base_url);
-        let headers = async_openai::config::Config::headers(self.chat.config());
-        let listed = tokio::time::timeout(Duration::from_secs(10), self.client.get(&url, headers));
+        let listed =
+            tokio::time::timeout(Duration::from_secs(10), self.client.get(&url, self.headers.clone()));
         let reply = match listed.await {
             Ok(Ok(reply)) => reply,
             Ok(Err(error)) => return Ok(Listing::Unreachable(error.to_string())),
@@ -226,22 +235,30 @@ impl Endpoint {
         shown(&self.options.base_url)
     }
 
-    /// One attempt: `messages`, with `times` the usual room for the answer.
-    pub async fn attempt(&self, form: &Form, messages: &[Message<'_>], times: u32) -> Result<Reply, Trouble> {
-        let body = form.body(messages, times);
-        let completion: reply::Completion = match self.chat.chat().create_byot(body).await {
-            Ok(completion) => completion,
-            Err(OpenAIError::Boxed(trouble)) => {
-                return Err(match trouble.downcast::<Trouble>() {
-                    Ok(trouble) => self.without_key(*trouble),
-                    Err(other) => Trouble::Garbled(other.to_string()),
-                });
-            }
-            Err(OpenAIError::JSONDeserialize(error, _)) => {
-                return Err(Trouble::Garbled(format!("not JSON: {error}")));
-            }
-            Err(other) => return Err(Trouble::Garbled(other.to_string())),
+    /// The most that a request can cost, where the price is known.
+    pub fn bound(&self, request: &Request) -> Option<Money> {
+        Some(self.options.price?.bound(request.body.len(), request.room))
+    }
+
+    /// One attempt.
+    pub async fn attempt(&self, request: &Request) -> Attempted {
+        let reply = match self.completions.post(request.body.clone()).await {
+            Ok(reply) => reply,
+            Err(error) => return Attempted { told: Told::default(), result: Err(Trouble::Transport(error)) },
         };
+        let result = self.read(&reply).map_err(|trouble| self.without_key(trouble));
+        Attempted { told: Told::of(&reply.headers), result }
+    }
+
+    /// The completion in a reply.
+    fn read(&self, reply: &http::Reply) -> Result<Reply, Trouble> {
+        let retry_after = reply.retry_after();
+        if !reply.status.is_success() {
+            let (status, error) = (reply.status.as_u16(), ServerError::parse(&reply.body));
+            return Err(Trouble::Refused(Refusal { status, retry_after, error }));
+        }
+        let completion: reply::Completion = serde_json::from_slice(&reply.body)
+            .map_err(|error| Trouble::Garbled(format!("not JSON: {error}")))?;
         let usage = completion.usage.as_ref().and_then(|usage| {
             let (input, output) = (usage.prompt_tokens?, usage.completion_tokens.unwrap_or(0));
             let cost = self.options.price.map(|price| price.cost(input, usage.cached(), output));
@@ -249,40 +266,19 @@ impl Endpoint {
         });
         let Some(choice) = completion.choices.and_then(|choices| choices.into_iter().next()) else {
             // Gateways put the error of the server behind them into a reply of status 200.
-            return Err(match completion.error.filter(|error| !error.is_null()) {
-                Some(error) => {
-                    let status =
-                        error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
-                    self.without_key(Trouble::Refused(Refusal {
-                        status,
-                        retry_after: None,
-                        error: ServerError::of_value(&error),
-                    }))
-                }
-                None => Trouble::Garbled("the reply has no choices".to_owned()),
-            });
+            let Some(error) = completion.error.filter(|error| !error.is_null()) else {
+                return Err(Trouble::Garbled("the reply has no choices".to_owned()));
+            };
+            let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
+            return Err(Trouble::Refused(Refusal {
+                status,
+                retry_after,
+                error: ServerError::of_value(&error),
+            }));
         };
         let finish_reason = choice.finish_reason.clone();
         Ok(Reply { said: choice.said(), model: completion.model, finish_reason, usage })
     }
-}
-
-/// Sends what async-openai prepared, and hands errors up with all that decides what to do: its own error type
-/// would drop the status and the headers.
-async fn one_attempt(
-    client: &transport::Client,
-    factory: HttpRequestFactory,
-) -> Result<transport::Response, Trouble> {
-    let request = factory.build().await.map_err(|error| Trouble::Garbled(error.to_string()))?;
-    let reply = client.send(request).await.map_err(Trouble::Transport)?;
-    if reply.status.is_success() {
-        return Ok(reply.into());
-    }
-    Err(Trouble::Refused(Refusal {
-        status: reply.status.as_u16(),
-        retry_after: reply.retry_after(),
-        error: ServerError::parse(&reply.body),
-    }))
 }
 
 impl std::fmt::Display for Trouble {
@@ -297,59 +293,25 @@ impl std::fmt::Display for Trouble {
 
 impl std::error::Error for Trouble {}
 
-/// Whom requests are made for: headers made ready once, and no `Authorization` without a key.
-#[derive(Debug, Clone)]
-struct Account {
-    base_url: String,
-    headers: HeaderMap,
-    key: SecretString,
-}
-
-impl Account {
-    fn new(options: &Options) -> Result<Self, Error> {
-        let mut headers = HeaderMap::new();
-        if let Some(key) = &options.key {
-            let mut value =
-                HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| {
-                    Error::Usage(
-                        "the key has a character that no HTTP header may hold: check OPENAI_API_KEY"
-                            .to_owned(),
-                    )
-                })?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        for (name, value) in &options.account {
-            let value = HeaderValue::from_str(value).map_err(|_| {
-                Error::Usage(format!("`{name}` has a character that no HTTP header may hold"))
-            })?;
-            headers.insert(HeaderName::from_static(name), value);
-        }
-        let key = options.key.clone().unwrap_or_else(|| SecretString::from(""));
-        Ok(Self { base_url: options.base_url.clone(), headers, key })
+/// The headers of every request, made ready once; no `Authorization` without a key.
+fn headers(options: &Options) -> Result<HeaderMap, Error> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(key) = &options.key {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| {
+            Error::Usage(
+                "the key has a character that no HTTP header may hold: check OPENAI_API_KEY".to_owned(),
+            )
+        })?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
     }
-}
-
-impl async_openai::config::Config for Account {
-    fn headers(&self) -> HeaderMap {
-        self.headers.clone()
+    for (name, value) in &options.account {
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| Error::Usage(format!("`{name}` has a character that no HTTP header may hold")))?;
+        headers.insert(HeaderName::from_static(name), value);
     }
-
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base_url)
-    }
-
-    fn query(&self) -> Vec<(&str, &str)> {
-        Vec::new()
-    }
-
-    fn api_base(&self) -> &str {
-        &self.base_url
-    }
-
-    fn api_key(&self) -> &SecretString {
-        &self.key
-    }
+    Ok(headers)
 }
 
 fn host_of(url: &str) -> Option<&str> {

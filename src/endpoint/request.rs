@@ -7,7 +7,7 @@ use serde::ser::{Serialize, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::{Error, Options, ReplyForm};
+use super::{Error, Options, ReplyForm, Request};
 use crate::lens::Function;
 use crate::model::{self, Tools};
 
@@ -149,7 +149,14 @@ impl Form {
         })
     }
 
-    /// The body that asks `messages` with `times` the usual room for the visible answer.
+    /// The request that asks `messages` with `times` the usual room for the answer.
+    pub fn request(&self, messages: &[Message<'_>], times: u32) -> Result<Request, Error> {
+        let body = serde_json::to_vec(&self.body(messages, times))
+            .map_err(|error| Error::Usage(format!("the question cannot be sent: {error}")))?;
+        Ok(Request { body: body.into(), room: self.room(times) })
+    }
+
+    /// The body of that request.
     pub(super) fn body<'a>(&'a self, messages: &'a [Message<'a>], times: u32) -> Body<'a> {
         let (tools, response_format) = match &self.answer {
             AnswerForm::Tools(tools) => (Some(&**tools), None),

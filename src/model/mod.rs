@@ -1,8 +1,12 @@
 //! The model table: names, parameters, prices, shutdown dates. Facts of the hosted endpoint as of [`AS_OF`].
 
+mod money;
+
 use std::sync::OnceLock;
 
 use serde::Deserialize;
+
+pub use money::Money;
 
 /// The month in which the table was last checked against the vendor's pages.
 pub const AS_OF: &str = "2026-11";
@@ -59,6 +63,14 @@ impl Price {
             / 1e6;
         // Prices have few digits, sums of binary fractions many.
         (cost * 1e10).round() / 1e10
+    }
+}
+
+impl Price {
+    /// The most that a request can cost: a tokenizer that works on bytes makes no more tokens than the body has bytes.
+    pub fn bound(&self, bytes: usize, answer: u32) -> Money {
+        let prompt = bytes as f64 * self.input.max(self.cached_input);
+        Money::from_dollars((prompt + f64::from(answer) * self.output) / 1e6)
     }
 }
 

@@ -4,6 +4,7 @@
 //! asking on tasks of its own, and the store is asked and written in batches.
 
 pub mod ask;
+mod attempt;
 mod prepare;
 pub mod retry;
 mod window;
@@ -107,6 +108,8 @@ pub enum End {
     Interrupted,
     /// The bound on questions was reached.
     QuestionLimit,
+    /// The bound on cost was reached.
+    Budget,
     /// It cannot go on.
     Failed(Error),
 }
@@ -389,6 +392,7 @@ impl Driver {
                 self.answer(subject, &Err(failure), Source::Asked);
             }
             Ok((_, Err(Unanswered::NotReached))) => {}
+            Ok((_, Err(Unanswered::OutOfBudget))) => self.stop_because(End::Budget),
             Ok((_, Err(Unanswered::Stop(error)))) => self.stop_because(End::Failed(error)),
             Err(error) => self.stop_because(End::Failed(error.into())),
         }
@@ -440,7 +444,7 @@ impl Driver {
     fn stop_because(&mut self, end: End) {
         self.queue.clear();
         // Questions up to the bound may still be asked; after any other end no request is worth its money.
-        if !matches!(end, End::QuestionLimit) {
+        if !matches!(end, End::QuestionLimit | End::Budget) {
             self.halt.send_replace(true);
         }
         // The first reason is the one to tell; a failure outweighs a wish to stop.
@@ -470,7 +474,7 @@ impl Driver {
         if ticks {
             self.ticked = Instant::now();
             if let Rater::Endpoint(asker) = &self.plan.rater {
-                self.progress.paused = asker.meter.paused();
+                self.progress.paused = asker.meter.state().paused;
                 self.progress.usage = Usage::default();
                 for form in &asker.forms {
                     self.progress.usage.add(&form.spent());

@@ -1,5 +1,7 @@
 //! One client, one attempt: TLS, no redirects, bounded bodies, errors without secrets. It judges nothing.
 
+mod direct;
+
 use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +12,9 @@ pub use reqwest::{Method, Request, Response, StatusCode, Url};
 
 /// A longer reply than this is no rating: reading it would only fill the memory.
 const MAX_BODY: usize = 16 << 20;
+
+/// How the program names itself.
+const USER: &str = concat!("classified/", env!("CARGO_PKG_VERSION"));
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,15 +71,6 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
-impl From<Reply> for Response {
-    fn from(reply: Reply) -> Self {
-        let mut response = ::http::Response::new(reply.body);
-        *response.status_mut() = reply.status;
-        *response.headers_mut() = reply.headers;
-        response.map(reqwest::Body::from).into()
-    }
-}
-
 /// A reply of any status whose body is still on its way.
 #[derive(Debug)]
 pub struct Incoming {
@@ -112,7 +108,7 @@ impl Client {
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
         let inner = reqwest::Client::builder()
-            .user_agent(concat!("classified/", env!("CARGO_PKG_VERSION")))
+            .user_agent(USER)
             // A key must never follow to another origin; where an endpoint moved is for the user to say.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -122,16 +118,18 @@ impl Client {
         Ok(Self { inner, timeout })
     }
 
-    /// The client inside, for async-openai, which builds its requests with it.
-    pub fn inner(&self) -> reqwest::Client {
-        self.inner.clone()
-    }
-
     /// Sends a `GET` to `url` with these headers.
     pub async fn get(&self, url: &str, headers: HeaderMap) -> Result<Reply, Error> {
         let request =
             self.inner.get(url).headers(headers).build().map_err(|error| Error::Connect(cause(&error)))?;
         self.send(request).await
+    }
+
+    /// Makes ready to send many a `POST` to `url` with these headers.
+    pub fn target(&self, url: &str, headers: HeaderMap) -> Result<Target, Error> {
+        let url = Url::parse(url).map_err(|error| Error::Connect(error.to_string()))?;
+        let direct = direct::Direct::to(&url, &headers);
+        Ok(Target { client: self.clone(), direct, url, headers })
     }
 
     /// Sends one request and reads its reply to the end.
@@ -169,6 +167,33 @@ impl Client {
 
     fn error(&self, error: &reqwest::Error) -> Error {
         kind(error, self.timeout)
+    }
+}
+
+/// A URL that many requests go to.
+#[derive(Debug)]
+pub struct Target {
+    client: Client,
+    /// The short way, where there is one.
+    direct: Option<direct::Direct>,
+    url: Url,
+    headers: HeaderMap,
+}
+
+impl Target {
+    /// Sends one `POST` and reads its reply to the end.
+    pub async fn post(&self, body: Bytes) -> Result<Reply, Error> {
+        let Some(direct) = &self.direct else {
+            let mut request = Request::new(Method::POST, self.url.clone());
+            *request.headers_mut() = self.headers.clone();
+            *request.body_mut() = Some(body.into());
+            return self.client.send(request).await;
+        };
+        let timeout = self.client.timeout;
+        match tokio::time::timeout(timeout, direct.post(body)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout(timeout)),
+        }
     }
 }
 
