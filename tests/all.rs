@@ -18,6 +18,7 @@ mod hub_replay;
 mod interrupted;
 mod lens;
 mod limit;
+mod log;
 mod settings;
 mod standin;
 mod testhub;

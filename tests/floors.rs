@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which rooms may name which outside crates. A crate that is not listed may be named anywhere.
-const CRATES: [(&str, &[&str]); 16] = [
+const CRATES: [(&str, &[&str]); 17] = [
     ("sqlx", &["store"]),
     ("reqwest", &["http"]),
     ("hyper", &["http"]),
@@ -22,6 +22,7 @@ const CRATES: [(&str, &[&str]); 16] = [
     ("minijinja", &["lens"]),
     ("jsonschema", &["lens"]),
     ("backon", &["hub", "rate"]),
+    ("tracing_subscriber", &["console"]),
 ];
 
 fn source() -> PathBuf {

@@ -10,11 +10,13 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use super::exit::usage;
+use crate::console::log::{Log, Sink};
 use crate::endpoint::{self, HOSTED_URL, ReplyForm};
 use crate::meter::{Limits, Workers};
 use crate::model::{self, Price};
 use crate::rating::question::Sampling;
 use crate::{chunk, console, hub};
+use tracing::Level;
 
 /// The file of settings beside which the program is started.
 pub const FILE: &str = "local.env";
@@ -40,6 +42,9 @@ pub struct Settings {
     /// How results are shown.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
 /// Who answers, and how it is asked.
@@ -139,6 +144,56 @@ pub struct OutputArgs {
     /// No tables, no progress, no warnings; JSON that was asked for and errors remain
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Log")]
+pub struct LogArgs {
+    /// Append a log to this file, as JSON lines if it ends in .json or .jsonl; `json` is JSON lines on stderr in place of
+    /// all other messages
+    #[arg(long, env = "CLASSIFIED_LOG", value_name = "FILE|json")]
+    pub log: Option<String>,
+    /// How much is logged: at debug every request to the endpoint, without headers and bodies
+    #[arg(long, env = "CLASSIFIED_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
+    pub log_level: LogLevel,
+    /// Log whole requests and replies too: rows of the dataset, and what --extra-body sets
+    #[arg(long)]
+    pub log_bodies: bool,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LogLevel {
+    /// Why the program could not go on
+    Error,
+    /// Warnings too
+    Warn,
+    /// All that is said on stderr, and what the endpoint made the program do
+    Info,
+    /// Every request too
+    Debug,
+}
+
+impl LogArgs {
+    /// Begins the log that was asked for, if any.
+    pub fn begin(&self) -> anyhow::Result<()> {
+        let Some(place) = self.log.as_deref().filter(|place| !place.trim().is_empty()) else {
+            return if self.log_bodies { Err(usage("--log-bodies needs --log FILE")) } else { Ok(()) };
+        };
+        let log = Log {
+            sink: if place == "json" { Sink::Stderr } else { Sink::File(place.into()) },
+            level: match self.log_level {
+                LogLevel::Error => Level::ERROR,
+                LogLevel::Warn => Level::WARN,
+                LogLevel::Info => Level::INFO,
+                LogLevel::Debug => Level::DEBUG,
+            },
+            has_bodies: self.log_bodies,
+        };
+        console::log::begin(&log)
+            .map_err(|error| usage(format!("cannot write the log {place}: {error}; give --log another file")))
+    }
 }
 
 /// The ways to show results.

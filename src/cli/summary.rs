@@ -98,6 +98,7 @@ enum HowToSample {
 
 /// Rates, exports, and shows what came of it.
 pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
+    args.settings.log.begin()?;
     let console = args.settings.output.console();
     let columns = list(&args.columns);
     // What the user can mend is told before anything is read, opened or asked.

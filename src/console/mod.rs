@@ -1,5 +1,6 @@
 //! What a person sees: tables on stdout; progress, warnings and messages on stderr. Only here and in `cli` is printed.
 
+pub mod log;
 mod progress;
 pub mod tables;
 
@@ -45,23 +46,29 @@ impl Console {
         if self.format == Format::Json { print(&format!("{document:#}")) } else { Ok(()) }
     }
 
-    /// Says something on stderr that is good to know.
+    /// Says something on stderr that is good to know; the log has it too, also under `--quiet`.
     pub fn note(&self, text: &str) {
+        let text = plain(text);
+        tracing::info!(target: SAID, "{text}");
         if self.verbosity == Verbosity::Normal {
-            say(&plain(text));
+            say(&text);
         }
     }
 
-    /// Warns on stderr.
+    /// Warns on stderr; the log has it too, also under `--quiet`.
     pub fn warn(&self, text: &str) {
+        let text = plain(text);
+        tracing::warn!(target: SAID, "{text}");
         if self.verbosity == Verbosity::Normal {
-            say(&format!("warning: {}", plain(text)));
+            say(&format!("warning: {text}"));
         }
     }
 
     /// Says on stderr why the program cannot go on; also under `--quiet`.
     pub fn error(&self, text: &str) {
-        say(&format!("error: {}", plain(text)));
+        let text = plain(text);
+        tracing::error!(target: SAID, "{text}");
+        say(&format!("error: {text}"));
     }
 
     /// A progress bar over `total` ratings: one that moves on a terminal, a line every few seconds elsewhere, and
@@ -69,13 +76,13 @@ impl Console {
     pub fn bar(&self, what: &str, total: Option<u64>) -> Bar {
         match self.verbosity {
             Verbosity::Quiet => Bar::hidden(),
-            Verbosity::Normal => Bar::new(&plain(what), total, std::io::stderr().is_terminal()),
+            Verbosity::Normal => Bar::new(&plain(what), total, on_terminal()),
         }
     }
 
     /// The progress of downloads, shown as [`Console::bar`] is.
     pub fn transfer(&self) -> Transfer {
-        Transfer::new(self.verbosity == Verbosity::Normal, std::io::stderr().is_terminal())
+        Transfer::new(self.verbosity == Verbosity::Normal, on_terminal())
     }
 }
 
@@ -93,9 +100,19 @@ fn print(text: &str) -> Result<(), Error> {
     }
 }
 
+/// Target of events that a person is told of too.
+const SAID: &str = "classified";
+
 /// Says something on stderr. Nobody may be listening there (a full disk under cron's log): that stops no run.
 fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    if !log::takes_stderr() {
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+}
+
+/// Whether stderr is a screen that a bar may draw on.
+fn on_terminal() -> bool {
+    std::io::stderr().is_terminal() && !log::takes_stderr()
 }
 
 /// `text` without control characters, which could move the cursor, hide text or set the window's title; line breaks

@@ -60,7 +60,9 @@ impl Bar {
                     *last = Instant::now();
                     let total = self.total.map_or(String::new(), |total| format!("/{total}"));
                     let details = details(progress, self.total, elapsed);
-                    say(&format!("{} {}{total} {details}", self.what, progress.done));
+                    let line = format!("{} {}{total} {details}", self.what, progress.done);
+                    tracing::info!(target: super::SAID, "{line}");
+                    say(&line);
                 }
             }
         }

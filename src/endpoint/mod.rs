@@ -217,17 +217,22 @@ impl Endpoint {
 
     /// A server may quote the request's headers in its error: the key goes no further.
     fn without_key(&self, mut trouble: Trouble) -> Trouble {
-        let key = self.options.key.as_ref().map_or("", |key| key.expose_secret());
         if let Trouble::Refused(refusal) = &mut trouble {
             for words in
                 [Some(&mut refusal.error.message), refusal.error.param.as_mut()].into_iter().flatten()
             {
-                let shown = if key.is_empty() { words.clone() } else { words.replace(key, "(the key)") };
                 // Cut after the key is out: a cut through it would leave its head.
-                *words = shown.chars().take(LONGEST_MESSAGE).collect();
+                *words = self.without_key_in(words).chars().take(LONGEST_MESSAGE).collect();
             }
         }
         trouble
+    }
+
+    fn without_key_in(&self, words: &str) -> String {
+        match self.options.key.as_ref().map(ExposeSecret::expose_secret).filter(|key| !key.is_empty()) {
+            Some(key) => words.replace(key, "(the key)"),
+            None => words.to_owned(),
+        }
     }
 
     /// The base URL without user, password and query.
@@ -246,6 +251,13 @@ impl Endpoint {
             Ok(reply) => reply,
             Err(error) => return Attempted { told: Told::default(), result: Err(Trouble::Transport(error)) },
         };
+        tracing::trace!(
+            target: "classified::bodies",
+            status = reply.status.as_u16(),
+            request = ?String::from_utf8_lossy(&request.body),
+            reply = ?self.without_key_in(&String::from_utf8_lossy(&reply.body)),
+            "exchanged"
+        );
         let result = self.read(&reply).map_err(|trouble| self.without_key(trouble));
         Attempted { told: Told::of(&reply.headers), result }
     }

@@ -187,7 +187,8 @@ impl Target {
             let mut request = Request::new(Method::POST, self.url.clone());
             *request.headers_mut() = self.headers.clone();
             *request.body_mut() = Some(body.into());
-            return self.client.send(request).await;
+            // In a box: the short way is not to carry the size of this one around.
+            return Box::pin(self.client.send(request)).await;
         };
         let timeout = self.client.timeout;
         match tokio::time::timeout(timeout, direct.post(body)).await {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::ask::{Asker, Course, TargetForm, Unanswered, repair_prompt, turns};
 use super::retry::{Next, judge};
 use crate::chunk;
-use crate::endpoint::{self, Message, Refusal, Reply, Trouble};
+use crate::endpoint::{self, Attempted, Message, Refusal, Reply, Trouble};
 use crate::http;
 use crate::meter::{Health, Need, Outcome, Permit, Spent, Stopped};
 use crate::model::Money;
@@ -39,6 +39,7 @@ impl Asker {
             let attempted = self.endpoint.attempt(&request).await;
             self.meter.told(&attempted.told);
             permit.settle(outcome(&attempted.result));
+            log(course, began.elapsed(), &attempted);
             let trouble = match attempted.result {
                 Ok(reply) => return Ok((reply, began.elapsed())),
                 Err(trouble) => trouble,
@@ -130,6 +131,41 @@ impl Asker {
                 self.endpoint.options.model
             ),
             _ => format!("the endpoint {url} refuses every request (HTTP {status}{says})"),
+        }
+    }
+}
+
+/// The request log: a line for each attempt.
+fn log(course: &Course<'_>, took: Duration, attempted: &Attempted) {
+    // Formatting a digest for nobody would cost each rating.
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let (lens, question) = (&course.form.slot.lens, course.question.digest.to_string());
+    let (attempt, ms) = (course.attempts, u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+    let left = attempted.told.requests.remaining;
+    match &attempted.result {
+        Ok(Reply { usage, finish_reason, model, .. }) => {
+            let usage = usage.unwrap_or_default();
+            tracing::debug!(
+                lens,
+                question,
+                attempt,
+                ms,
+                requests_left = left,
+                tokens_in = usage.input,
+                tokens_out = usage.output,
+                tokens_cached = usage.cached_input,
+                cost = usage.cost,
+                ?finish_reason,
+                ?model,
+                "answered"
+            );
+        }
+        Err(trouble) => {
+            // Words of the server: quoted, so that no line of the log is theirs.
+            let trouble = trouble.to_string();
+            tracing::debug!(lens, question, attempt, ms, requests_left = left, ?trouble, "not answered");
         }
     }
 }

@@ -38,7 +38,7 @@ const REMEMBERED: usize = 10_000;
 
 /// Answers gather for so long before they are committed together: a commit costs as much as several rows. What a
 /// kill in the meantime loses is little beside what is in flight.
-const GATHER: Duration = Duration::from_millis(4);
+const GATHER: Duration = Duration::from_millis(8);
 
 /// How often progress is told of.
 const TICK: Duration = Duration::from_millis(100);

@@ -1,5 +1,6 @@
 //! The one task that writes: it takes what has gathered, commits it as a group, and then acknowledges.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
+use super::answers::{Known, find};
 use super::{Error, Slot, Store, integer, now};
 use crate::rating::answer::{Answer, Usage};
 use crate::rating::failure::Reason;
@@ -15,11 +17,11 @@ use crate::rating::question::Digest;
 /// Writes handed over that go into one transaction, at most.
 const GROUP: usize = 256;
 
-/// Rows of one INSERT. Each statement is a hop to SQLite's thread, so several rows go in one; a few sizes, so that
-/// each is prepared once.
-const SIZES: [usize; 4] = [128, 32, 8, 1];
+/// Rows of one INSERT. Each statement is a hop to SQLite's thread, so several rows go in one; powers of two, so that
+/// a few statements make any number and each is prepared once.
+const SIZES: [usize; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
 
-static INSERTS: LazyLock<[String; 4]> = LazyLock::new(|| {
+static INSERTS: LazyLock<[String; SIZES.len()]> = LazyLock::new(|| {
     SIZES.map(|rows| {
         let values = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         // Another process may have answered the same question meanwhile: the first answer stays.
@@ -75,6 +77,13 @@ pub(super) enum Write {
     Flush(Acknowledge),
 }
 
+/// A look-up on the connection that writes: the slot, the questions, and whom to tell.
+pub(super) struct LookUp {
+    pub(super) slot: Slot,
+    pub(super) inputs: Vec<Digest>,
+    pub(super) tell: oneshot::Sender<Result<Known, Error>>,
+}
+
 impl Store {
     /// Keeps answers; returns when they are committed, with what is stored for each. Where another process was first
     /// with an answer to the same question, that one is kept and returned: a later run must find what this one reports.
@@ -82,6 +91,7 @@ impl Store {
         let (acknowledge, acknowledged) = oneshot::channel();
         let given: Vec<_> =
             new.iter().map(|new| (Arc::clone(&new.slot), new.input, Arc::clone(&new.answer))).collect();
+        self.has_written.store(true, Ordering::Relaxed);
         self.writes.send(Write::Answers(new, acknowledge)).await.map_err(|_| Error::WriterGone)?;
         let committed = acknowledged.await.map_err(|_| Error::WriterGone)??;
         let mut stored = Vec::with_capacity(given.len());
@@ -116,10 +126,23 @@ pub(super) async fn run(
     connection: SqliteConnection,
     options: SqliteConnectOptions,
     mut inbox: mpsc::Receiver<Write>,
+    mut lookups: mpsc::Receiver<LookUp>,
 ) {
     let mut group = Vec::with_capacity(GROUP);
     let mut writer = Some((connection, Ids::default()));
-    while inbox.recv_many(&mut group, GROUP).await > 0 {
+    loop {
+        tokio::select! {
+            taken = inbox.recv_many(&mut group, GROUP) => if taken == 0 { break },
+            Some(LookUp { slot, inputs, tell }) = lookups.recv() => {
+                let found = match &mut writer {
+                    Some((connection, _)) => find(connection, &slot, &inputs).await,
+                    None => Err(Error::WriterGone),
+                };
+                // Whoever asked may have been cancelled.
+                let _ = tell.send(found);
+                continue;
+            }
+        }
         let mut result = commit(&mut writer, &options, &group).await;
         for _ in 1..TRIES {
             if result.is_ok() {
