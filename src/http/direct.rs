@@ -45,19 +45,19 @@ struct Connection {
 /// Why an exchange gave no reply.
 enum Lost {
     /// Nothing of the request was sent: the server closed the connection while it was idle.
-    Unsent(Request<Full<Bytes>>),
+    Unsent(Box<Request<Full<Bytes>>>),
     /// Something else.
     Failed(Error),
 }
 
 impl Direct {
-    /// The way to `url` if it needs neither TLS nor a proxy nor a user's name.
-    pub(super) fn to(url: &Url, headers: &HeaderMap) -> Option<Self> {
+    /// The way to `url` if it needs neither TLS nor one of these proxies nor a user's name.
+    pub(super) fn to(url: &Url, headers: &HeaderMap, proxies: &Matcher) -> Option<Self> {
         if url.scheme() != "http" || !url.username().is_empty() || url.password().is_some() {
             return None;
         }
         let whole: Uri = url.as_str().parse().ok()?;
-        if Matcher::from_system().intercept(&whole).is_some() {
+        if proxies.intercept(&whole).is_some() {
             return None;
         }
         let mut headers = headers.clone();
@@ -91,7 +91,7 @@ impl Direct {
                     self.keep(connection);
                     return Ok(reply);
                 }
-                Err(Lost::Unsent(back)) if !is_new => request = back,
+                Err(Lost::Unsent(back)) if !is_new => request = *back,
                 Err(Lost::Unsent(_)) => return Err(Error::Broken("closed before the request".to_owned())),
                 Err(Lost::Failed(error)) => return Err(error),
             }
@@ -131,14 +131,17 @@ impl Connection {
 
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Reply, Lost> {
         // Sees that the server has closed an idle connection before anything is sent over it.
-        poll_fn(|context| Poll::Ready(self.drive(context))).await;
-        if self.io.is_none() {
-            return Err(Lost::Unsent(request));
+        let is_open = poll_fn(|context| {
+            self.drive(context);
+            Poll::Ready(self.io.is_some())
+        });
+        if !is_open.await {
+            return Err(Lost::Unsent(Box::new(request)));
         }
         let sent = self.sender.try_send_request(request);
         let mut exchange = pin!(async {
             let response = sent.await.map_err(|mut lost| match lost.take_message() {
-                Some(request) => Lost::Unsent(request),
+                Some(request) => Lost::Unsent(Box::new(request)),
                 None => Lost::Failed(Error::Broken(cause(lost.error()))),
             })?;
             let (head, mut incoming) = response.into_parts();
@@ -185,4 +188,94 @@ fn cause(error: &hyper::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn to(url: &str) -> Option<Direct> {
+        let proxies = Matcher::builder().http("http://127.0.0.1:1").no("127.0.0.1").build();
+        Direct::to(&Url::parse(url).unwrap(), &HeaderMap::new(), &proxies)
+    }
+
+    /// A server that sends `reply` to each of `requests`; returns how many connections it took, and what came first.
+    async fn serve(listener: TcpListener, reply: &'static str, requests: usize) -> (usize, String) {
+        let (mut connections, mut served, mut first) = (0, 0, String::new());
+        while served < requests {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            connections += 1;
+            let mut buffer = [0; 4096];
+            while served < requests {
+                let length = stream.read(&mut buffer).await.unwrap();
+                if length == 0 {
+                    break;
+                }
+                if first.is_empty() {
+                    first = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                }
+                stream.write_all(reply.as_bytes()).await.unwrap();
+                served += 1;
+            }
+        }
+        (connections, first)
+    }
+
+    async fn post_three(reply: &'static str) -> (usize, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1/chat", listener.local_addr().unwrap());
+        let server = tokio::spawn(serve(listener, reply, 3));
+        let direct = to(&url).unwrap();
+        for _ in 0..3 {
+            let reply = direct.post(Bytes::from_static(b"{}")).await.unwrap();
+            assert_eq!((reply.status.as_u16(), &reply.body[..]), (200, &b"yes"[..]));
+        }
+        server.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_again() {
+        let (connections, request) = post_three("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes").await;
+        assert_eq!(connections, 1);
+        assert!(request.starts_with("POST /v1/chat HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("host: 127.0.0.1:") && request.ends_with("\r\n\r\n{}"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_is_followed_by_another() {
+        let reply = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nyes";
+        assert_eq!(post_three(reply).await.0, 3);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_cut_is_no_reply() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = tokio::spawn(serve(listener, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\ncut", 1));
+        let ended = to(&url).unwrap().post(Bytes::new()).await;
+        assert!(matches!(ended, Err(Error::Broken(_))), "{ended:?}");
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_told_at_once() {
+        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let ended = to(&format!("http://{address}/")).unwrap().post(Bytes::new()).await;
+        assert!(matches!(ended, Err(Error::Connect(_))), "{ended:?}");
+    }
+
+    #[test]
+    fn what_needs_more_goes_another_way() {
+        for url in [
+            "https://127.0.0.1/v1",
+            "http://me@127.0.0.1/v1",
+            "http://:key@127.0.0.1/v1",
+            "http://far.example/v1",
+        ] {
+            assert!(to(url).is_none(), "{url}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::RETRY_AFTER;
 pub use reqwest::header::{self, HeaderMap, HeaderValue};
 pub use reqwest::{Method, Request, Response, StatusCode, Url};
@@ -128,7 +129,7 @@ impl Client {
     /// Makes ready to send many a `POST` to `url` with these headers.
     pub fn target(&self, url: &str, headers: HeaderMap) -> Result<Target, Error> {
         let url = Url::parse(url).map_err(|error| Error::Connect(error.to_string()))?;
-        let direct = direct::Direct::to(&url, &headers);
+        let direct = direct::Direct::to(&url, &headers, &Matcher::from_system());
         Ok(Target { client: self.clone(), direct, url, headers })
     }
 
