@@ -2,17 +2,20 @@
 # Measures what the program claims of its speed and memory, each figure beside another one taken in the same run.
 # benches/README.md says what the ratios mean.
 #
-# usage: benches/run.sh [pipeline] [cached] [memory] [start] [datasets]      without an argument: all five
+# usage: benches/run.sh [pipeline] [latency] [curator] [cached] [memory] [start] [datasets]
+# without an argument: all of them
 set -euo pipefail
 export LC_ALL=C NO_PROXY='*' no_proxy='*'
 cd "$(dirname "$0")/.."
 
 : "${ROWS:=20000}"            # pipeline: rows of a run
 : "${WRK_SECONDS:=5}"         # pipeline: how long wrk posts
+: "${LATENCY_ROWS:=50000}"    # latency: rows of a run
+: "${CURATOR_ROWS:=1000}"     # curator: rows of its run
 : "${CACHED_ROWS:=100000}"    # cached: rows in the store
 : "${SMALL_ROWS:=10000}"      # memory: rows of the small run
 : "${LARGE_ROWS:=1000000}"    # memory: rows of the large heuristic run
-: "${STORED_ROWS:=200000}"    # memory: rows of the large endpoint runs, which have to fill a store first
+: "${STORED_ROWS:=1000000}"   # memory: rows of the large endpoint runs, 256 in flight
 : "${PEAKS:=3}"               # memory: runs of each kind
 : "${RUNS:=5}"                # pipeline, cached: runs of each kind; the median counts
 : "${STARTS:=30}"             # start: runs of each kind
@@ -27,10 +30,17 @@ median() { printf '%s\n' "$@" | sort -n | awk '{v[NR] = $1} END {print (v[int((N
 range() { printf '%s\n' "$@" | sort -n | sed -n '1p;$p' | paste -sd' ' | sed 's/ /–/'; }
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.2f", a / b}'; }
 per_second() { echo $(($1 * 1000000 / $2)); } # of how many, in how many microseconds
+# cpu: the processor time of all commands that have ended so far, user and system, is in $spent, in milliseconds.
+cpu() {
+    times >"$work/times" # not through a pipe, whose shell has no children of its own
+    spent=$(awk 'NR == 2 {for (i = 1; i <= 2; i++) {split($i, t, /[ms]/); ms += t[1] * 60000 + t[2] * 1000}; printf "%d", ms}' "$work/times")
+}
+per_thousand() { awk -v ms="$1" -v rows="$2" 'BEGIN {printf "%.1f", 1000 * ms / rows}'; } # ms of how many rows
 row() { printf '| %s | %s | %s | %s | %s | %s |\n' "$@" >>"$table"; }
 
 for section in "$@"; do
-    [[ $section =~ ^(pipeline|cached|memory|start|datasets)$ ]] || die "no section $section: pipeline, cached, memory, start, datasets"
+    [[ $section =~ ^(pipeline|latency|curator|cached|memory|start|datasets)$ ]] ||
+        die "no section $section: pipeline, latency, curator, cached, memory, start, datasets"
 done
 ((BASH_VERSINFO[0] >= 5)) || die "needs bash 5, this is $BASH_VERSION"
 python=$(python3 -c 'import sys; print(sys.executable)') || die "needs python3"
@@ -78,10 +88,11 @@ fresh() { rm -rf "${work:?}/run"; mkdir "$work/run"; } # no database, no results
 summary() {
     local file; file=$(rows "$1")
     (cd "$work" && "${timed[@]}" "${clean[@]}" "OPENAI_BASE_URL=$url" DATABASE_URL=run/ratings.db DATA_DIR=run/data \
-        "$program" summary "$file" text textbook_quality --model "$2" --workers 32 --quiet --format json \
+        "$program" summary "$file" text textbook_quality --model "$2" --workers "$workers" --quiet --format json \
         >"$work/summary.json") || die "the program failed with $?"
 }
 timed=()
+workers=32
 
 # expect FATE N: a run that did not do what it was to do gives no figure.
 expect() {
@@ -98,56 +109,118 @@ request() {
     printf '%s' "$(get "${url%/v1}/standin/log" | json "d[-1]['body']")" >"$work/request.json"
 }
 
-# venv PACKAGE: the path of a python that has this package.
+# venv MODULE [PACKAGE]: the path of a python that has this module, of a package of the same name unless another is given.
 venv() {
-    local own=$work/venv/bin/python
+    local own=$work/venv-$1/bin/python
     if ! "$own" -c "import $1" 2>/dev/null; then
-        "$python" -m venv "$work/venv" && "$own" -m pip install --quiet "$1" || return 1
+        "$python" -m venv "$work/venv-$1" && "$own" -m pip install --quiet "${2:-$1}" || return 1
     fi >&2
     echo "$own"
 }
 
+# posting REQUEST: a script for wrk that posts this body.
+posting() {
+    printf 'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\nwrk.body = io.open("%s"):read("*a")\n' "$1"
+}
+# wrk_rate IN_FLIGHT: requests per second of wrk on one thread, in $rate.
+wrk_rate() {
+    local out; out=$(wrk -t1 "-c$1" "-d${WRK_SECONDS}s" -s "$work/post.lua" "$url/chat/completions")
+    ! grep -qE 'Non-2xx|Socket errors' <<<"$out" || die "wrk met errors: $out"
+    rate=$(awk '/Requests\/sec/ {printf "%.0f", $2}' <<<"$out")
+}
+
 pipeline() {
-    local own=() wrk=() loop=() whole=() file body asyncio='' beside=skipped start out
+    local own=() wrk=() loop=() whole=() own_cpu=() loop_cpu=() of_wrk=() of_loop=() file body asyncio='' beside=skipped start out before
     command -v wrk >/dev/null || { skip pipeline "wrk is not installed"; return; }
     asyncio=$(venv aiohttp) || say "no aiohttp loop: no virtual environment with aiohttp could be made"
     file=$(rows "$ROWS")
     request
     body=$work/request.json
-    printf 'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\nwrk.body = io.open("%s"):read("*a")\n' \
-        "$body" >"$work/post.lua"
+    posting "$body" >"$work/post.lua"
     standin --log 0
     for ((run = 0; run < RUNS; run++)); do
         fresh
-        start=$(now)
+        cpu; before=$spent; start=$(now)
         summary "$ROWS" standin
         own+=("$(per_second "$ROWS" $(($(now) - start)))")
+        cpu; own_cpu+=("$(per_thousand $((spent - before)) "$ROWS")")
         expect rated "$ROWS"
-        out=$(wrk -t1 -c32 -d"${WRK_SECONDS}s" -s "$work/post.lua" "$url/chat/completions")
-        ! grep -qE 'Non-2xx|Socket errors' <<<"$out" || die "wrk met errors: $out"
-        wrk+=("$(awk '/Requests\/sec/ {printf "%.0f", $2}' <<<"$out")")
+        wrk_rate 32
+        wrk+=("$rate")
+        of_wrk+=("$(ratio "${own[-1]}" "$rate")")
         if [[ -n $asyncio ]]; then
-            start=$(now)
-            out=$("$asyncio" benches/aiohttp_loop.py "$url" "$body" "$file")
+            cpu; before=$spent; start=$(now)
+            "$asyncio" benches/aiohttp_loop.py "$url" "$body" "$file" >"$work/loop"
             whole+=("$(per_second "$ROWS" $(($(now) - start)))")
+            cpu; loop_cpu+=("$(per_thousand $((spent - before)) "$ROWS")")
+            out=$(<"$work/loop")
             [[ ${out% *} == "$ROWS" ]] || die "the aiohttp loop got ${out% *} answers of $ROWS"
             loop+=("${out#* }")
+            of_loop+=("$(ratio "${own[-1]}" "${loop[-1]}")")
             beside=${loop[-1]}/s
         fi
         say "pipeline $((run + 1))/$RUNS: classified ${own[-1]}/s, wrk ${wrk[-1]}/s, aiohttp $beside"
     done
     local mine; mine=$(median "${own[@]}")
+    # The ratios are medians of the ratios of neighbours, which a disturbance hits alike.
     row pipeline "classified, $ROWS rows, 32 workers" "$mine /s" "$(range "${own[@]}")" "" ""
-    row pipeline 'wrk -t1 -c32' "$(median "${wrk[@]}") /s" "$(range "${wrk[@]}")" \
-        "$(ratio "$mine" "$(median "${wrk[@]}")")" '≥ 0.15'
+    row pipeline 'wrk -t1 -c32' "$(median "${wrk[@]}") /s" "$(range "${wrk[@]}")" "$(median "${of_wrk[@]}")" '≥ 0.25'
+    row pipeline 'classified, processor time of 1,000 ratings' "$(median "${own_cpu[@]}") ms" "$(range "${own_cpu[@]}")" '' ''
     if [[ -n $asyncio ]]; then
-        row pipeline 'aiohttp, in its loop' "$(median "${loop[@]}") /s" "$(range "${loop[@]}")" \
-            "$(ratio "$mine" "$(median "${loop[@]}")")" '≥ 1.2'
+        row pipeline 'aiohttp, in its loop' "$(median "${loop[@]}") /s" "$(range "${loop[@]}")" "$(median "${of_loop[@]}")" '≥ 2'
         row pipeline 'aiohttp, whole process' "$(median "${whole[@]}") /s" "$(range "${whole[@]}")" \
             "$(ratio "$mine" "$(median "${whole[@]}")")" ''
+        row pipeline 'aiohttp, processor time of 1,000 replies' "$(median "${loop_cpu[@]}") ms" "$(range "${loop_cpu[@]}")" \
+            "$(ratio "$(median "${own_cpu[@]}")" "$(median "${loop_cpu[@]}")")" ''
     else
-        row pipeline 'aiohttp' skipped '' '' '≥ 1.2'
+        row pipeline 'aiohttp' skipped '' '' '≥ 2'
     fi
+}
+
+latency() {
+    local own=() wrk=() of_wrk=() start
+    command -v wrk >/dev/null || { skip latency "wrk is not installed"; return; }
+    request
+    posting "$work/request.json" >"$work/post.lua"
+    standin --log 0 --delay-ms 50
+    workers=256
+    for ((run = 0; run < RUNS; run++)); do
+        fresh
+        start=$(now)
+        summary "$LATENCY_ROWS" standin
+        own+=("$(per_second "$LATENCY_ROWS" $(($(now) - start)))")
+        expect rated "$LATENCY_ROWS"
+        wrk_rate 256
+        wrk+=("$rate")
+        of_wrk+=("$(ratio "${own[-1]}" "$rate")")
+        say "latency $((run + 1))/$RUNS: classified ${own[-1]}/s, wrk ${wrk[-1]}/s"
+    done
+    workers=32
+    local mine; mine=$(median "${own[@]}")
+    row latency "classified, $LATENCY_ROWS rows, 256 workers, 50 ms" "$mine /s" "$(range "${own[@]}")" \
+        "$(ratio "$mine" 5120)" 'of the ideal 5,120 /s'
+    row latency 'wrk -t1 -c256: what the server can give' "$(median "${wrk[@]}") /s" "$(range "${wrk[@]}")" \
+        "$(median "${of_wrk[@]}")" '≥ 0.95'
+}
+
+curator() {
+    local client file start out took_us mine
+    client=$(venv bespokelabs.curator bespokelabs-curator) ||
+        { skip curator "no virtual environment with bespokelabs-curator could be made"; return; }
+    file=$(rows "$CURATOR_ROWS")
+    request
+    standin --log 0
+    out=$("${clean[@]}" "$client" benches/curator_run.py "$url" "$work/request.json" "$file" "$work/run/curator") ||
+        { skip curator "it fails here"; return; }
+    [[ ${out% *} == "$CURATOR_ROWS" ]] || die "curator got ${out% *} answers of $CURATOR_ROWS"
+    fresh
+    start=$(now)
+    summary "$ROWS" standin
+    took_us=$(($(now) - start))
+    expect rated "$ROWS"
+    mine=$(per_second "$ROWS" "$took_us")
+    row curator "classified, $ROWS rows, 32 workers" "$mine /s" '' '' ''
+    row curator "bespoke Curator, $CURATOR_ROWS rows, its call alone" "${out#* } /s" '' "$(ratio "$mine" "${out#* }")" '≥ 80'
 }
 
 cached() {
@@ -182,6 +255,7 @@ memory() {
     local -A peaks=() # "what rows": peaks of runs, in KiB
     /usr/bin/time -f %M true >/dev/null 2>&1 || { skip memory "GNU time is not at /usr/bin/time"; return; }
     timed=(/usr/bin/time -f %M -o peak)
+    workers=256
     standin --log 0
     for ((run = 0; run < PEAKS; run++)); do
         for count in "$SMALL_ROWS" "$LARGE_ROWS"; do
@@ -197,6 +271,7 @@ memory() {
         done
     done
     timed=()
+    workers=32
     memory_row 'heuristic' "heuristic rated" "$LARGE_ROWS"
     memory_row 'endpoint, all rows asked' "standin rated" "$STORED_ROWS"
     memory_row 'endpoint, all rows stored' "standin cached" "$STORED_ROWS"
@@ -214,7 +289,7 @@ memory_row() {
     read -ra large <<<"${peaks["$2 $3"]}"
     row memory "$1, peak over $SMALL_ROWS rows" "$(median "${small[@]}") KiB" "$(range "${small[@]}")" '' ''
     row memory "$1, peak over $3 rows" "$(median "${large[@]}") KiB" "$(range "${large[@]}")" \
-        "$(ratio "$(median "${large[@]}")" "$(median "${small[@]}")")" 'about 1: does not grow'
+        "$(ratio "$(median "${large[@]}")" "$(median "${small[@]}")")" 'under 150 MB; about 1: does not grow'
 }
 
 # took COMMAND…: wall time from start to exit, in milliseconds.
@@ -247,7 +322,7 @@ datasets() {
 }
 
 sections=("$@")
-(($#)) || sections=(pipeline cached memory start datasets)
+(($#)) || sections=(pipeline latency curator cached memory start datasets)
 load=$(cut -d' ' -f1-3 /proc/loadavg)
 for section in "${sections[@]}"; do "$section"; done
 rm -rf "${work:?}/run"

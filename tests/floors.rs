@@ -5,9 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which rooms may name which outside crates. A crate that is not listed may be named anywhere.
-const CRATES: [(&str, &[&str]); 17] = [
+const CRATES: [(&str, &[&str]); 19] = [
     ("sqlx", &["store"]),
     ("reqwest", &["http"]),
+    ("hyper", &["http"]),
+    ("hyper_util", &["http"]),
     ("rustls", &["http"]),
     ("httpdate", &["http"]),
     ("async_openai", &["endpoint"]),

@@ -312,10 +312,7 @@ impl Hosted {
         if let Some(slots) = server.props.slots {
             hosted.meter.set_most(slots);
         }
-        Ok(Self {
-            server: Some(server),
-            ..hosted
-        })
+        Ok(Self { server: Some(server), ..hosted })
     }
 
     fn slot(&self, lens: &Lens, version: u32) -> Slot {

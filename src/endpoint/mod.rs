@@ -193,7 +193,7 @@ pub struct Endpoint {
     client: http::Client,
     headers: HeaderMap,
     address: Address,
-    completions: String,
+    completions: http::Target,
     learned: Mutex<Learned>,
     /// What the user set.
     pub options: Options,
@@ -205,14 +205,9 @@ impl Endpoint {
         let address = Address::new(&options.base_url, options.api_version.as_deref())?;
         // What listens on this machine alone is behind no proxy.
         let client = if address.is_loopback() { http::Client::direct } else { http::Client::new };
-        Ok(Self {
-            client: client(options.timeout)?,
-            headers: headers(&options, &address)?,
-            completions: address.join("/chat/completions"),
-            address,
-            learned: Mutex::default(),
-            options,
-        })
+        let (client, headers) = (client(options.timeout)?, headers(&options, &address)?);
+        let completions = client.target(&address.join("/chat/completions"), headers.clone())?;
+        Ok(Self { client, headers, completions, address, learned: Mutex::default(), options })
     }
 
     /// Where it is.
@@ -386,8 +381,7 @@ impl Endpoint {
 
     /// One attempt.
     pub async fn attempt(&self, request: &Request) -> Attempted {
-        let posted = self.client.post(&self.completions, self.headers.clone(), request.body.clone()).await;
-        let reply = match posted {
+        let reply = match self.completions.post(request.body.clone()).await {
             Ok(reply) => reply,
             Err(error) => return Attempted { told: Told::default(), result: Err(Trouble::Transport(error)) },
         };

@@ -25,6 +25,8 @@ pub struct Fields {
 #[derive(Debug)]
 pub struct Lines {
     file: BufWriter<File>,
+    /// The line at hand, so that its many small parts are one write.
+    line: Vec<u8>,
     part: PathBuf,
     path: PathBuf,
     meaning: Meaning,
@@ -43,7 +45,14 @@ impl Lines {
             file = open_locked(&part, &path)?;
         }
         file.set_len(0).map_err(Error::write(&part))?;
-        Ok(Self { file: BufWriter::with_capacity(1 << 16, file), part, path, meaning, fields })
+        Ok(Self {
+            file: BufWriter::with_capacity(1 << 16, file),
+            line: Vec::new(),
+            part,
+            path,
+            meaning,
+            fields,
+        })
     }
 
     /// Writes the lines of one rating.
@@ -53,22 +62,21 @@ impl Lines {
 
     fn lines(&mut self, rating: &Rating, target: &Target) -> io::Result<()> {
         let record = RecordPart { rating, target, fields: &self.fields };
+        let line = &mut self.line;
+        line.clear();
+        let mut add = |piece, scores| {
+            serde_json::to_writer(&mut *line, &Line { record: &record, piece, scores })?;
+            line.push(b'\n');
+            io::Result::Ok(())
+        };
         if rating.pieces.is_empty() {
-            Self::line(&mut self.file, &Line { record: &record, piece: None, scores: None })?;
+            add(None, None)?;
         }
         let scores = rating.scores();
         for piece in rating.pieces.iter().enumerate() {
-            Self::line(
-                &mut self.file,
-                &Line { record: &record, piece: Some(piece), scores: scores.as_deref() },
-            )?;
+            add(Some(piece), scores.as_deref())?;
         }
-        Ok(())
-    }
-
-    fn line(file: &mut BufWriter<File>, line: &Line<'_>) -> io::Result<()> {
-        serde_json::to_writer(&mut *file, line)?;
-        file.write_all(b"\n")
+        self.file.write_all(&self.line)
     }
 
     /// Writes out what there is, and leaves it as `.part`: the run is not complete. Returns what to tell the user.

@@ -1,4 +1,4 @@
-//! One question to its answer: attempts, one repair turn, one more try with twice the room, then the store.
+//! One question to its answer: attempts, one repair turn, one more try with twice the room.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::model::Money;
 use crate::rating::answer::{Answer, Provenance, Unsettled, Usage};
 use crate::rating::failure::{Failure, Reason};
 use crate::rating::question::{self, Digest, Question};
-use crate::store::{self, Attempt, NewAnswer, Slot, Store};
+use crate::store::{self, Attempt, Slot, Store};
 
 /// Questions that may fail for want of a working endpoint before one has been answered: then the run stops, since
 /// every further row would wait through all its attempts for the same.
@@ -108,7 +108,7 @@ pub(super) struct Course<'a> {
 }
 
 impl Asker {
-    /// Asks until there is an answer or a failure; the answer is committed when this returns.
+    /// Asks until there is an answer, which is not committed yet, or a failure.
     pub async fn ask(
         &self,
         target: usize,
@@ -145,7 +145,7 @@ impl Asker {
                             provenance,
                         });
                         self.pulse.answered.fetch_add(1, Ordering::Relaxed);
-                        return Ok(self.keep(form, question, answer).await?);
+                        return Ok(answer);
                     }
                     Err((said, wrong)) => (Reason::Invalid, said, wrong),
                 },
@@ -210,21 +210,6 @@ impl Asker {
             "the endpoint {} cut {in_a_row} prompts in a row; {what}: {CONTEXT}",
             self.endpoint.shown_url()
         )))
-    }
-
-    async fn keep(
-        &self,
-        form: &TargetForm,
-        question: &Question,
-        answer: Arc<Answer>,
-    ) -> Result<Arc<Answer>, store::Error> {
-        let new = NewAnswer {
-            slot: Arc::clone(&form.slot),
-            input: question.digest,
-            lens_digest: form.lens_digest,
-            answer,
-        };
-        self.store.put(new).await
     }
 
     /// Notes an attempt that gave no answer in the history.

@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_flex_tier_without_room_says_nothing_of_the_account_s_limits() {
-        assert_eq!(outcome(&refused(429, NO_ROOM)).health, Health::Overloaded { after: None });
+        assert_eq!(outcome(&refused(429, "resource_unavailable")).health, Health::Overloaded { after: None });
         assert_eq!(outcome(&refused(429, "rate_limit_exceeded")).health, Health::Limited { after: None });
     }
 

@@ -25,6 +25,7 @@ use crate::rating::answer::{Answer, Usage};
 use crate::rating::failure::Failure;
 use crate::rating::question::{Digest, Question};
 use crate::rating::{Fate, Rating, Source, Target};
+use crate::store::NewAnswer;
 use crate::{chunk, heuristic, store};
 
 use ask::{Asker, Unanswered};
@@ -37,6 +38,10 @@ const BATCH: usize = 256;
 
 /// Failed questions that a run remembers, so that their twins are not asked.
 const REMEMBERED: usize = 10_000;
+
+/// Answers gather for so long before they are committed together: a commit costs as much as several rows. What a
+/// kill in the meantime loses is little beside what is in flight.
+const GATHER: Duration = Duration::from_millis(8);
 
 /// How often progress is told of.
 const TICK: Duration = Duration::from_millis(100);
@@ -168,6 +173,9 @@ type Waiting = HashMap<Subject, Vec<Place>>;
 /// What came of asking a question.
 type Asked = (Subject, Result<Arc<Answer>, Unanswered>);
 
+/// What became of a commit: the questions, and what is stored for each.
+type Committed = Result<(Vec<Subject>, Vec<Arc<Answer>>), store::Error>;
+
 struct Driver {
     plan: Arc<Plan>,
     stop: watch::Receiver<bool>,
@@ -181,6 +189,10 @@ struct Driver {
     /// Questions that the store does not know, in the order of the rows that ask them.
     queue: BTreeMap<Place, Question>,
     asking: JoinSet<Asked>,
+    /// Answers that wait for their commit.
+    answered: Vec<(Subject, Arc<Answer>)>,
+    /// When the next commit may begin.
+    commit_at: tokio::time::Instant,
     /// When the run began, in milliseconds since 1970.
     began: i64,
     progress: Progress,
@@ -200,6 +212,8 @@ impl Driver {
             failed: HashMap::new(),
             queue: BTreeMap::new(),
             asking: JoinSet::new(),
+            answered: Vec::new(),
+            commit_at: tokio::time::Instant::now(),
             began: store::now(),
             progress: Progress::default(),
             ticked: Instant::now(),
@@ -210,18 +224,22 @@ impl Driver {
     async fn run(mut self, dataset: Dataset) {
         let mut batches = std::pin::pin!(prepared(Arc::clone(&self.plan), dataset.batches()));
         let mut lookups = FuturesUnordered::new();
+        let mut commits = FuturesUnordered::new();
         let mut drawn = false;
         let mut stop = self.stop.clone();
         let mut tick = tokio::time::interval(TICK);
         loop {
             let draw =
                 !drawn && self.end.is_none() && self.queue.len() < BATCH && self.window.has_room_for(BATCH);
-            if !draw && lookups.is_empty() && self.asking.is_empty() && (drawn || self.end.is_some()) {
+            let idle = lookups.is_empty() && self.asking.is_empty();
+            if !draw && idle && commits.is_empty() && (drawn || self.end.is_some()) {
                 break;
             }
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop), if self.end.is_none() => self.stop_because(End::Interrupted),
                 Some(done) = self.asking.join_next() => self.settle(done),
+                Some(committed) = commits.next(), if !commits.is_empty() => self.committed(committed),
+                () = tokio::time::sleep_until(self.commit_at), if !self.answered.is_empty() && commits.is_empty() => {}
                 Some(found) = lookups.next(), if !lookups.is_empty() => self.found(found),
                 batch = batches.next(), if draw => match batch {
                     Some(Ok(rows)) => for lookup in self.begin(rows) { lookups.push(lookup) },
@@ -231,6 +249,9 @@ impl Driver {
                 _ = tick.tick() => {}
             }
             self.dispatch();
+            if commits.is_empty() && self.wants_commit() {
+                commits.extend(self.commit());
+            }
             if self.tell(false).await.is_err() {
                 // Nobody listens any more: what is in flight is finished, so that it is kept.
                 self.stop_because(End::Interrupted);
@@ -293,7 +314,7 @@ impl Driver {
         }
     }
 
-    /// Starts asking as far as the workers go: more than fit in flight, so that none waits for a commit.
+    /// Starts asking as far as the workers go: more than fit in flight, so that a free place is taken at once.
     fn dispatch(&mut self) {
         let Rater::Endpoint(asker) = &self.plan.rater else { return };
         let at_once = asker.meter.workers() + asker.meter.workers() / 2 + 1;
@@ -314,9 +335,18 @@ impl Driver {
         }
     }
 
-    fn settle(&mut self, done: Result<Asked, tokio::task::JoinError>) {
+    /// Takes in what a question came to, and what others have come to meanwhile.
+    fn settle(&mut self, first: Result<Asked, tokio::task::JoinError>) {
+        let mut next = Some(first);
+        while let Some(done) = next {
+            self.settle_one(done);
+            next = self.asking.try_join_next();
+        }
+    }
+
+    fn settle_one(&mut self, done: Result<Asked, tokio::task::JoinError>) {
         match done {
-            Ok((subject, Ok(answer))) => self.answer(subject, &Ok(answer), Source::Asked),
+            Ok((subject, Ok(answer))) => self.answered.push((subject, answer)),
             Ok((subject, Err(Unanswered::Failed(failure)))) => {
                 if failure.reason.is_of_the_question() && self.failed.len() < REMEMBERED {
                     self.failed.insert(subject, failure.clone());
@@ -326,6 +356,42 @@ impl Driver {
             Ok((_, Err(Unanswered::NotReached))) => {}
             Ok((_, Err(Unanswered::OutOfBudget(next)))) => self.stop_because(End::Budget(next)),
             Ok((_, Err(Unanswered::Stop(error)))) => self.stop_because(End::Failed(error)),
+            Err(error) => self.stop_because(End::Failed(error.into())),
+        }
+    }
+
+    /// Whether it is time to commit what was answered: nothing else will come soon, or enough has gathered.
+    fn wants_commit(&self) -> bool {
+        !self.answered.is_empty()
+            && (self.asking.is_empty()
+                || self.answered.len() >= BATCH
+                || self.commit_at <= tokio::time::Instant::now())
+    }
+
+    /// The commit of all answers at hand; none without a store.
+    fn commit(&mut self) -> Option<impl Future<Output = Committed> + use<>> {
+        let Rater::Endpoint(asker) = &self.plan.rater else { return None };
+        self.commit_at = tokio::time::Instant::now() + GATHER;
+        let asker = Arc::clone(asker);
+        let (subjects, new): (Vec<Subject>, Vec<NewAnswer>) = self
+            .answered
+            .drain(..)
+            .map(|((target, input), answer)| {
+                let form = &asker.forms[target];
+                let (slot, lens_digest) = (Arc::clone(&form.slot), form.lens_digest);
+                ((target, input), NewAnswer { slot, input, lens_digest, answer })
+            })
+            .unzip();
+        Some(async move { asker.store.put(new).await.map(|stored| (subjects, stored)) })
+    }
+
+    fn committed(&mut self, committed: Committed) {
+        match committed {
+            Ok((subjects, stored)) => {
+                for (subject, answer) in subjects.into_iter().zip(stored) {
+                    self.answer(subject, &Ok(answer), Source::Asked);
+                }
+            }
             Err(error) => self.stop_because(End::Failed(error.into())),
         }
     }

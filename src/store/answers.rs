@@ -1,11 +1,14 @@
 //! Looking answers up, many at a time.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+use tokio::sync::oneshot;
 
+use super::writer::LookUp;
 use super::{Error, Store};
 use crate::model::Money;
 use crate::rating::answer::{Answer, Provenance, Usage};
@@ -36,27 +39,46 @@ pub struct Slot {
     pub sample: u32,
 }
 
+/// Stored answers by their questions.
+pub(super) type Known = HashMap<Digest, Arc<Answer>>;
+
 impl Store {
     /// The stored answers among `inputs`.
-    pub async fn find(&self, slot: &Slot, inputs: &[Digest]) -> Result<HashMap<Digest, Arc<Answer>>, Error> {
-        let mut found = HashMap::with_capacity(inputs.len());
-        for batch in inputs.chunks(BATCH) {
-            let mut query = sqlx::query(AssertSqlSafe(FIND.as_str()))
-                .bind(&slot.lens)
-                .bind(&slot.model)
-                .bind(slot.version)
-                .bind(slot.sample);
-            // What a short batch leaves over repeats its last digest, which SQLite drops from the list.
-            for place in 0..BATCH {
-                query = query.bind(&batch[place.min(batch.len() - 1)].0[..]);
-            }
-            for row in query.fetch_all(&self.read).await? {
-                let (input, answer) = read(&row)?;
-                found.insert(input, Arc::new(answer));
-            }
+    pub async fn find(&self, slot: &Slot, inputs: &[Digest]) -> Result<Known, Error> {
+        // Every commit empties the page caches of all connections but the one that made it.
+        if !self.has_written.load(Ordering::Relaxed) {
+            return find(&mut *self.read.acquire().await?, slot, inputs).await;
         }
-        Ok(found)
+        let (tell, told) = oneshot::channel();
+        let lookup = LookUp { slot: slot.clone(), inputs: inputs.to_vec(), tell };
+        self.lookups.send(lookup).await.map_err(|_| Error::WriterGone)?;
+        told.await.map_err(|_| Error::WriterGone)?
     }
+}
+
+/// The stored answers among `inputs`, on this connection.
+pub(super) async fn find(
+    connection: &mut SqliteConnection,
+    slot: &Slot,
+    inputs: &[Digest],
+) -> Result<Known, Error> {
+    let mut found = HashMap::with_capacity(inputs.len());
+    for batch in inputs.chunks(BATCH) {
+        let mut query = sqlx::query(AssertSqlSafe(FIND.as_str()))
+            .bind(&slot.lens)
+            .bind(&slot.model)
+            .bind(slot.version)
+            .bind(slot.sample);
+        // What a short batch leaves over repeats its last digest, which SQLite drops from the list.
+        for place in 0..BATCH {
+            query = query.bind(&batch[place.min(batch.len() - 1)].0[..]);
+        }
+        for row in query.fetch_all(&mut *connection).await? {
+            let (input, answer) = read(&row)?;
+            found.insert(input, Arc::new(answer));
+        }
+    }
+    Ok(found)
 }
 
 fn read(row: &SqliteRow) -> Result<(Digest, Answer), Error> {

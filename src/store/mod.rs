@@ -9,6 +9,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -96,6 +97,9 @@ pub enum Journal {
 pub struct Store {
     read: SqlitePool,
     writes: mpsc::Sender<writer::Write>,
+    lookups: mpsc::Sender<writer::LookUp>,
+    /// Whether answers were put: then look-ups go to the connection that writes.
+    has_written: AtomicBool,
     /// The database file.
     pub path: PathBuf,
     /// How it survives a crash.
@@ -117,6 +121,8 @@ impl Store {
             .synchronous(SqliteSynchronous::Normal)
             // Pages come from the system's cache as well: 4 MiB a connection keep memory flat, whatever the store's size.
             .pragma("cache_size", "-4096")
+            // What a statement of many rows may have to take back stays in memory, not in a file of its own.
+            .pragma("temp_store", "MEMORY")
             // Digests are random, so a page of their index is written again and again: a longer log writes it less often.
             .pragma("wal_autocheckpoint", "8192");
 
@@ -136,8 +142,9 @@ impl Store {
             .map_err(opened)?;
 
         let (writes, inbox) = mpsc::channel(4096);
-        tokio::spawn(writer::run(connection, options, inbox));
-        Ok(Self { read, writes, path, journal })
+        let (lookups, asked) = mpsc::channel(16);
+        tokio::spawn(writer::run(connection, options, inbox, asked));
+        Ok(Self { read, writes, lookups, has_written: AtomicBool::new(false), path, journal })
     }
 
     /// Waits until everything handed over is written, and closes the file.

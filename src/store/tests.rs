@@ -54,7 +54,7 @@ async fn what_was_put_is_found_again_after_reopening() {
     let store = open(&folder).await;
     assert_eq!(store.journal, Journal::Wal);
     for n in 0..600 {
-        store.put(new(n, f64::from(n))).await.unwrap();
+        store.put(vec![new(n, f64::from(n))]).await.unwrap();
     }
     store.close().await.unwrap();
 
@@ -71,9 +71,9 @@ async fn what_was_put_is_found_again_after_reopening() {
 async fn the_first_answer_to_a_question_stays() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder).await;
-    store.put(new(1, 1.0)).await.unwrap();
+    store.put(vec![new(1, 1.0)]).await.unwrap();
     assert_eq!(
-        store.put(new(1, 3.0)).await.unwrap().scores[0].to_bits(),
+        store.put(vec![new(1, 3.0)]).await.unwrap()[0].scores[0].to_bits(),
         1.0_f64.to_bits(),
         "what is stored is reported"
     );
@@ -87,7 +87,7 @@ async fn the_first_answer_to_a_question_stays() {
 async fn many_producers_are_committed_in_groups_and_all_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder).await;
-    let puts = (0..1000).map(|n| store.put(new(n, 2.0)));
+    let puts = (0..1000).map(|n| store.put(vec![new(n, 2.0)]));
     assert!(futures::future::join_all(puts).await.into_iter().all(|put| put.is_ok()));
     assert_eq!(store.stats().await.unwrap().groups[0].answers, 1000);
 }
@@ -99,7 +99,7 @@ async fn failed_attempts_are_history_and_no_answers() {
     let attempt =
         Attempt { slot: slot(), input: digest(1), reason: Reason::Truncated, usage: Usage::UNKNOWN };
     store.put_attempt(attempt).await;
-    store.put(new(2, 1.0)).await.unwrap();
+    store.put(vec![new(2, 1.0)]).await.unwrap();
     let stats = store.stats().await.unwrap();
     assert_eq!((stats.attempts, stats.groups[0].answers), (1, 1));
     assert!(store.find(&slot(), &[digest(1)]).await.unwrap().is_empty());
@@ -109,7 +109,7 @@ async fn failed_attempts_are_history_and_no_answers() {
 async fn another_text_of_a_lens_is_noticed_until_it_is_pruned() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder).await;
-    store.put(new(1, 1.0)).await.unwrap();
+    store.put(vec![new(1, 1.0)]).await.unwrap();
     assert_eq!(store.other_texts(&slot(), digest(9999)).await.unwrap(), 0);
     assert_eq!(store.other_texts(&slot(), digest(5)).await.unwrap(), 1);
     let all = Prune { lens: Some("lens".into()), ..Prune::default() };
@@ -122,9 +122,9 @@ async fn another_text_of_a_lens_is_noticed_until_it_is_pruned() {
 async fn pruning_while_a_run_writes_loses_no_answer() {
     let folder = tempfile::tempdir().unwrap();
     let (running, pruning) = (open(&folder).await, open(&folder).await);
-    running.put(new(1, 1.0)).await.unwrap();
+    running.put(vec![new(1, 1.0)]).await.unwrap();
     pruning.prune(&Prune::default()).await.unwrap();
-    running.put(new(2, 2.0)).await.unwrap();
+    running.put(vec![new(2, 2.0)]).await.unwrap();
     assert_eq!(running.find(&slot(), &[digest(1), digest(2)]).await.unwrap().len(), 1);
 }
 

@@ -1,27 +1,28 @@
 //! The one task that writes: it takes what has gathered, commits it as a group, and then acknowledges.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use serde_json::json;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
+use super::answers::{Known, find};
 use super::{Error, Slot, Store, integer, now};
 use crate::model::Money;
 use crate::rating::answer::{Answer, Usage};
 use crate::rating::failure::Reason;
 use crate::rating::question::Digest;
 
-/// Writes in one transaction. More gains nothing, and those first in line would wait longer.
+/// Writes handed over that go into one transaction, at most.
 const GROUP: usize = 256;
 
-/// Rows of one INSERT. Each statement is a hop to SQLite's thread, so several rows go in one; a few sizes, so that
-/// each is prepared once.
-const SIZES: [usize; 4] = [32, 8, 2, 1];
+/// Rows of one INSERT. Each statement is a hop to SQLite's thread, so several rows go in one; powers of two, so that
+/// a few statements make any number and each is prepared once.
+const SIZES: [usize; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
 
-static INSERTS: LazyLock<[String; 4]> = LazyLock::new(|| {
+static INSERTS: LazyLock<[String; SIZES.len()]> = LazyLock::new(|| {
     SIZES.map(|rows| {
         let values = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         // Another process may have answered the same question meanwhile: the first answer stays.
@@ -71,26 +72,38 @@ pub(super) enum Committed {
 type Acknowledge = oneshot::Sender<Result<Committed, Error>>;
 
 pub(super) enum Write {
-    Answer(NewAnswer, Acknowledge),
+    Answers(Vec<NewAnswer>, Acknowledge),
     Attempt(Attempt),
     /// Acknowledged when everything before it is written.
     Flush(Acknowledge),
 }
 
+/// A look-up on the connection that writes: the slot, the questions, and whom to tell.
+pub(super) struct LookUp {
+    pub(super) slot: Slot,
+    pub(super) inputs: Vec<Digest>,
+    pub(super) tell: oneshot::Sender<Result<Known, Error>>,
+}
+
 impl Store {
-    /// Keeps an answer; returns when it is committed. Where another process was first with an answer to the same
-    /// question, that one is kept and returned: a later run must find what this one reports.
-    pub async fn put(&self, new: NewAnswer) -> Result<Arc<Answer>, Error> {
+    /// Keeps answers; returns when they are committed, with what is stored for each. Where another process was first
+    /// with an answer to the same question, that one is kept and returned: a later run must find what this one reports.
+    pub async fn put(&self, new: Vec<NewAnswer>) -> Result<Vec<Arc<Answer>>, Error> {
         let (acknowledge, acknowledged) = oneshot::channel();
-        let (slot, input, answer) = (Arc::clone(&new.slot), new.input, Arc::clone(&new.answer));
-        self.writes.send(Write::Answer(new, acknowledge)).await.map_err(|_| Error::WriterGone)?;
-        match acknowledged.await.map_err(|_| Error::WriterGone)?? {
-            Committed::AsGiven => Ok(answer),
-            Committed::SomeWereThere => {
-                let stored = self.find(&slot, &[input]).await?.remove(&input);
-                Ok(stored.unwrap_or(answer))
-            }
+        let given: Vec<_> =
+            new.iter().map(|new| (Arc::clone(&new.slot), new.input, Arc::clone(&new.answer))).collect();
+        self.has_written.store(true, Ordering::Relaxed);
+        self.writes.send(Write::Answers(new, acknowledge)).await.map_err(|_| Error::WriterGone)?;
+        let committed = acknowledged.await.map_err(|_| Error::WriterGone)??;
+        let mut stored = Vec::with_capacity(given.len());
+        for (slot, input, answer) in given {
+            let first = match committed {
+                Committed::AsGiven => None,
+                Committed::SomeWereThere => self.find(&slot, &[input]).await?.remove(&input),
+            };
+            stored.push(first.unwrap_or(answer));
         }
+        Ok(stored)
     }
 
     /// Waits until everything handed over is written.
@@ -114,10 +127,23 @@ pub(super) async fn run(
     connection: SqliteConnection,
     options: SqliteConnectOptions,
     mut inbox: mpsc::Receiver<Write>,
+    mut lookups: mpsc::Receiver<LookUp>,
 ) {
     let mut group = Vec::with_capacity(GROUP);
     let mut writer = Some((connection, Ids::default()));
-    while inbox.recv_many(&mut group, GROUP).await > 0 {
+    loop {
+        tokio::select! {
+            taken = inbox.recv_many(&mut group, GROUP) => if taken == 0 { break },
+            Some(LookUp { slot, inputs, tell }) = lookups.recv() => {
+                let found = match &mut writer {
+                    Some((connection, _)) => find(connection, &slot, &inputs).await,
+                    None => Err(Error::WriterGone),
+                };
+                // Whoever asked may have been cancelled.
+                let _ = tell.send(found);
+                continue;
+            }
+        }
         let mut result = commit(&mut writer, &options, &group).await;
         for _ in 1..TRIES {
             if result.is_ok() {
@@ -132,7 +158,7 @@ pub(super) async fn run(
         for write in group.drain(..) {
             // Whoever asked may have been cancelled; the answer is kept all the same.
             let _ = match write {
-                Write::Answer(_, acknowledge) | Write::Flush(acknowledge) => {
+                Write::Answers(_, acknowledge) | Write::Flush(acknowledge) => {
                     acknowledge.send(match &result {
                         Ok(committed) => Ok(*committed),
                         Err(error) => {
@@ -175,10 +201,12 @@ async fn write_group(
     let mut answers = Vec::with_capacity(group.len());
     for write in group {
         match write {
-            Write::Answer(new, _) => {
-                let slot = ids.slot(&mut transaction, &new.slot).await?;
-                let text = ids.text(&mut transaction, slot, new.lens_digest).await?;
-                answers.push((slot, text, new));
+            Write::Answers(batch, _) => {
+                for new in batch {
+                    let slot = ids.slot(&mut transaction, &new.slot).await?;
+                    let text = ids.text(&mut transaction, slot, new.lens_digest).await?;
+                    answers.push((slot, text, new));
+                }
             }
             Write::Attempt(attempt) => {
                 let slot = ids.slot(&mut transaction, &attempt.slot).await?;
@@ -211,8 +239,8 @@ async fn insert_answers(
             .bind(slot)
             .bind(&new.input.0[..])
             .bind(text)
-            .bind(json!(new.answer.scores).to_string())
-            .bind(json!(new.answer.rationales).to_string())
+            .bind(list(&new.answer.scores))
+            .bind(list(&new.answer.rationales))
             .bind(&provenance.model_reported)
             .bind(&provenance.finish_reason)
             .bind(integer(provenance.usage.input))
@@ -224,6 +252,12 @@ async fn insert_answers(
             .bind(provenance.answered_at);
     }
     Ok(query.execute(connection).await?.rows_affected())
+}
+
+/// Scores or rationales as a JSON list.
+fn list<T: serde::Serialize>(values: &[T]) -> String {
+    // Numbers and strings have no way to fail.
+    serde_json::to_string(values).unwrap_or_default()
 }
 
 async fn insert_attempt(

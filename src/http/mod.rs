@@ -1,15 +1,21 @@
 //! One client, one attempt: TLS, no redirects, bounded bodies, errors without secrets. It judges nothing.
 
-use std::sync::Once;
+mod direct;
+
+use std::sync::{Arc, Once};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::RETRY_AFTER;
 pub use reqwest::header::{self, HeaderMap, HeaderValue};
 pub use reqwest::{Method, Request, Response, StatusCode, Url};
 
 /// A longer reply than this is no rating: reading it would only fill the memory.
 const MAX_BODY: usize = 16 << 20;
+
+/// How the program names itself.
+const USER: &str = concat!("classified/", env!("CARGO_PKG_VERSION"));
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -106,34 +112,36 @@ impl Incoming {
 pub struct Client {
     inner: reqwest::Client,
     timeout: Duration,
+    /// Which addresses are behind a proxy.
+    proxies: Arc<Matcher>,
 }
 
 impl Client {
     /// A client whose attempts may take `timeout` each, whole.
     pub fn new(timeout: Duration) -> Result<Self, Error> {
-        Self::build(reqwest::Client::builder(), timeout)
+        Self::build(reqwest::Client::builder(), Matcher::from_system(), timeout)
     }
 
     /// [`Client::new`] for a server on this machine that we started: never through the system's proxy.
     pub fn direct(timeout: Duration) -> Result<Self, Error> {
-        Self::build(reqwest::Client::builder().no_proxy(), timeout)
+        Self::build(reqwest::Client::builder().no_proxy(), Matcher::builder().build(), timeout)
     }
 
-    fn build(builder: reqwest::ClientBuilder, timeout: Duration) -> Result<Self, Error> {
+    fn build(builder: reqwest::ClientBuilder, proxies: Matcher, timeout: Duration) -> Result<Self, Error> {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| {
             // Fails only where a provider is installed already, which does as well.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
         let inner = builder
-            .user_agent(concat!("classified/", env!("CARGO_PKG_VERSION")))
+            .user_agent(USER)
             // A key must never follow to another origin; where an endpoint moved is for the user to say.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(POOL_IDLE)
             .build()
             .map_err(|error| Error::Connect(cause(&error)))?;
-        Ok(Self { inner, timeout })
+        Ok(Self { inner, timeout, proxies: Arc::new(proxies) })
     }
 
     /// Sends a `GET` to `url` with these headers.
@@ -143,10 +151,11 @@ impl Client {
         self.send(request).await
     }
 
-    /// Sends a `POST` of `body` to `url` with these headers.
-    pub async fn post(&self, url: &str, headers: HeaderMap, body: Bytes) -> Result<Reply, Error> {
-        let request = self.inner.post(url).headers(headers).body(body).build();
-        self.send(request.map_err(|error| Error::Connect(cause(&error)))?).await
+    /// Makes ready to send many a `POST` to `url` with these headers.
+    pub fn target(&self, url: &str, headers: HeaderMap) -> Result<Target, Error> {
+        let url = Url::parse(url).map_err(|error| Error::Connect(error.to_string()))?;
+        let direct = direct::Direct::to(&url, &headers, &self.proxies);
+        Ok(Target { client: self.clone(), direct, url, headers })
     }
 
     /// Sends one request and reads its reply to the end.
@@ -184,6 +193,34 @@ impl Client {
 
     fn error(&self, error: &reqwest::Error) -> Error {
         kind(error, self.timeout)
+    }
+}
+
+/// A URL that many requests go to.
+#[derive(Debug)]
+pub struct Target {
+    client: Client,
+    /// The short way, where there is one.
+    direct: Option<direct::Direct>,
+    url: Url,
+    headers: HeaderMap,
+}
+
+impl Target {
+    /// Sends one `POST` and reads its reply to the end.
+    pub async fn post(&self, body: Bytes) -> Result<Reply, Error> {
+        let Some(direct) = &self.direct else {
+            let mut request = Request::new(Method::POST, self.url.clone());
+            *request.headers_mut() = self.headers.clone();
+            *request.body_mut() = Some(body.into());
+            // In a box: the short way is not to carry the size of this one around.
+            return Box::pin(self.client.send(request)).await;
+        };
+        let timeout = self.client.timeout;
+        match tokio::time::timeout(timeout, direct.post(body)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout(timeout)),
+        }
     }
 }
 
