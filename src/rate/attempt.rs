@@ -71,6 +71,11 @@ impl Asker {
             let began = Instant::now();
             let attempted = self.endpoint.attempt(&request).await;
             permit.told(&attempted.told);
+            // Before the permit goes on to the next, which would send what is known to be refused.
+            let adapted = match &attempted.result {
+                Err(Trouble::Refused(refusal)) => self.endpoint.adapt(&form.wire, request.dialect, refusal),
+                _ => Adapted::No,
+            };
             permit.settle(outcome(&attempted.result));
             log(course, began.elapsed(), &attempted);
             let trouble = match attempted.result {
@@ -86,19 +91,17 @@ impl Asker {
                 form.unsettled.lock().unwrap_or_else(PoisonError::into_inner).add(at_most);
             }
             let has_answered = self.pulse.answered.load(Ordering::Relaxed) > 0;
-            if let Trouble::Refused(refusal) = &trouble {
-                match self.endpoint.adapt(&form.wire, request.dialect, refusal) {
-                    Adapted::Again => {
-                        (request, need) = self.request(&messages, course)?;
-                        continue;
-                    }
-                    // What was taken before is refused for this row's sake.
-                    Adapted::Stop(why) if !has_answered => {
-                        let why = format!("lens {}: {why}", form.slot.lens);
-                        return Err(Unanswered::Stop(super::Error::Endpoint(why)));
-                    }
-                    Adapted::Stop(_) | Adapted::No => {}
+            match adapted {
+                Adapted::Again => {
+                    (request, need) = self.request(&messages, course)?;
+                    continue;
                 }
+                // What was taken before is refused for this row's sake.
+                Adapted::Stop(why) if !has_answered => {
+                    let why = format!("lens {}: {why}", form.slot.lens);
+                    return Err(Unanswered::Stop(super::Error::Endpoint(why)));
+                }
+                Adapted::Stop(_) | Adapted::No => {}
             }
             let (reason, after, everyone) = match judge(&trouble).next {
                 Next::Retry { reason, after, everyone } => (reason, after, everyone),
