@@ -47,6 +47,10 @@ lens-check:
 real-client:
     tests/real_client.sh
 
+# A real llama-server for the tests, into target/llama
+llama-server:
+    tests/llama/get.sh
+
 # A local Hub over a folder of repositories: HF_ENDPOINT is the first address that it prints
 testhub root:
     cargo run --release --example testhub -- --root {{root}}

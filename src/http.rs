@@ -108,12 +108,21 @@ pub struct Client {
 impl Client {
     /// A client whose attempts may take `timeout` each, whole.
     pub fn new(timeout: Duration) -> Result<Self, Error> {
+        Self::build(reqwest::Client::builder(), timeout)
+    }
+
+    /// [`Client::new`] for a server on this machine that we started: never through the system's proxy.
+    pub fn direct(timeout: Duration) -> Result<Self, Error> {
+        Self::build(reqwest::Client::builder().no_proxy(), timeout)
+    }
+
+    fn build(builder: reqwest::ClientBuilder, timeout: Duration) -> Result<Self, Error> {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| {
             // Fails only where a provider is installed already, which does as well.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
-        let inner = reqwest::Client::builder()
+        let inner = builder
             .user_agent(concat!("classified/", env!("CARGO_PKG_VERSION")))
             // A key must never follow to another origin; where an endpoint moved is for the user to say.
             .redirect(reqwest::redirect::Policy::none())

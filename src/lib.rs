@@ -11,6 +11,7 @@ pub mod lens;
 pub mod rating;
 pub mod http;
 pub mod hub;
+pub mod llama;
 pub mod dataset;
 pub mod store;
 pub mod meter;

@@ -20,6 +20,8 @@ mod hub_replay;
 mod interrupted;
 mod lens;
 mod limit;
+#[cfg(target_os = "linux")]
+mod llama;
 mod log;
 mod money;
 mod settings;

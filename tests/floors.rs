@@ -5,12 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which rooms may name which outside crates. A crate that is not listed may be named anywhere.
-const CRATES: [(&str, &[&str]); 15] = [
+const CRATES: [(&str, &[&str]); 17] = [
     ("sqlx", &["store"]),
     ("reqwest", &["http"]),
     ("rustls", &["http"]),
     ("httpdate", &["http"]),
     ("async_openai", &["endpoint"]),
+    ("rustix", &["llama"]),
+    ("shlex", &["llama"]),
     ("clap", &["cli"]),
     ("dotenvy", &["cli"]),
     ("tabled", &["console"]),

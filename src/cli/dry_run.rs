@@ -68,7 +68,9 @@ impl DryRun<'_> {
             lines.append(&mut self.look_at(dataset, wanted).await?);
         }
         let mut total = Asking::default();
-        lines.iter().for_each(|line| total.add(&line.asking));
+        for line in &lines {
+            total.add(&line.asking);
+        }
         let time = self.time(&lines, &total);
         console.result(&self.shown(&lines, &total, &time))?;
         console.json(&self.document(&lines, &total, &time))?;
@@ -107,8 +109,8 @@ impl DryRun<'_> {
         let Limits { rpm, tpm, workers, .. } = self.limits;
         let requests = total.requests.expected as f64;
         let tokens = (total.prompt.expected + total.answer.expected) as f64;
-        let by_rpm = rpm.map(|rpm| (requests * 60.0 / f64::from(rpm.get()), "--rpm"));
-        let by_tpm = tpm.map(|tpm| (tokens * 60.0 / f64::from(tpm.get()), "--tpm"));
+        let paced = rpm.map(|rpm| (requests * 60.0 / f64::from(rpm.get()), "--rpm"));
+        let counted = tpm.map(|tpm| (tokens * 60.0 / f64::from(tpm.get()), "--tpm"));
         let in_flight = match workers {
             Workers::AtMost(most) => Some(most.get() as f64),
             Workers::Auto => None,
@@ -118,7 +120,7 @@ impl DryRun<'_> {
         let by_workers = latency.zip(in_flight).map(|(milliseconds, in_flight)| {
             (requests * milliseconds as f64 / 1e3 / in_flight, "--workers, at the pace of earlier answers")
         });
-        let longest = [by_rpm, by_tpm, by_workers].into_iter().flatten().max_by(|a, b| a.0.total_cmp(&b.0));
+        let longest = [paced, counted, by_workers].into_iter().flatten().max_by(|a, b| a.0.total_cmp(&b.0));
         Time(longest)
     }
 
@@ -164,7 +166,7 @@ impl DryRun<'_> {
     fn cap(&self, total: &Asking) -> Option<(Money, &'static str)> {
         let (cap, cost) = (self.limits.max_cost?, total.cost?);
         let fits = if cost.high <= cap {
-            "the run fits under it, whatever happens"
+            "even the worst case fits under it"
         } else if cost.expected <= cap {
             "the expected run fits under it; the worst case does not"
         } else {
@@ -273,7 +275,7 @@ fn table(asking: &Asking) -> String {
 }
 
 fn figures(asking: &Asking) -> Value {
-    fn span<T: serde::Serialize>(span: Span<T>) -> Value {
+    fn span<T: Copy + serde::Serialize>(span: Span<T>) -> Value {
         json!({"low": span.low, "expected": span.expected, "high": span.high})
     }
     json!({

@@ -1,6 +1,6 @@
 //! Exit codes: one home, one sentence each. The README's table is compared with this one by a test.
 
-use crate::{dataset, endpoint, export, lens, rate, store};
+use crate::{dataset, endpoint, export, lens, llama, rate, store};
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,8 @@ impl Exit {
     /// What an error that ended the program means for its exit code.
     pub fn of(error: &anyhow::Error) -> Self {
         let setting = matches!(error.downcast_ref::<endpoint::Error>(), Some(endpoint::Error::Usage(_)));
-        if setting || error.downcast_ref::<UsageError>().is_some() {
+        let server = error.downcast_ref::<llama::Error>().is_some_and(llama::Error::is_usage);
+        if setting || server || error.downcast_ref::<UsageError>().is_some() {
             return Self::Usage;
         }
         let dataset = error.downcast_ref::<dataset::Error>().or(match error.downcast_ref::<rate::Error>() {

@@ -6,6 +6,7 @@ mod dataset;
 mod dry_run;
 pub mod exit;
 mod lens;
+pub mod llama;
 mod rater;
 pub mod settings;
 mod show_settings;

@@ -1,15 +1,18 @@
 //! From settings to raters: opens the lenses, the endpoint and the store, and plans runs over datasets.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 
 use super::exit::usage;
-use super::settings::{HEURISTIC, LensArgs, RaterArgs, StoreArgs};
+use super::llama;
+use super::settings::{HEURISTIC, LensArgs, RaterArgs, Settings, StoreArgs};
 use crate::console::Console;
 use crate::dataset::Shape;
-use crate::endpoint::{self, Endpoint, Listing};
+use crate::endpoint::{self, Endpoint, Listing, ReplyForm};
 use crate::lens::{self, Lens, Origin};
+use crate::llama::{Props, Server};
 use crate::meter::Meter;
 use crate::model::Money;
 use crate::rate::ask::{Asker, Pulse, TargetForm};
@@ -41,6 +44,8 @@ pub(super) struct Hosted {
     sampling: Sampling,
     /// Who really answers.
     model: String,
+    /// The server that we started for it, which lives as long as this.
+    server: Option<Server>,
 }
 
 /// Opens the lenses of a command, and says how columns become their fields. Each lens must read as many fields as
@@ -89,19 +94,28 @@ fn count(n: usize, what: &str) -> String {
 impl Raters {
     /// Whoever `--model` names.
     pub(super) async fn open(
-        args: &RaterArgs,
-        store: &StoreArgs,
+        settings: &Settings,
         lenses: &[Arc<Lens>],
         console: &Console,
     ) -> anyhow::Result<Self> {
-        tell_of_lenses(lenses, console);
+        let args = &settings.rater;
+        tell_of_lenses(lenses, *console);
         if args.model == HEURISTIC {
-            return Self::heuristic(lenses, console);
+            return Self::heuristic(lenses, *console);
         }
-        let endpoint = Endpoint::new(args.endpoint()?)?;
-        let store = open_store(store, console).await?;
+        let options = args.gguf().is_none().then(|| args.endpoint()).transpose()?;
+        let store = open_store(&settings.store, console).await?;
+        let Some(options) = options else {
+            return Ok(Self::Endpoint(Box::new(Hosted::start(settings, store, lenses, console).await?)));
+        };
+        let mut endpoint = Endpoint::new(options)?;
         let (model, listed) = resolve(&endpoint, &store, console).await?;
+        let props = llama::look(&endpoint).await;
+        endpoint.options.reply = reply_form(endpoint.options.reply, props.as_ref(), console);
         let hosted = Hosted::new(args, endpoint, store, model)?;
+        if let Some(slots) = props.and_then(|props| props.slots) {
+            hosted.meter.set_most(slots);
+        }
         let today = endpoint::Day::of_millis(store::now());
         if let Some(warning) = endpoint::shutdown_warning(&hosted.model, listed, today) {
             console.warn(&warning);
@@ -109,29 +123,60 @@ impl Raters {
         Ok(Self::Endpoint(Box::new(hosted)))
     }
 
-    /// Whoever `--model` names, of whom nothing will be asked: no key is needed, and nobody is connected to. Who really
-    /// answers is who did so last, as far as the store remembers.
+    /// Whoever `--model` names, of whom nothing will be asked: no key is needed, nobody is connected to, and no server is
+    /// started. Who really answers is who did so last, as far as the store remembers.
     pub(super) async fn open_unasked(
-        args: &RaterArgs,
-        store: &StoreArgs,
+        settings: &Settings,
         lenses: &[Arc<Lens>],
         console: &Console,
     ) -> anyhow::Result<Self> {
-        tell_of_lenses(lenses, console);
+        let args = &settings.rater;
+        tell_of_lenses(lenses, *console);
         if args.model == HEURISTIC {
-            return Self::heuristic(lenses, console);
+            return Self::heuristic(lenses, *console);
         }
-        let endpoint = Endpoint::new(args.endpoint_unasked()?)?;
-        let store = open_store(store, console).await?;
-        let remembered = store.remembered_model(&endpoint.options.model, endpoint.url_digest()).await?;
-        let model = remembered.unwrap_or_else(|| endpoint.options.model.clone());
-        Ok(Self::Endpoint(Box::new(Hosted::new(args, endpoint, store, model)?)))
+        let store = open_store(&settings.store, console).await?;
+        let (options, model) = match args.gguf() {
+            Some(path) => {
+                let model = llama::identify(settings, path, &store, console).await?;
+                // Where it would listen is not known, and nobody is asked there.
+                (args.own_endpoint(&model)?, model)
+            }
+            None => {
+                let options = args.endpoint_unasked()?;
+                let endpoint = Endpoint::new(options.clone())?;
+                let remembered = store.remembered_model(&options.model, endpoint.url_digest()).await?;
+                let model = remembered.unwrap_or_else(|| options.model.clone());
+                (options, model)
+            }
+        };
+        Ok(Self::Endpoint(Box::new(Hosted::new(args, Endpoint::new(options)?, store, model)?)))
     }
 
-    fn heuristic(lenses: &[Arc<Lens>], console: &Console) -> anyhow::Result<Self> {
+    fn heuristic(lenses: &[Arc<Lens>], console: Console) -> anyhow::Result<Self> {
         let kinds = lenses.iter().map(|lens| kind(lens)).collect::<anyhow::Result<_>>()?;
         console.note(heuristic::DISCLAIMER);
         Ok(Self::Heuristic(kinds))
+    }
+
+    /// Waits until a server that we started ends by itself, and says why; for ever, where there is none.
+    pub(super) async fn server_ended(&self) -> anyhow::Error {
+        let server = match self {
+            Self::Endpoint(hosted) => hosted.server.as_ref(),
+            Self::Heuristic(_) => None,
+        };
+        let Some(server) = server else { return std::future::pending().await };
+        let error = server.ended().await;
+        anyhow::anyhow!("{error}\nwhat was rated until then is kept: the same command goes on from there")
+    }
+
+    /// Ends a server that we started at once.
+    pub(super) fn kill_server(&self) {
+        if let Self::Endpoint(hosted) = self
+            && let Some(server) = &hosted.server
+        {
+            server.kill();
+        }
     }
 
     /// Who answers, as the cache key has it.
@@ -240,6 +285,36 @@ impl Hosted {
             store: Arc::new(store),
             sampling: args.sampling()?,
             model,
+            server: None,
+        })
+    }
+
+    /// A server of our own for the model's file that `--model` names.
+    async fn start(
+        settings: &Settings,
+        store: Store,
+        lenses: &[Arc<Lens>],
+        console: &Console,
+    ) -> anyhow::Result<Self> {
+        let args = &settings.rater;
+        let path = Path::new(&args.model);
+        let model = llama::identify(settings, path, &store, console).await?;
+        let mut options = args.own_endpoint(&model)?;
+        let forms = lenses
+            .iter()
+            .map(|lens| endpoint::Form::new(&lens.function, lens.system(), &options))
+            .collect::<Result<Vec<_>, _>>()?;
+        let server = llama::start(settings, (path, &model), &forms, lenses, console).await?;
+        options.base_url = server.url();
+        options.key = Some(server.key());
+        options.reply = reply_form(options.reply, Some(&server.props), console);
+        let hosted = Self::new(args, Endpoint::new(options)?, store, model)?;
+        if let Some(slots) = server.props.slots {
+            hosted.meter.set_most(slots);
+        }
+        Ok(Self {
+            server: Some(server),
+            ..hosted
         })
     }
 
@@ -283,7 +358,7 @@ impl Hosted {
 }
 
 /// Says what is particular about the lenses.
-fn tell_of_lenses(lenses: &[Arc<Lens>], console: &Console) {
+fn tell_of_lenses(lenses: &[Arc<Lens>], console: Console) {
     for lens in lenses {
         if let (Origin::Folder(folder), Ok(built_in)) = (&lens.origin, lens::open(&lens.name, &[]))
             && built_in.files != lens.files
@@ -309,6 +384,15 @@ async fn open_store(args: &StoreArgs, console: &Console) -> anyhow::Result<Store
         );
     }
     Ok(store)
+}
+
+/// How a llama.cpp is asked whose model's template has no place for functions: it would pass them over without a word.
+fn reply_form(reply: ReplyForm, props: Option<&Props>, console: &Console) -> ReplyForm {
+    if reply == ReplyForm::Auto && props.and_then(|props| props.calls_functions) == Some(false) {
+        console.note("the model's chat template takes no functions: the answer is asked for as JSON Schema");
+        return ReplyForm::JsonSchema;
+    }
+    reply
 }
 
 /// Who really answers under the name that was asked for, remembered for runs that cannot reach the endpoint; and until

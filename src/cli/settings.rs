@@ -1,7 +1,7 @@
 //! Settings: flags > environment > `local.env` > defaults. Only here is the environment read.
 
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::parser::ValueSource;
@@ -10,8 +10,10 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use super::exit::usage;
+use super::llama::LlamaArgs;
 use crate::console::log::{Log, Sink};
 use crate::endpoint::{self, HOSTED_URL, ReplyForm};
+use crate::llama::Gguf;
 use crate::meter::{Limits, Workers};
 use crate::model::{self, CacheKept, Money, Price, ServiceTier};
 use crate::rating::question::Sampling;
@@ -51,7 +53,8 @@ pub struct Settings {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Rater")]
 pub struct RaterArgs {
-    /// Who rates: a model of the endpoint, or `heuristic` (offline, free, measures surface signals, does not read the rubric)
+    /// Who rates: a model of the endpoint; the path of a .gguf file, for which llama.cpp's server is started; or
+    /// `heuristic` (offline, free, measures surface signals, does not read the rubric)
     #[arg(long, env = "CHAT_MODEL", default_value = model::DEFAULT, value_name = "NAME")]
     pub model: String,
     /// Base URL of an OpenAI-compatible endpoint [default: OpenAI's own]
@@ -60,9 +63,9 @@ pub struct RaterArgs {
     /// Version of the API that is added to the URL's query, as Azure's deployments want it
     #[arg(long, env = "OPENAI_API_VERSION", value_name = "DATE")]
     pub api_version: Option<String>,
-    /// Seconds that one attempt may take
-    #[arg(long, env = "OPENAI_TIMEOUT", default_value = "60", value_name = "SECONDS")]
-    pub timeout: NonZeroU32,
+    /// Seconds that one attempt may take [default: 60; 600 where the program starts the server]
+    #[arg(long, env = "OPENAI_TIMEOUT", value_name = "SECONDS")]
+    pub timeout: Option<NonZeroU32>,
     /// Room for the visible answer, in tokens; reasoning models get room for their thoughts on top
     #[arg(long, env = "MAX_GENERATION_TOKENS", default_value = "256", value_name = "N")]
     pub max_generation_tokens: NonZeroU32,
@@ -92,15 +95,18 @@ pub struct RaterArgs {
     /// account's; under --max-cost, default]
     #[arg(long, env = "CLASSIFIED_SERVICE_TIER", value_name = "TIER")]
     pub service_tier: Option<Tier>,
-    /// Requests in flight at once
-    #[arg(long, env = "CLASSIFIED_WORKERS", default_value = "8", value_name = "N")]
-    pub workers: NonZeroUsize,
+    /// Requests in flight at once, at most [default: automatic; 4 where the program starts the server]
+    #[arg(long, env = "CLASSIFIED_WORKERS", value_name = "N")]
+    pub workers: Option<NonZeroUsize>,
     /// Requests per minute, retries included
     #[arg(long, env = "CLASSIFIED_RPM", value_name = "N")]
     pub rpm: Option<NonZeroU32>,
     /// Tokens per minute, prompt and answer together
     #[arg(long, env = "CLASSIFIED_TPM", value_name = "N")]
     pub tpm: Option<NonZeroU32>,
+    /// How a model's file is served.
+    #[command(flatten)]
+    pub llama: LlamaArgs,
 }
 
 /// How texts are cut.
@@ -276,6 +282,12 @@ impl ChunkArgs {
     }
 }
 
+/// How long an attempt may take where `--timeout` says nothing.
+pub const TIMEOUT: NonZeroU32 = NonZeroU32::new(60).unwrap();
+
+/// The same for a server that we start: nobody else's questions wait there, but the machine may be slow.
+const OWN_TIMEOUT: NonZeroU32 = NonZeroU32::new(600).unwrap();
+
 /// The model's name that stands for the built-in heuristic.
 pub const HEURISTIC: &str = "heuristic";
 
@@ -283,7 +295,7 @@ impl RaterArgs {
     /// Whether the settings could be used, without asking anyone.
     pub fn check(&self) -> anyhow::Result<()> {
         self.check_unasked()?;
-        if self.model == HEURISTIC { Ok(()) } else { self.endpoint().map(drop) }
+        if self.model == HEURISTIC || self.gguf().is_some() { Ok(()) } else { self.endpoint().map(drop) }
     }
 
     /// Whether the settings could be used where nobody will be asked.
@@ -294,19 +306,37 @@ impl RaterArgs {
         if self.model.trim().is_empty() {
             return Err(usage("the model's name is empty: set CHAT_MODEL or --model, or leave them out"));
         }
-        if std::path::Path::new(&self.model).extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) {
+        let Some(path) = self.gguf() else {
+            return self.endpoint_unasked().map(drop);
+        };
+        if self.base_url().is_some() {
             return Err(usage(format!(
-                "this version does not start llama-server itself: start `llama-server -m {}` and set OPENAI_BASE_URL to its address",
-                self.model
+                "--model {} is a file here, for which llama-server would be started, but OPENAI_BASE_URL (or --base-url) names \
+                 another server: leave one of the two out",
+                path.display()
             )));
         }
-        self.endpoint_unasked().map(drop)
+        Gguf::open(path)?;
+        self.llama.arguments()?;
+        self.sampling().map(drop)
+    }
+
+    /// The model's file, where `--model` names one: llama.cpp's server is started for it. With a base URL a name that is
+    /// no file here is the server's own.
+    pub fn gguf(&self) -> Option<&Path> {
+        let path = Path::new(&self.model);
+        let is_gguf = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+        (is_gguf && (self.base_url().is_none() || path.exists())).then_some(path)
+    }
+
+    fn base_url(&self) -> Option<&str> {
+        self.base_url.as_deref().map(str::trim).filter(|url| !url.is_empty())
     }
 
     /// How fast may be asked.
     pub fn limits(&self) -> Limits {
         Limits {
-            workers: Workers::AtMost(self.workers),
+            workers: self.workers.map_or(Workers::Auto, Workers::AtMost),
             rpm: self.rpm,
             tpm: self.tpm,
             max_cost: self.max_cost,
@@ -350,9 +380,7 @@ impl RaterArgs {
 
     /// The endpoint's options, of an endpoint that will not be asked: no key is needed.
     pub fn endpoint_unasked(&self) -> anyhow::Result<endpoint::Options> {
-        let base_url =
-            self.base_url.as_deref().map(str::trim).filter(|url| !url.is_empty()).unwrap_or(HOSTED_URL);
-        let base_url = base_url.trim_end_matches('/');
+        let base_url = self.base_url().unwrap_or(HOSTED_URL).trim_end_matches('/');
         let hosted = base_url == HOSTED_URL;
         // OpenAI's own endpoint has none.
         let api_version = self.api_version.clone().filter(|version| !hosted && !version.trim().is_empty());
@@ -362,18 +390,28 @@ impl RaterArgs {
             .into_iter()
             .filter_map(|(header, name)| Some((header, variable(name)?)))
             .collect();
+        Ok(endpoint::Options { api_version, hosted, key, account, ..self.options(base_url, TIMEOUT)? })
+    }
+
+    /// The options of a server that we start for a model of this name; where it listens and its key come later.
+    pub fn own_endpoint(&self, name: &str) -> anyhow::Result<endpoint::Options> {
+        let options = self.options("http://localhost/v1", OWN_TIMEOUT)?;
+        Ok(endpoint::Options { model: name.to_owned(), answers: name.to_owned(), ..options })
+    }
+
+    fn options(&self, base_url: &str, timeout: NonZeroU32) -> anyhow::Result<endpoint::Options> {
         let sampling = self.sampling()?;
         Ok(endpoint::Options {
             base_url: base_url.to_owned(),
-            api_version,
-            hosted,
-            key,
-            account,
+            api_version: None,
+            hosted: false,
+            key: None,
+            account: Vec::new(),
             model: self.model.clone(),
             answers: self.model.clone(),
-            timeout: Duration::from_secs(self.timeout.get().into()),
+            timeout: Duration::from_secs(self.timeout.unwrap_or(timeout).get().into()),
             max_generation_tokens: self.max_generation_tokens.get(),
-            tier: self.tier(hosted, &sampling.extra_body),
+            tier: self.tier(base_url == HOSTED_URL, &sampling.extra_body),
             sampling,
             reply: match self.reply {
                 Reply::Auto => ReplyForm::Auto,
@@ -397,10 +435,12 @@ impl RaterArgs {
 
     /// `--price`, else the table's for whoever answers.
     pub fn price(&self, model: &str) -> Option<Price> {
+        // Only a server that we started is free.
+        let own = self.gguf().map(|_| Price::FREE);
         // Some models charge more for what their cache is asked to keep for long.
         let long = self.extra_body.as_ref().is_some_and(|extra| extra.contains("prompt_cache_retention"));
         let kept = if long { CacheKept::Long } else { CacheKept::Usual };
-        self.price.or_else(|| model::find(model)?.price(kept))
+        self.price.or(own).or_else(|| model::find(model)?.price(kept))
     }
 }
 

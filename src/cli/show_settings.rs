@@ -4,7 +4,7 @@ use clap::{ArgMatches, Args};
 use serde_json::json;
 
 use super::exit::Exit;
-use super::settings::{self, Loaded, Settings, origin, variable};
+use super::settings::{self, Loaded, Settings, TIMEOUT, origin, variable};
 use crate::console::tables;
 use crate::endpoint::{self, HOSTED_URL};
 
@@ -37,6 +37,8 @@ pub(super) fn run(args: &SettingsArgs, matches: &ArgMatches, loaded: &Loaded) ->
             ("DATABASE_URL", Some(url)) if url.contains("://") => endpoint::shown(&url),
             // It may hold what a gateway takes for a key.
             ("CLASSIFIED_EXTRA_BODY", Some(_)) => "(set, not shown)".to_owned(),
+            ("OPENAI_TIMEOUT", None) => TIMEOUT.to_string(),
+            ("CLASSIFIED_WORKERS", None) => "automatic".to_owned(),
             (_, Some(value)) => value,
             (_, None) => "–".to_owned(),
         };

@@ -203,8 +203,10 @@ impl Endpoint {
     /// An endpoint; no request is made yet.
     pub fn new(options: Options) -> Result<Self, Error> {
         let address = Address::new(&options.base_url, options.api_version.as_deref())?;
+        // What listens on this machine alone is behind no proxy.
+        let client = if address.is_loopback() { http::Client::direct } else { http::Client::new };
         Ok(Self {
-            client: http::Client::new(options.timeout)?,
+            client: client(options.timeout)?,
             headers: headers(&options, &address)?,
             completions: address.join("/chat/completions"),
             address,

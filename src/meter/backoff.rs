@@ -11,6 +11,17 @@ const FIRST: Seconds = 1.0;
 /// The longest of our own pauses.
 const LONGEST: Seconds = 60.0;
 
+/// What an accepted request says of the refusals before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// Nothing new.
+    Nothing,
+    /// It began between the last two, and was long in coming: the last one is the first of its row.
+    Between,
+    /// It began after the last one: the row is over.
+    Last,
+}
+
 /// Refusals in a row, and the pause that they led to.
 #[derive(Debug)]
 pub(super) struct Backoff {
@@ -18,12 +29,19 @@ pub(super) struct Backoff {
     in_a_row: u32,
     /// Attempts that began before it belong to the refusal that was then.
     refused_at: Seconds,
+    /// When the refusal before that was.
+    before: Seconds,
     until: Seconds,
 }
 
 impl Backoff {
     pub(super) fn new() -> Self {
-        Self { in_a_row: 0, refused_at: f64::NEG_INFINITY, until: f64::NEG_INFINITY }
+        Self {
+            in_a_row: 0,
+            refused_at: f64::NEG_INFINITY,
+            before: f64::NEG_INFINITY,
+            until: f64::NEG_INFINITY,
+        }
     }
 
     /// Until when no attempt may start.
@@ -43,6 +61,7 @@ impl Backoff {
         if started <= self.refused_at {
             return None;
         }
+        self.before = self.refused_at;
         self.refused_at = now;
         self.in_a_row += 1;
         Some(self.in_a_row)
@@ -55,12 +74,15 @@ impl Backoff {
         self.until = self.until.max(now + wait * (1.0 + 0.25 * jitter));
     }
 
-    /// An attempt that began at `started` was accepted. Returns whether that ends a row of refusals.
-    pub(super) fn accepted(&mut self, started: Seconds) -> Option<u32> {
-        if self.in_a_row == 0 || started <= self.refused_at {
-            return None;
-        }
-        Some(std::mem::take(&mut self.in_a_row))
+    /// An attempt that began at `started` was accepted.
+    pub(super) fn accepted(&mut self, started: Seconds) -> After {
+        let (in_a_row, after) = match self.in_a_row {
+            1.. if started > self.refused_at => (0, After::Last),
+            2.. if started > self.before => (1, After::Between),
+            same => (same, After::Nothing),
+        };
+        self.in_a_row = in_a_row;
+        after
     }
 }
 
@@ -93,9 +115,19 @@ mod tests {
         let rounded: Vec<f64> = waits.iter().map(|wait| wait.round()).collect();
         assert_eq!(rounded, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]);
         // One that began before the refusal says nothing of it.
-        assert_eq!(backoff.accepted(0.0), None);
-        assert_eq!(backoff.accepted(now), Some(9));
+        assert_eq!(backoff.accepted(0.0), After::Nothing);
+        assert_eq!(backoff.accepted(now), After::Last);
         assert_eq!(backoff.refused(now + 1.0, None, now + 1.0), Some(1));
+    }
+
+    #[test]
+    fn an_answer_that_was_long_in_coming_still_parts_two_refusals() {
+        let mut backoff = Backoff::new();
+        assert_eq!(backoff.refused(0.0, None, 0.1), Some(1));
+        assert_eq!(backoff.refused(3.0, None, 3.1), Some(2));
+        assert_eq!(backoff.accepted(2.0), After::Between);
+        assert_eq!(backoff.accepted(2.5), After::Nothing);
+        assert_eq!(backoff.refused(6.0, None, 6.1), Some(2));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::backoff::Backoff;
+use super::backoff::{After, Backoff};
 use super::breaker::{Breaker, Found, Verdict};
 use super::budget::Budget;
 use super::estimate::Estimate;
@@ -188,14 +188,17 @@ impl Control {
 
     /// No limit stood against it.
     fn accepted(&mut self, started: &Started, now: Seconds) {
-        if let Some(refusals) = self.backoff.accepted(started.at) {
-            self.estimate.resumed(refusals, started.at - self.last_accepted, now);
-            self.requests.bound(self.estimate.per_minute(), now);
+        match self.backoff.accepted(started.at) {
+            After::Nothing => {}
+            After::Between => {
+                let sent = self.requests.recent.sum(now);
+                self.estimate.refused_again(sent, now);
+            }
+            After::Last => self.estimate.resumed(started.at - self.last_accepted, now),
         }
         self.last_accepted = self.last_accepted.max(started.at);
-        if self.estimate.accepted(now) {
-            self.requests.bound(self.estimate.per_minute(), now);
-        }
+        self.estimate.accepted(started.at, now);
+        self.requests.bound(self.estimate.per_minute(), now);
     }
 
     fn answered(&mut self, started: &Started, tokens: Option<u64>) {

@@ -1,8 +1,10 @@
 //! A limit that nobody tells, estimated from what is accepted.
 //!
-//! After a refusal it is what the last minute took. From there it is probed upwards: a small step, which stands when a
-//! whole minute went by without a refusal; then the next step is twice as large. A refusal takes the last step back and
-//! doubles the time to the next, so that probing costs ever fewer refusals.
+//! After a refusal it is what the last minute took. That is too little where the refusal was a passing one, or the
+//! limit is one of seconds: so the estimate doubles, every time that it has held for as long as nothing was accepted
+//! before, up to the next refusal. From there it is probed upwards: a small step, which stands when a whole minute went
+//! by without a refusal; then the next step is twice as large. A refusal takes the last step back and doubles the time
+//! to the next, so that probing costs ever fewer refusals.
 
 use super::Seconds;
 
@@ -15,8 +17,11 @@ const HOLD: Seconds = 60.0;
 /// The longest time to the next step.
 const LONGEST_HOLD: Seconds = 600.0;
 
-/// How long a step must hold where a first refusal was over at once: then the limit does not count over a minute.
-const QUICK_HOLD: Seconds = 5.0;
+/// The shortest time that a doubled estimate must hold.
+const QUICK_HOLD: Seconds = 2.0;
+
+/// What is tried at first where the last minute took less: the run may just have begun.
+const FIRST_GUESS: f64 = 60.0;
 
 /// What is known of a limit by trying.
 #[derive(Debug)]
@@ -30,8 +35,8 @@ pub(super) struct Estimate {
     next_step_at: Seconds,
     /// Whether a request has waited for this rate since the last step: otherwise the step proved nothing.
     pub(super) binding: bool,
-    /// The burst of refusals that gave the first estimate is not over.
-    first_burst: bool,
+    /// The refusals that gave the first estimate are not over.
+    first: bool,
 }
 
 impl Estimate {
@@ -43,7 +48,7 @@ impl Estimate {
             hold: QUICK_HOLD,
             next_step_at: 0.0,
             binding: false,
-            first_burst: false,
+            first: false,
         }
     }
 
@@ -56,7 +61,7 @@ impl Estimate {
     pub(super) fn refused(&mut self, accepted: f64, now: Seconds) {
         if self.per_minute.is_infinite() {
             self.per_minute = accepted.max(1.0);
-            self.first_burst = true;
+            self.first = true;
         } else {
             self.per_minute = if self.per_minute > self.proven {
                 self.proven
@@ -71,33 +76,40 @@ impl Estimate {
         self.begin_hold(now);
     }
 
+    /// A refusal that turns out to be the first of its moment, if there was one that this estimate knows of.
+    pub(super) fn refused_again(&mut self, accepted: f64, now: Seconds) {
+        if self.per_minute.is_finite() && !self.first {
+            self.refused(accepted, now);
+        }
+    }
+
     /// A further refusal of the same moment: of the first estimate, those count too that were not accepted after all.
     pub(super) fn refused_too(&mut self, accepted: f64) {
-        if self.first_burst {
+        if self.first {
             self.per_minute = self.per_minute.min(accepted.max(1.0));
             self.proven = self.per_minute;
         }
     }
 
-    /// The first accepted request after `refusals` in a row, `gap` seconds after the last accepted one before them.
-    pub(super) fn resumed(&mut self, refusals: u32, gap: Seconds, now: Seconds) {
+    /// The first accepted request after refusals, `gap` seconds after the last accepted one before them.
+    pub(super) fn resumed(&mut self, gap: Seconds, now: Seconds) {
         if self.per_minute.is_infinite() {
             return;
         }
         // One request in `gap` seconds is accepted: no limit is lower.
-        self.per_minute = self.per_minute.max(60.0 / gap.max(0.1));
-        self.proven = self.proven.max(self.per_minute);
-        if self.first_burst && refusals > 1 {
-            (self.step, self.hold) = (SMALL_STEP, HOLD);
+        self.proven = self.proven.max(60.0 / gap.max(0.1));
+        self.per_minute = self.per_minute.max(self.proven);
+        if std::mem::take(&mut self.first) {
+            self.per_minute = self.per_minute.max(FIRST_GUESS);
+            self.hold = gap.clamp(QUICK_HOLD, HOLD);
         }
-        self.first_burst = false;
         self.begin_hold(now);
     }
 
-    /// A request was accepted: when the present rate has held, it goes up by a step. Returns whether it did.
-    pub(super) fn accepted(&mut self, now: Seconds) -> bool {
-        if self.per_minute.is_infinite() || !self.binding || now < self.next_step_at {
-            return false;
+    /// A request that began at `started` was accepted: when the present rate has held, it goes up by a step.
+    pub(super) fn accepted(&mut self, started: Seconds, now: Seconds) {
+        if self.per_minute.is_infinite() || !self.binding || started < self.next_step_at {
+            return;
         }
         if self.per_minute > self.proven {
             self.hold = self.hold.min(HOLD);
@@ -106,7 +118,6 @@ impl Estimate {
         self.per_minute *= 1.0 + self.step;
         self.step = (self.step * 2.0).min(1.0);
         self.begin_hold(now);
-        true
     }
 
     fn begin_hold(&mut self, now: Seconds) {
@@ -119,54 +130,71 @@ impl Estimate {
 mod tests {
     use super::*;
 
-    /// An estimate of 60 a minute whose first refusal was the third in a row.
+    /// An estimate of 60 a minute, after two refusals.
     fn sixty() -> Estimate {
         let mut estimate = Estimate::new();
         estimate.refused(64.0, 3.0);
         estimate.refused_too(60.0);
-        estimate.resumed(3, 7.0, 10.0);
+        estimate.resumed(60.0, 63.0);
+        estimate.refused(62.0, 100.0);
+        estimate.resumed(1.0, 102.0);
         estimate
+    }
+
+    /// A request waits for the rate, and one that begins at `at` is accepted at once.
+    fn accept(estimate: &mut Estimate, at: Seconds) -> f64 {
+        estimate.binding = true;
+        estimate.accepted(at, at);
+        estimate.per_minute().round()
     }
 
     #[test]
     fn nothing_is_estimated_before_a_refusal() {
         let mut estimate = Estimate::new();
-        estimate.binding = true;
-        assert!(!estimate.accepted(1e6));
-        estimate.resumed(1, 1.0, 1e6);
-        assert!(estimate.per_minute().is_infinite());
+        estimate.resumed(1.0, 10.0);
+        assert!(accept(&mut estimate, 1e6).is_infinite());
+    }
+
+    #[test]
+    fn a_first_estimate_doubles_while_it_holds() {
+        let mut estimate = Estimate::new();
+        estimate.refused(2.0, 0.1);
+        estimate.resumed(3.0, 3.0);
+        let rates: Vec<f64> = (2..8).map(|step| accept(&mut estimate, f64::from(step) * 3.0)).collect();
+        assert_eq!(rates, [120.0, 240.0, 480.0, 960.0, 1920.0, 3840.0]);
+        estimate.refused(700.0, 25.0);
+        assert!((estimate.per_minute() - 1920.0).abs() < 1e-9);
     }
 
     #[test]
     fn steps_grow_while_they_hold_and_one_refusal_takes_back_the_last() {
         let mut estimate = sixty();
+        let mut now = 102.0;
         let mut rates = Vec::new();
-        let mut now = 10.0;
-        for _ in 0..4 {
-            now += HOLD;
-            estimate.binding = true;
-            assert!(estimate.accepted(now));
-            rates.push(estimate.per_minute().round());
+        for _ in 0..5 {
+            now += 2.0 * HOLD;
+            rates.push(accept(&mut estimate, now));
         }
-        assert_eq!(rates, [62.0, 66.0, 73.0, 91.0]);
+        assert_eq!(rates, [62.0, 66.0, 73.0, 91.0, 135.0]);
         estimate.refused(80.0, now + 5.0);
-        assert!((estimate.per_minute().round() - 73.0).abs() < 1e-9);
+        assert!((estimate.per_minute().round() - 91.0).abs() < 1e-9);
         // The next step comes after twice the time.
-        estimate.binding = true;
-        assert!(!estimate.accepted(now + 5.0 + HOLD));
-        assert!(estimate.accepted(now + 5.0 + 2.0 * HOLD));
+        assert!((accept(&mut estimate, now + 5.0 + HOLD) - 91.0).abs() < 1e-9);
+        assert!(accept(&mut estimate, now + 5.0 + 2.0 * HOLD) > 92.0);
     }
 
     #[test]
     fn a_rate_that_nobody_waits_for_is_not_raised() {
         let mut estimate = sixty();
-        assert!(!estimate.accepted(1000.0));
+        let before = estimate.per_minute();
+        estimate.accepted(1000.0, 1000.0);
+        assert!((estimate.per_minute() - before).abs() < 1e-9);
     }
 
     #[test]
     fn a_limit_that_fell_is_followed_within_a_few_refusals() {
         let mut estimate = sixty();
-        for minute in 1..5 {
+        for minute in 3..7 {
             estimate.refused(6.0, f64::from(minute) * 60.0);
         }
         assert!(estimate.per_minute() < 7.0);
@@ -176,7 +204,7 @@ mod tests {
     fn a_short_gap_between_accepted_requests_shows_a_higher_limit() {
         let mut estimate = Estimate::new();
         estimate.refused(1.0, 0.1);
-        estimate.resumed(1, 0.5, 0.6);
+        estimate.resumed(0.5, 0.6);
         assert!((estimate.per_minute() - 120.0).abs() < 1e-9);
     }
 }

@@ -64,8 +64,10 @@ impl Pace {
 
     /// Sets the bound that an estimate gives.
     pub(super) fn bound(&mut self, per_minute: f64, now: Seconds) {
-        self.bound = per_minute;
-        self.respace(now);
+        if (self.bound - per_minute).abs() > 0.0 {
+            self.bound = per_minute;
+            self.respace(now);
+        }
     }
 
     /// Takes in what the headers told.

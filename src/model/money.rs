@@ -55,6 +55,7 @@ impl Money {
     }
 
     /// This share of it, rounded up to a whole pico-dollar; a share without a whole is none.
+    #[must_use]
     pub fn part(self, share: u64, whole: u64) -> Self {
         let part = (u128::from(self.0) * u128::from(share)).div_ceil(u128::from(whole.max(1)));
         Self(u64::try_from(part).unwrap_or(u64::MAX))

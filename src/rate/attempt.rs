@@ -310,3 +310,34 @@ fn may_be_billed(trouble: &Trouble) -> bool {
         Trouble::Refused(_) => matches!(judge(trouble).next, Next::Unusable | Next::CutShort),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::ServerError;
+
+    fn refused(status: u16, kind: &str) -> Result<Reply, Trouble> {
+        let error = ServerError { kind: kind.to_owned(), ..ServerError::default() };
+        Err(Trouble::Refused(Refusal { status, retry_after: None, error }))
+    }
+
+    #[test]
+    fn a_flex_tier_without_room_says_nothing_of_the_account_s_limits() {
+        assert_eq!(outcome(&refused(429, NO_ROOM)).health, Health::Overloaded { after: None });
+        assert_eq!(outcome(&refused(429, "rate_limit_exceeded")).health, Health::Limited { after: None });
+    }
+
+    #[test]
+    fn what_may_have_been_answered_counts_with_its_bound() {
+        let spent = |result: Result<Reply, Trouble>| outcome(&result).spent;
+        for status in [408, 502, 504, 524] {
+            assert_eq!(spent(refused(status, "")), Spent::Unknown, "{status}");
+        }
+        for status in [400, 401, 429, 500, 503] {
+            assert_eq!(spent(refused(status, "")), Spent::Nothing, "{status}");
+        }
+        assert_eq!(spent(Err(Trouble::Transport(http::Error::Connect("refused".into())))), Spent::Nothing);
+        assert_eq!(spent(Err(Trouble::Transport(http::Error::Broken("reset".into())))), Spent::Unknown);
+        assert_eq!(spent(Err(Trouble::Garbled("half".into()))), Spent::Unknown);
+    }
+}

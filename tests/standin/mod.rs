@@ -9,6 +9,7 @@
 //! | `POST /v1/chat/completions` | a chat completion, or what the script says |
 //! | `POST /openai/deployments/NAME/chat/completions?api-version=…` | the same, with the key in `api-key`, as Azure has it |
 //! | `GET /v1/models` | the names of [`Config::models`] |
+//! | `GET /props` | `{"total_slots":…}` where [`Config::slots`] is set |
 //! | `GET /health` | `{"status":"ok"}` |
 //! | `GET /standin/counters` | [`Counters`] as JSON |
 //! | `GET /standin/log` | the last [`Config::log`] requests, as [`Logged`] |
@@ -64,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) api_key: Option<String>,
     /// Headers added to every completion that is a 200, such as `x-ratelimit-limit-requests`.
     pub(crate) headers: Vec<(String, String)>,
+    /// Slots that `GET /props` tells of, as llama.cpp does; without them that is an unknown path.
+    pub(crate) slots: Option<u32>,
     /// How many of the last requests are kept for the log; 0 keeps none and costs nothing.
     pub(crate) log: usize,
 }
@@ -80,6 +83,7 @@ impl Default for Config {
             unknown_models: Vec::new(),
             api_key: None,
             headers: Vec::new(),
+            slots: None,
             log: 100_000,
         }
     }

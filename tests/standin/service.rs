@@ -224,6 +224,9 @@ pub(super) async fn answer(state: Arc<State>, head: &Parts, body: Bytes) -> Resu
 fn other(state: &State, head: &Parts) -> Response {
     match (&head.method, head.uri.path()) {
         (&Method::GET, "/health") => json_reply(StatusCode::OK, r#"{"status":"ok"}"#),
+        (&Method::GET, "/props") if let Some(slots) = state.config.slots => {
+            as_json(&json!({"total_slots": slots}))
+        }
         (&Method::GET, "/v1/models") => state.locked_out(head).unwrap_or_else(|| {
             let model = |id| {
                 let mut model =

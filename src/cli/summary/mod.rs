@@ -126,41 +126,48 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         found.push(dataset::find(Request { name: name.clone(), ..request.clone() }).await?);
     }
     let datasets = open_all(&found).await?;
-    let Settings { rater, store, .. } = &args.settings;
+    let rater = &args.settings.rater;
     if args.dry_run {
-        let raters = &Raters::open_unasked(rater, store, &lenses, &console).await?;
+        let raters = &Raters::open_unasked(&args.settings, &lenses, &console).await?;
         let (cuts, limits) = (cuts(&args), rater.limits());
         let dry_run = DryRun { raters, lenses: &lenses, columns: &fields, cuts, limits };
         return dry_run.run(datasets, sample(&args), console).await;
     }
-    let raters = Raters::open(rater, store, &lenses, &console).await?;
+    let mut signals = Signals::listen()?;
+    let raters = tokio::select! {
+        raters = Raters::open(&args.settings, &lenses, &console) => raters?,
+        // A server that was being started goes with what is dropped here.
+        _ = signals.next() => return Ok(signals.exit()),
+    };
     raters.tell_of_older_texts(&lenses, args.version, &console).await?;
     let bounded = args.yes || args.max.is_some() || rater.max_cost.is_some();
     let unbounded = Unbounded { raters: &raters, lenses: &lenses, columns: &fields, cuts: cuts(&args) };
     if !bounded && unbounded.may_surprise(&datasets) {
-        unbounded.check(open_all(&found).await?, console).await?;
+        tokio::select! {
+            checked = async { unbounded.check(open_all(&found).await?, console).await } => checked?,
+            _ = signals.next() => return Ok(signals.exit()),
+        }
     }
 
     // Where nobody knows how many questions there will be, all datasets together share the bound.
     let is_open = datasets.iter().any(|dataset| dataset.sampled.is_none());
     let left = (!bounded && is_open && raters.bills()).then(|| Arc::new(AtomicU64::new(SURPRISE)));
 
-    let mut signals = Signals::listen()?;
     let mut summaries = Vec::new();
     let mut ended = Ended::with(Exit::Done);
     for dataset in datasets {
         let mut plan = raters.plan(&lenses, &fields, cuts(&args))?;
         plan.questions_left = left.clone();
-        let job = Job { plan: Arc::new(plan), dataset };
+        let job = Job { plan: Arc::new(plan), dataset, raters: &raters };
         ended = one(&args, &console, &mut signals, job, &mut summaries).await.unwrap_or_else(Ended::by);
         if ended.exit != Exit::Done {
             break;
         }
     }
     // After a second signal nothing is waited for.
-    if !ended.at_once
-        && let Err(error) = raters.close().await
-    {
+    if ended.at_once {
+        raters.kill_server();
+    } else if let Err(error) = raters.close().await {
         ended.also(error, console);
     }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::super::bill::SURPRISE;
 use super::super::exit::{Exit, usage};
-use super::super::rater;
+use super::super::rater::{self, Raters};
 use super::super::signals::{Signal, Signals};
 use super::super::source;
 use super::{SummaryArgs, list, sample};
@@ -51,9 +51,10 @@ impl Ended {
 }
 
 /// What is rated.
-pub(super) struct Job {
+pub(super) struct Job<'a> {
     pub(super) plan: Arc<Plan>,
     pub(super) dataset: Dataset,
+    pub(super) raters: &'a Raters,
 }
 
 /// Rates one dataset through all lenses.
@@ -61,17 +62,11 @@ pub(super) async fn one(
     args: &SummaryArgs,
     console: &Console,
     signals: &mut Signals,
-    Job { plan, dataset }: Job,
+    Job { plan, dataset, raters }: Job<'_>,
     summaries: &mut Vec<Summary>,
 ) -> anyhow::Result<Ended> {
     let rows = dataset.sampled.or(dataset.rows);
-    let inference = match (dataset.drawn, dataset.rows) {
-        (Drawn::All, _) => Inference::Census,
-        (Drawn::Uniform, Some(all)) => Inference::Population(all),
-        (Drawn::Head { rows }, _) => Inference::Beginning(rows),
-        (Drawn::TwoStages { files, of }, _) => Inference::TwoStages { files, of },
-        (Drawn::First | Drawn::Uniform, _) => Inference::Head,
-    };
+    let inference = inference(&dataset);
     let hub = dataset.hub.clone();
     let is_counted = rows.is_some();
     let folder = export::folder(&args.settings.data.data_dir, &dataset.name);
@@ -128,6 +123,10 @@ pub(super) async fn one(
                 }
                 None => anyhow::bail!("the rating ended without a word: this is a fault of the program, please report it"),
             },
+            error = raters.server_ended(), if ended.error.is_none() => {
+                ended = Ended::by(error);
+                signals.stop_now();
+            }
             signal = signals.next() => match signal {
                 Signal::First => bar.aside(|| {
                     console.note("stopping: what is in flight is finished; once more to stop at once");
@@ -169,6 +168,17 @@ pub(super) async fn one(
     }
     summaries.append(&mut own);
     Ok(ended)
+}
+
+/// What the rows that come say of the dataset.
+fn inference(dataset: &Dataset) -> Inference {
+    match (dataset.drawn, dataset.rows) {
+        (Drawn::All, _) => Inference::Census,
+        (Drawn::Uniform, Some(all)) => Inference::Population(all),
+        (Drawn::Head { rows }, _) => Inference::Beginning(rows),
+        (Drawn::TwoStages { files, of }, _) => Inference::TwoStages { files, of },
+        (Drawn::First | Drawn::Uniform, _) => Inference::Head,
+    }
 }
 
 fn ended_by(end: End, signals: &Signals, console: Console) -> Ended {
