@@ -303,8 +303,9 @@ fn outcome(result: &Result<Reply, Trouble>) -> Outcome {
 fn may_be_billed(trouble: &Trouble) -> bool {
     match trouble {
         // A gateway gave up on a server that may have gone on.
-        Trouble::Garbled(_)
-        | Trouble::Refused(Refusal { status: 408 | 499 | 502 | 504 | 520..=524, .. }) => true,
+        Trouble::Garbled(_) | Trouble::Refused(Refusal { status: 408 | 499 | 502 | 504 | 520..=524, .. }) => {
+            true
+        }
         Trouble::Transport(error) => !matches!(error, http::Error::Connect(_) | http::Error::Tls(_)),
         // What could not be read, or did not fit, was generated.
         Trouble::Refused(_) => matches!(judge(trouble).next, Next::Unusable | Next::CutShort),
