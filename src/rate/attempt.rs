@@ -71,6 +71,11 @@ impl Asker {
             let began = Instant::now();
             let attempted = self.endpoint.attempt(&request).await;
             permit.told(&attempted.told);
+            // Before the permit goes on to the next, which would send what is known to be refused.
+            let adapted = match &attempted.result {
+                Err(Trouble::Refused(refusal)) => self.endpoint.adapt(&form.wire, request.dialect, refusal),
+                _ => Adapted::No,
+            };
             permit.settle(outcome(&attempted.result));
             log(course, began.elapsed(), &attempted);
             let trouble = match attempted.result {
@@ -86,19 +91,17 @@ impl Asker {
                 form.unsettled.lock().unwrap_or_else(PoisonError::into_inner).add(at_most);
             }
             let has_answered = self.pulse.answered.load(Ordering::Relaxed) > 0;
-            if let Trouble::Refused(refusal) = &trouble {
-                match self.endpoint.adapt(&form.wire, request.dialect, refusal) {
-                    Adapted::Again => {
-                        (request, need) = self.request(&messages, course)?;
-                        continue;
-                    }
-                    // What was taken before is refused for this row's sake.
-                    Adapted::Stop(why) if !has_answered => {
-                        let why = format!("lens {}: {why}", form.slot.lens);
-                        return Err(Unanswered::Stop(super::Error::Endpoint(why)));
-                    }
-                    Adapted::Stop(_) | Adapted::No => {}
+            match adapted {
+                Adapted::Again => {
+                    (request, need) = self.request(&messages, course)?;
+                    continue;
                 }
+                // What was taken before is refused for this row's sake.
+                Adapted::Stop(why) if !has_answered => {
+                    let why = format!("lens {}: {why}", form.slot.lens);
+                    return Err(Unanswered::Stop(super::Error::Endpoint(why)));
+                }
+                Adapted::Stop(_) | Adapted::No => {}
             }
             let (reason, after, everyone) = match judge(&trouble).next {
                 Next::Retry { reason, after, everyone } => (reason, after, everyone),
@@ -299,10 +302,11 @@ fn outcome(result: &Result<Reply, Trouble>) -> Outcome {
 /// Whether the server may have generated an answer that never came.
 fn may_be_billed(trouble: &Trouble) -> bool {
     match trouble {
-        Trouble::Garbled(_) => true,
-        Trouble::Transport(error) => !matches!(error, http::Error::Connect(_)),
         // A gateway gave up on a server that may have gone on.
-        Trouble::Refused(Refusal { status: 408 | 499 | 502 | 504 | 520..=524, .. }) => true,
+        Trouble::Garbled(_) | Trouble::Refused(Refusal { status: 408 | 499 | 502 | 504 | 520..=524, .. }) => {
+            true
+        }
+        Trouble::Transport(error) => !matches!(error, http::Error::Connect(_) | http::Error::Tls(_)),
         // What could not be read, or did not fit, was generated.
         Trouble::Refused(_) => matches!(judge(trouble).next, Next::Unusable | Next::CutShort),
     }
