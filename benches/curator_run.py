@@ -14,6 +14,22 @@ import time
 base_url, request_path, rows_path, cache = sys.argv[1:]
 os.environ.update(CURATOR_CACHE_DIR=cache, TELEMETRY_ENABLED="false", HOSTED_CURATOR_VIEWER="0", OPENAI_API_KEY="none")
 
+import tiktoken  # noqa: E402
+
+
+class Quarters:
+    """A count of tokens by bytes: cheaper than the real one, so that it can only make Curator faster."""
+
+    def encode(self, text, **_):
+        """One number for each four bytes."""
+        return text.encode()[::4]
+
+
+try:
+    tiktoken.get_encoding("cl100k_base")
+except Exception:  # its table comes from the Internet: where there is none it is counted by bytes
+    tiktoken.get_encoding = tiktoken.encoding_for_model = lambda _: Quarters()
+
 from bespokelabs import curator  # noqa: E402  (it reads the environment when it is imported)
 from pydantic import BaseModel  # noqa: E402
 
