@@ -23,6 +23,9 @@ const QUICK_HOLD: Seconds = 2.0;
 /// What is tried at first where the last minute took less: the run may just have begun.
 const FIRST_GUESS: f64 = 60.0;
 
+/// Where less than this part of the estimate was accepted it is too high, and not by chance.
+const MOST: f64 = 0.9;
+
 /// What is known of a limit by trying.
 #[derive(Debug)]
 pub(super) struct Estimate {
@@ -37,6 +40,9 @@ pub(super) struct Estimate {
     pub(super) binding: bool,
     /// The refusals that gave the first estimate are not over.
     first: bool,
+    /// Before it no whole minute has gone by: what was accepted is no measure yet.
+    young_until: Seconds,
+    lowered_at: Seconds,
 }
 
 impl Estimate {
@@ -49,6 +55,8 @@ impl Estimate {
             next_step_at: 0.0,
             binding: false,
             first: false,
+            young_until: f64::INFINITY,
+            lowered_at: f64::NEG_INFINITY,
         }
     }
 
@@ -60,18 +68,26 @@ impl Estimate {
     /// A refusal, the first of its moment, when the last minute had `accepted` so many.
     pub(super) fn refused(&mut self, accepted: f64, now: Seconds) {
         if self.per_minute.is_infinite() {
-            self.per_minute = accepted.max(1.0);
+            self.per_minute = accepted.max(FIRST_GUESS);
+            self.proven = accepted;
             self.first = true;
-        } else {
-            self.per_minute = if self.per_minute > self.proven {
-                self.proven
-            } else {
-                // One bad minute must not undo what many have shown.
-                (self.per_minute.min(accepted) * 0.98).max(self.per_minute / 4.0).max(1.0)
-            };
-            self.step = SMALL_STEP;
-            self.hold = (self.hold * 2.0).clamp(HOLD, LONGEST_HOLD);
+            self.young_until = now + 60.0;
+            return self.begin_hold(now);
         }
+        if self.per_minute > self.proven && self.proven >= FIRST_GUESS {
+            self.per_minute = self.proven;
+        } else if now < self.young_until {
+            self.per_minute = (self.per_minute / 2.0).max(FIRST_GUESS).min(self.per_minute);
+        } else if accepted < self.per_minute * MOST {
+            // One bad minute must not undo what many have shown.
+            self.per_minute = (accepted * 0.98).max(self.per_minute / 4.0).max(1.0);
+        } else if now - self.lowered_at >= 60.0 {
+            // Nearly all is accepted: a server that refuses some at random is not to bring us to a stop.
+            self.per_minute *= 0.98;
+            self.lowered_at = now;
+        }
+        self.step = SMALL_STEP;
+        self.hold = (self.hold * 2.0).clamp(HOLD, LONGEST_HOLD);
         self.proven = self.per_minute;
         self.begin_hold(now);
     }
@@ -86,8 +102,8 @@ impl Estimate {
     /// A further refusal of the same moment: of the first estimate, those count too that were not accepted after all.
     pub(super) fn refused_too(&mut self, accepted: f64) {
         if self.first {
-            self.per_minute = self.per_minute.min(accepted.max(1.0));
-            self.proven = self.per_minute;
+            self.per_minute = self.per_minute.min(accepted.max(FIRST_GUESS));
+            self.proven = self.proven.min(accepted);
         }
     }
 
@@ -100,7 +116,6 @@ impl Estimate {
         self.proven = self.proven.max(60.0 / gap.max(0.1));
         self.per_minute = self.per_minute.max(self.proven);
         if std::mem::take(&mut self.first) {
-            self.per_minute = self.per_minute.max(FIRST_GUESS);
             self.hold = gap.clamp(QUICK_HOLD, HOLD);
         }
         self.begin_hold(now);
