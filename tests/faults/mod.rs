@@ -211,16 +211,27 @@ fn each<T: Sync>(cases: &[T], test: impl Fn(&T) + Sync) {
 
 /// Each question meets these once, and is rated all the same: at exit 0 nothing is missing.
 fn passes(actions: &[Action], more: &[&str]) {
-    each(actions, |action| {
-        // A repair turn is another question to the stand-in: it is answered.
-        let repaired = Rule { contains: Some(r#""role":"assistant""#.to_owned()), ..Rule::default() };
-        let trial = Trial::new(vec![repaired, Rule::once_per_question(action.clone())]);
-        let run = trial.run(more);
-        assert_eq!(run.code, 0, "{action:?}: {}{}", run.stdout, run.stderr);
-        assert_eq!(run.ledger()["rated"], ROWS, "{action:?}");
-        assert!(trial.standin.counters().by_status.values().sum::<u64>() >= ROWS as u64, "{action:?}");
-        trial.recovers();
-    });
+    each(actions, |action| mended(Rule::once_per_question(action.clone()), more));
+}
+
+/// The first four requests meet these, and nothing is missing at the end.
+fn burst_passes(actions: &[Action]) {
+    each(actions, |action| mended(Rule::first(4, action.clone()), &[]));
+}
+
+/// A run under this rule ends as if there were none.
+fn mended(rule: Rule, more: &[&str]) {
+    let what = format!("{rule:?}");
+    // A repair turn is another question to the stand-in: it is answered.
+    let repaired = Rule { contains: Some(r#""role":"assistant""#.to_owned()), ..Rule::default() };
+    let trial = Trial::new(vec![repaired, rule]);
+    let t0 = Instant::now();
+    let run = trial.run(more);
+    eprintln!("TIMED {:?} {what} {:?}", t0.elapsed(), trial.standin.counters().by_status);
+    assert_eq!(run.code, 0, "{what}: {}{}", run.stdout, run.stderr);
+    assert_eq!(run.ledger()["rated"], ROWS, "{what}");
+    assert!(trial.standin.counters().requests > ROWS as u64, "it met nothing: {what}");
+    trial.recovers();
 }
 
 /// One row meets these always and fails for this reason; the others are rated, and the server's recovery mends it.
