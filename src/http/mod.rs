@@ -72,12 +72,11 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         return Duration::try_from_secs_f64(seconds).ok();
     }
     let until = httpdate::parse_http_date(value).ok()?;
-    // By our clock and by the sender's own, where it tells it: the one that is wrong, or jumps, may say years. A wait
-    // that is too short costs one request.
+    let from = |now: SystemTime| until.duration_since(now).unwrap_or_default();
+    // By the sender's own clock, where it tells it and that makes sense: ours may be wrong, or jump.
     let date = headers.get(header::DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
-    let wait = |now| until.duration_since(now).unwrap_or_default();
-    let ours = wait(SystemTime::now());
-    Some(date.map_or(ours, |theirs| wait(theirs).min(ours)))
+    let wait = date.map(from).filter(|wait| *wait <= Duration::from_hours(1));
+    Some(wait.unwrap_or_else(|| from(SystemTime::now())))
 }
 
 /// A point in time as HTTP writes it (RFC 9110, section 5.6.7).
@@ -284,6 +283,24 @@ pub fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_date_to_wait_for_is_read_by_the_clock_of_its_sender() {
+        let now = SystemTime::now();
+        let ahead = now + Duration::from_hours(24);
+        let wait = |after: SystemTime, by: Option<SystemTime>| {
+            let mut headers = HeaderMap::new();
+            let pairs = [("retry-after", Some(after)), ("date", by)];
+            for (name, at) in pairs.into_iter().filter_map(|(name, at)| Some((name, at?))) {
+                headers.insert(name, HeaderValue::from_str(&date(at)).unwrap());
+            }
+            retry_after(&headers).unwrap()
+        };
+        assert_eq!(wait(ahead + Duration::from_secs(7), Some(ahead)), Duration::from_secs(7));
+        assert_eq!(wait(now - Duration::from_secs(7), None), Duration::ZERO);
+        // A clock that stands at its beginning is none.
+        assert_eq!(wait(now - Duration::from_secs(7), Some(SystemTime::UNIX_EPOCH)), Duration::ZERO);
+    }
 
     #[test]
     fn control_characters_of_a_file_never_reach_a_message() {
