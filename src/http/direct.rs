@@ -6,18 +6,20 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io::Read as _;
 use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
+use flate2::read::GzDecoder;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
-use reqwest::header::{ACCEPT, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use reqwest::header::{ACCEPT, CONTENT_ENCODING, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
@@ -89,7 +91,7 @@ impl Direct {
             match connection.exchange(request).await {
                 Ok(reply) => {
                     self.keep(connection);
-                    return Ok(reply);
+                    return unpacked(reply);
                 }
                 Err(Lost::Unsent(back)) if !is_new => request = *back,
                 Err(Lost::Unsent(_)) => return Err(Error::Broken("closed before the request".to_owned())),
@@ -179,6 +181,19 @@ impl Connection {
             self.io = None;
         }
     }
+}
+
+/// A reply with its body unpacked: none is asked to be packed, and some gateways pack all the same.
+fn unpacked(reply: Reply) -> Result<Reply, Error> {
+    if reply.headers.get(CONTENT_ENCODING).is_none_or(|how| how != "gzip") {
+        return Ok(reply);
+    }
+    let mut body = Vec::new();
+    GzDecoder::new(&reply.body[..])
+        .take(MAX_BODY as u64 + 1)
+        .read_to_end(&mut body)
+        .map_err(|error| Error::Broken(format!("the body is no gzip: {error}")))?;
+    if body.len() > MAX_BODY { Err(Error::TooLong) } else { Ok(Reply { body: body.into(), ..reply }) }
 }
 
 /// The innermost cause, which says most.

@@ -191,6 +191,8 @@ struct Driver {
     asking: JoinSet<Asked>,
     /// Answers that wait for their commit.
     answered: Vec<(Subject, Arc<Answer>)>,
+    /// Answers in the commit that is under way.
+    committing: usize,
     /// When the next commit may begin.
     commit_at: tokio::time::Instant,
     /// When the run began, in milliseconds since 1970.
@@ -213,6 +215,7 @@ impl Driver {
             queue: BTreeMap::new(),
             asking: JoinSet::new(),
             answered: Vec::new(),
+            committing: 0,
             commit_at: tokio::time::Instant::now(),
             began: store::now(),
             progress: Progress::default(),
@@ -317,8 +320,14 @@ impl Driver {
     /// Starts asking as far as the workers go: more than fit in flight, so that a free place is taken at once.
     fn dispatch(&mut self) {
         let Rater::Endpoint(asker) = &self.plan.rater else { return };
-        let at_once = asker.meter.workers() + asker.meter.workers() / 2 + 1;
-        while self.end.is_none() && self.asking.len() < at_once {
+        let workers = asker.meter.workers();
+        let at_once = workers + workers / 2 + 1;
+        // A kill loses what is not committed: no more of that than is in flight anyway, also while the disk is slow.
+        let at_risk = at_once + 2 * workers;
+        while self.end.is_none()
+            && self.asking.len() < at_once
+            && self.asking.len() + self.answered.len() + self.committing < at_risk
+        {
             let Some((Place { target, .. }, question)) = self.queue.pop_first() else { return };
             if let Some(left) = &self.plan.questions_left {
                 let taken =
@@ -362,9 +371,10 @@ impl Driver {
 
     /// Whether it is time to commit what was answered: nothing else will come soon, or enough has gathered.
     fn wants_commit(&self) -> bool {
+        let Rater::Endpoint(asker) = &self.plan.rater else { return false };
         !self.answered.is_empty()
             && (self.asking.is_empty()
-                || self.answered.len() >= BATCH
+                || self.answered.len() >= asker.meter.workers().min(BATCH)
                 || self.commit_at <= tokio::time::Instant::now())
     }
 
@@ -382,10 +392,12 @@ impl Driver {
                 ((target, input), NewAnswer { slot, input, lens_digest, answer })
             })
             .unzip();
+        self.committing = subjects.len();
         Some(async move { asker.store.put(new).await.map(|stored| (subjects, stored)) })
     }
 
     fn committed(&mut self, committed: Committed) {
+        self.committing = 0;
         match committed {
             Ok((subjects, stored)) => {
                 for (subject, answer) in subjects.into_iter().zip(stored) {
