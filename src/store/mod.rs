@@ -192,6 +192,9 @@ async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), E
         if MIGRATIONS.run(&mut *connection).await.is_ok() {
             return Ok(());
         }
+        // A commit that failed, on a full disk, leaves its transaction open: the next try would take it for done.
+        // Where none is open there is nothing to roll back.
+        let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
     }
     MIGRATIONS.run(&mut *connection).await.map_err(|error| match error {
         MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {

@@ -38,9 +38,6 @@ fn a_database_that_another_process_has_locked_is_waited_for() {
     trial.recovers();
 }
 
-/// How much of a small disk a trial gets. Which of them is full half-way depends on the schema and on luck.
-const SIZES: [u32; 8] = [128, 160, 192, 224, 256, 320, 384, 448];
-
 const STORE: &str = ".local/share/classified";
 
 /// Runs the program at the end of a shell script that made room scarce.
@@ -60,16 +57,24 @@ fn confined(trial: &Trial, shell: &[&str], script: &str) -> Run {
     Run::of(command.output().unwrap())
 }
 
+/// A disk that gets full: a shell that can make it, how much it holds in KiB, and what a message says of it. Which
+/// size is full half-way depends on the schema and on luck, so there are some.
+struct Disk {
+    shell: &'static [&'static str],
+    sizes: Vec<u32>,
+    words: &'static str,
+}
+
 /// Meets a disk of each size: whoever finds it full says so, keeps what was committed, and goes on later.
-fn full_disks(shell: &[&str], script: impl Fn(u32) -> String + Sync, words: &str) {
+fn full_disks(disk: &Disk, script: impl Fn(u32) -> String + Sync) {
     let met = AtomicU32::new(0);
-    each(&SIZES, |size| {
+    each(&disk.sizes, |size| {
         let trial = Trial::new(vec![]);
-        let run = confined(&trial, shell, &script(*size));
+        let run = confined(&trial, disk.shell, &script(*size));
         trial.sound(&run);
         if run.code != 0 {
             assert_eq!(run.code, 1, "{}", run.stderr);
-            assert!(run.stderr.contains(words), "{size} KiB: {}", run.stderr);
+            assert!(run.stderr.contains(disk.words), "{size} KiB: {}", run.stderr);
             met.fetch_add(u32::from(trial.committed() > 0), Ordering::Relaxed);
         }
         trial.recovers();
@@ -96,7 +101,8 @@ fn a_full_disk_under_the_database_ends_the_run_and_keeps_what_was_committed() {
              DATABASE_URL=small/ratings.db \"$@\"; code=$?; cp small/ratings.db* {STORE}/; exit $code"
         )
     };
-    full_disks(&["unshare", "-rm"], script, "the disk is full: make room");
+    let sizes = (96..192).step_by(8).collect();
+    full_disks(&Disk { shell: &["unshare", "-rm"], sizes, words: "the disk is full: make room" }, script);
 }
 
 #[test]
@@ -106,18 +112,19 @@ fn a_full_disk_under_the_results_ends_the_run_and_keeps_what_was_committed() {
         return;
     }
     let script = |size: u32| {
-        let size = 4 * (size / 128);
         format!(
             "mkdir -p small && mount -t tmpfs -o size={size}k tmpfs small || exit 99\n\
              DATA_DIR=small \"$@\"; code=$?; mkdir -p data && cp -r small/* data/; exit $code"
         )
     };
-    full_disks(&["unshare", "-rm"], script, "No space left on device");
+    let sizes = vec![4, 8, 12, 16, 20];
+    full_disks(&Disk { shell: &["unshare", "-rm"], sizes, words: "No space left on device" }, script);
 }
 
 #[test]
 fn a_limit_on_the_size_of_files_ends_the_run_and_keeps_what_was_committed() {
     // The unit of `ulimit -f` is 512 bytes in some shells and 1024 in others.
     let script = |size: u32| format!("trap '' XFSZ; ulimit -f {size}; exec \"$@\"");
-    full_disks(&["env"], script, "the database");
+    let sizes = (96..288).step_by(16).collect();
+    full_disks(&Disk { shell: &["env"], sizes, words: "the database" }, script);
 }
