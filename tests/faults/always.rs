@@ -1,4 +1,5 @@
-//! Faults that do not pass. All attempts of a row take half a minute, so all cases wait side by side, in one test.
+//! Faults that do not pass. All attempts of a row take half a minute, so all cases wait side by side, in one test; and its
+//! name comes first, so that the other tests run meanwhile.
 
 use serde_json::json;
 
