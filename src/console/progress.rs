@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::say;
+use crate::meter::Pause;
 use crate::model::Money;
 use crate::rate::Progress;
 
@@ -152,8 +153,13 @@ fn details(progress: &Progress, (total, cap): (Option<u64>, Option<Money>), elap
     if let Some(cap) = cap {
         parts.push(format!("budget {} of {cap}", progress.spent));
     }
-    if let Some(left) = progress.paused.filter(|left| left.as_secs() > 0) {
-        parts.push(format!("waiting {} s, as the server asks", left.as_secs()));
+    if let Some((left, pause)) = progress.paused.filter(|(left, _)| left.as_secs() > 0) {
+        let left = left.as_secs();
+        parts.push(match pause {
+            Pause::Limited => format!("waiting {left} s for the account's limit"),
+            Pause::Overloaded => format!("waiting {left} s for a busy server"),
+            Pause::Dead => format!("no answer from the endpoint, next try in {left} s"),
+        });
     }
     parts.join(", ")
 }
@@ -173,10 +179,10 @@ mod tests {
             cost: Some(Money::from_pico(500_000_000_000)),
         };
         let spent = Money::from_pico(600_000_000_000);
-        let paused = Some(Duration::from_secs(7));
+        let paused = Some((Duration::from_secs(7), Pause::Limited));
         let progress = Progress { done: 50, cached: 10, failed: 1, usage, spent, paused };
         let cap = Some(Money::from_pico(2_500_000_000_000));
         let line = details(&progress, (Some(150), cap), Duration::from_secs(10));
-        insta::assert_snapshot!(line, @"5.0/s, ETA 20 seconds, 10 cached, 1 failed, 1,234 tokens, $0.50, budget $0.60 of $2.50, waiting 7 s, as the server asks");
+        insta::assert_snapshot!(line, @"5.0/s, ETA 20 seconds, 10 cached, 1 failed, 1,234 tokens, $0.50, budget $0.60 of $2.50, waiting 7 s for the account's limit");
     }
 }

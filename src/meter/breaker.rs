@@ -17,9 +17,6 @@ const PATIENCE: Seconds = 15.0 * 60.0;
 /// One that has never answered is a wrong address more likely than one that will be back.
 const PATIENCE_AT_FIRST: Seconds = 15.0;
 
-/// One that has not answered yet, but said that it has too much to do, is there, and may be starting.
-const PATIENCE_WHILE_BUSY: Seconds = 5.0 * 60.0;
-
 /// Attempts that must have found it dead before [`PATIENCE_AT_FIRST`] counts.
 const HOPELESS: u32 = 8;
 
@@ -80,11 +77,13 @@ impl Breaker {
 
     /// What the next attempt may do.
     pub(super) fn verdict(&self, now: Seconds) -> Verdict {
-        let patience = match self.ever_alive {
-            true => PATIENCE,
-            false if self.ever_busy => PATIENCE_WHILE_BUSY,
-            false if self.in_a_row >= HOPELESS => PATIENCE_AT_FIRST,
-            false => f64::INFINITY,
+        // One that said that it has too much to do is there, and may be loading a model.
+        let patience = if self.ever_alive || self.ever_busy {
+            PATIENCE
+        } else if self.in_a_row >= HOPELESS {
+            PATIENCE_AT_FIRST
+        } else {
+            f64::INFINITY
         };
         match self.gate {
             Gate::Closed => Verdict::Pass,
@@ -232,6 +231,6 @@ mod tests {
             breaker.unanswered(Found::Busy, false, 0.0, 0.0);
         }
         assert_eq!(breaker.verdict(299.0), Verdict::Probe);
-        assert_eq!(breaker.verdict(300.0), Verdict::GiveUp(300.0));
+        assert_eq!(breaker.verdict(900.0), Verdict::GiveUp(900.0));
     }
 }

@@ -1,6 +1,6 @@
 //! One question to its answer: attempts, one repair turn, one more try with twice the room.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
@@ -74,6 +74,10 @@ pub struct Pulse {
     hopeless: AtomicU32,
     /// Answers that the store had: this endpoint, or one like it, has worked.
     pub found: AtomicU64,
+    /// Whether every question of the run is being asked by now.
+    pub(super) all_begun: AtomicBool,
+    /// The last trouble that made the endpoint look dead.
+    pub(super) trouble: Mutex<String>,
 }
 
 /// Why there is no answer.

@@ -76,7 +76,7 @@ impl Asker {
                 Err(Trouble::Refused(refusal)) => self.endpoint.adapt(&form.wire, request.dialect, refusal),
                 _ => Adapted::No,
             };
-            permit.settle(outcome(&attempted.result));
+            permit.settle(self.judged(course, &attempted.result));
             log(course, began.elapsed(), &attempted);
             let trouble = match attempted.result {
                 Ok(reply) => {
@@ -178,19 +178,39 @@ impl Asker {
         permit.map_err(|stopped| match stopped {
             Stopped::Budget => Unanswered::OutOfBudget(need.cost),
             Stopped::Dead(since) => Unanswered::Stop(super::Error::Endpoint(format!(
-                "the endpoint {} has not answered for {} s; the same command goes on when it is back",
+                "the endpoint {} has not answered for {} s: {}; check OPENAI_BASE_URL and the server's log: the same command \
+                 goes on when it is back",
                 self.endpoint.shown_url(),
-                since.as_secs()
+                since.as_secs(),
+                self.pulse.trouble.lock().unwrap_or_else(PoisonError::into_inner)
             ))),
         })
+    }
+
+    /// What the meter is told of this attempt.
+    fn judged(&self, course: &Course<'_>, result: &Result<Reply, Trouble>) -> Outcome {
+        let mut outcome = outcome(result);
+        let (Health::Dead, Err(trouble)) = (outcome.health, result) else { return outcome };
+        *self.pulse.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble.to_string();
+        // A row that a working server always fails at looks like a dead server when no other row is left.
+        let is_own_fault = matches!(trouble, Trouble::Refused(Refusal { status: 500, .. }))
+            && course.attempts > 2
+            && self.pulse.all_begun.load(Ordering::Relaxed)
+            && self.pulse.answered.load(Ordering::Relaxed) > 0;
+        if is_own_fault {
+            outcome.health = Health::Alive;
+        }
+        outcome
     }
 
     /// What an attempt may use: the prompt by our tokenizer and all the room for the answer; and its cost at most.
     fn need(&self, messages: &[Message<'_>], form: &TargetForm, request: &endpoint::Request) -> Need {
         let mut need = Need::default();
         if self.meter.counts_tokens() {
-            let prompt: usize = messages.iter().map(|message| chunk::count(message.content) + 4).sum();
-            let fixed: usize = form.wire.fixed(request.dialect).into_iter().map(chunk::count).sum();
+            let count =
+                |text| form.wire.tokenizer().map_or_else(|| chunk::count(text), |own| own.count(text));
+            let prompt: usize = messages.iter().map(|message| count(message.content) + 4).sum();
+            let fixed: usize = form.wire.fixed(request.dialect).into_iter().map(count).sum();
             need.tokens = u32::try_from(prompt + fixed).unwrap_or(u32::MAX).saturating_add(request.room);
         }
         if self.meter.counts_cost() {

@@ -202,6 +202,11 @@ pub async fn forecast(plan: Arc<Plan>, dataset: Dataset, look: Look) -> Result<F
     Ok(forecast)
 }
 
+/// Tokens of a text by the model's own tokenizer, or by ours where that is not known.
+fn tokens(form: &TargetForm, text: &str) -> u64 {
+    form.wire.tokenizer().map_or_else(|| chunk::count(text), |own| own.count(text)) as u64
+}
+
 /// A target, with what was counted of it.
 struct Target<'a> {
     asker: &'a Asker,
@@ -223,7 +228,7 @@ impl<'a> Target<'a> {
         Ok(Self {
             asker,
             form,
-            shared: form.wire.fixed(dialect).into_iter().map(|text| chunk::count(text) as u64).sum(),
+            shared: form.wire.fixed(dialect).into_iter().map(|text| tokens(form, text)).sum(),
             answer: answer.clamp(1, u64::from(form.wire.room(1, dialect))),
             seen: HashSet::new(),
             asking: Asking { cost: options.price.map(|_| Span::default()), usual, ..Asking::default() },
@@ -250,7 +255,7 @@ impl<'a> Target<'a> {
         let request = wire
             .request(&turns(question, None), 1, endpoint.dialect())
             .map_err(|error| Error::Endpoint(error.to_string()))?;
-        let prompt = self.shared + chunk::count(&question.prompt) as u64 + 2 * AROUND_MESSAGE;
+        let prompt = self.shared + tokens(self.form, &question.prompt) + 2 * AROUND_MESSAGE;
         // Where nothing bounds the answer, the room is what it should keep to.
         let room = request.answer_at_most.unwrap_or(request.room.into());
         let first = prompt_at_most(request.body.len());

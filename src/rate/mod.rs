@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::dataset::{self, Dataset, Row};
+use crate::meter::Pause;
 use crate::model::Money;
 use crate::rating::answer::{Answer, Usage};
 use crate::rating::failure::Failure;
@@ -100,8 +101,8 @@ pub struct Progress {
     pub usage: Usage,
     /// What counts against the cap on money, of all runs of the command: attempts of unknown outcome at their bound.
     pub spent: Money,
-    /// How long the server still wants everyone to wait.
-    pub paused: Option<Duration>,
+    /// How long everyone still waits, and for what.
+    pub paused: Option<(Duration, Pause)>,
 }
 
 /// How a run ended.
@@ -252,6 +253,9 @@ impl Driver {
                 _ = tick.tick() => {}
             }
             self.dispatch();
+            if drawn && lookups.is_empty() && self.queue.is_empty() {
+                self.all_begun();
+            }
             if commits.is_empty() && self.wants_commit() {
                 commits.extend(self.commit());
             }
@@ -341,6 +345,13 @@ impl Driver {
                 let result = asker.ask(target, &question, halt).await;
                 ((target, question.digest), result)
             });
+        }
+    }
+
+    /// Tells those who ask that no other question will show whether the endpoint works.
+    fn all_begun(&self) {
+        if let Rater::Endpoint(asker) = &self.plan.rater {
+            asker.pulse.all_begun.store(true, Ordering::Relaxed);
         }
     }
 
@@ -449,7 +460,7 @@ impl Driver {
             self.ticked = Instant::now();
             if let Rater::Endpoint(asker) = &self.plan.rater {
                 let state = asker.meter.state();
-                (self.progress.paused, self.progress.spent) = (state.paused, state.spent);
+                (self.progress.paused, self.progress.spent) = (state.paused.zip(state.pause), state.spent);
                 self.progress.usage = Usage::default();
                 for form in &asker.forms {
                     self.progress.usage.add(&form.spent());
