@@ -36,12 +36,13 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const TELL: Duration = Duration::from_secs(5);
 
 /// Settings that a server of ours has no need of: keys, and where ratings are kept.
-const HIDDEN: [&str; 7] = [
+const HIDDEN: [&str; 8] = [
     "OPENAI_API_KEY",
     "OPENAI_KEY",
     "OPENAI_ORG_ID",
     "OPENAI_PROJECT_ID",
     "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
     "DATABASE_URL",
     "CLASSIFIED_EXTRA_BODY",
 ];

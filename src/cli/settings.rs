@@ -381,7 +381,7 @@ impl RaterArgs {
     /// The endpoint's options, of an endpoint that will not be asked: no key is needed.
     pub fn endpoint_unasked(&self) -> anyhow::Result<endpoint::Options> {
         let base_url = self.base_url().unwrap_or(HOSTED_URL).trim_end_matches('/');
-        let hosted = base_url == HOSTED_URL;
+        let hosted = endpoint::is_hosted(base_url);
         // OpenAI's own endpoint has none.
         let api_version = self.api_version.clone().filter(|version| !hosted && !version.trim().is_empty());
         endpoint::Address::new(base_url, api_version.as_deref()).map_err(|error| usage(error.to_string()))?;
@@ -411,7 +411,7 @@ impl RaterArgs {
             answers: self.model.clone(),
             timeout: Duration::from_secs(self.timeout.unwrap_or(timeout).get().into()),
             max_generation_tokens: self.max_generation_tokens.get(),
-            tier: self.tier(base_url == HOSTED_URL, &sampling.extra_body),
+            tier: self.tier(endpoint::is_hosted(base_url), &sampling.extra_body),
             sampling,
             reply: match self.reply {
                 Reply::Auto => ReplyForm::Auto,

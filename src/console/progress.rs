@@ -143,7 +143,7 @@ fn details(progress: &Progress, (total, cap): (Option<u64>, Option<Money>), elap
     if progress.failed > 0 {
         parts.push(format!("{} failed", progress.failed));
     }
-    let tokens = progress.usage.input + progress.usage.output;
+    let tokens = progress.usage.input.saturating_add(progress.usage.output);
     if tokens > 0 {
         parts.push(format!("{} tokens", indicatif::HumanCount(tokens)));
         if let Some(cost) = progress.usage.cost {

@@ -25,12 +25,12 @@ impl Endpoint {
     /// What a completion used and cost; `None` where the server does not say.
     pub(super) fn usage(&self, completion: &Completion) -> Option<Usage> {
         let usage = completion.usage.as_ref()?;
-        let tokens = Tokens {
-            input: usage.prompt_tokens?,
-            cached: usage.cached(),
-            written: usage.written(),
-            output: usage.completion_tokens.unwrap_or(0),
-        };
+        let input = usage.prompt_tokens?;
+        // Some servers count thoughts in the total alone.
+        let rest = usage.total_tokens.map(|total| total.saturating_sub(input));
+        let output = usage.completion_tokens.max(rest);
+        let tokens =
+            Tokens { input, cached: usage.cached(), written: usage.written(), output: output.unwrap_or(0) };
         // Where no tier was asked for, another server's word for its own way of serving is no factor.
         let tier = if self.options.hosted || self.options.tier.is_some() {
             self.tier().billed(completion.service_tier.as_deref())
@@ -42,7 +42,12 @@ impl Endpoint {
             cached_input: tokens.cached,
             cache_write: tokens.written,
             output: tokens.output,
-            cost: self.options.price.map(|price| price.cost(tokens, tier)),
+            // Half of a bill is none.
+            cost: self
+                .options
+                .price
+                .filter(|_| input > 0 && output.is_some())
+                .map(|price| price.cost(tokens, tier)),
         })
     }
 }

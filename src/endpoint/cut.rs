@@ -65,7 +65,7 @@ pub(super) fn by_count(texts: &[&str], usage: &Usage, tokenizer: Tokenizer) -> P
 fn counts(texts: &[&str], usage: &Usage) -> Option<(u64, usize)> {
     // Cached tokens are a part of the prompt's; a server that counts them beside it shows so by their number.
     let beside = if usage.cached_input > usage.input { usage.cached_input } else { 0 };
-    let read = usage.input + beside;
+    let read = usage.input.saturating_add(beside);
     let bytes: usize = texts.iter().map(|text| text.len()).sum();
     (read >= NO_COUNT && bytes >= SHORTEST).then_some((read, bytes))
 }
@@ -74,14 +74,14 @@ impl CutWatch {
     /// Without a tokenizer: compares a reply with the others at the largest count.
     pub(super) fn by_comparison(&mut self, texts: &[&str], usage: &Usage) -> Prompt {
         let Some((read, _)) = counts(texts, usage) else { return Prompt::Unknown };
-        if read + SAME < self.top {
+        if read.saturating_add(SAME) < self.top {
             return Prompt::Whole;
         }
         let tokens = texts.iter().map(|text| chunk::count(text)).sum::<usize>();
         if tokens < SHORTEST {
             return Prompt::Unknown;
         }
-        if read > self.top + SAME {
+        if read > self.top.saturating_add(SAME) {
             *self = Self { top: read, replies: 0, shortest: tokens };
         }
         self.replies += 1;

@@ -10,6 +10,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,12 @@ pub use request::{Form, Message, OWN_KEYS};
 
 /// Where OpenAI answers.
 pub const HOSTED_URL: &str = "https://api.openai.com/v1";
+
+/// Whether a base URL is OpenAI's own, or that of one of its regions.
+pub fn is_hosted(url: &str) -> bool {
+    let host = http::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
+    url == HOSTED_URL || host.is_some_and(|host| host.ends_with(".api.openai.com"))
+}
 
 /// Characters of a server's error that are shown.
 const LONGEST_MESSAGE: usize = 300;
@@ -195,6 +202,9 @@ pub struct Endpoint {
     address: Address,
     completions: http::Target,
     learned: Mutex<Learned>,
+    has_answered: AtomicBool,
+    /// What no message may show: keys and passwords, as they are sent.
+    secrets: Vec<SecretString>,
     /// What the user set.
     pub options: Options,
 }
@@ -207,7 +217,17 @@ impl Endpoint {
         let client = if address.is_loopback() { http::Client::direct } else { http::Client::new };
         let (client, headers) = (client(options.timeout)?, headers(&options, &address)?);
         let completions = client.target(&address.join("/chat/completions"), headers.clone())?;
-        Ok(Self { client, headers, completions, address, learned: Mutex::default(), options })
+        let secrets = secrets(&options, &headers);
+        Ok(Self {
+            client,
+            headers,
+            completions,
+            address,
+            learned: Mutex::default(),
+            has_answered: AtomicBool::new(false),
+            secrets,
+            options,
+        })
     }
 
     /// Where it is.
@@ -258,6 +278,9 @@ impl Endpoint {
 
     /// A server may quote the request's headers in its error: the key goes no further.
     fn without_key(&self, mut trouble: Trouble) -> Trouble {
+        if let Trouble::Garbled(words) = &mut trouble {
+            *words = self.without_key_in(words).chars().take(LONGEST_MESSAGE).collect();
+        }
         if let Trouble::Refused(refusal) = &mut trouble {
             for words in
                 [Some(&mut refusal.error.message), refusal.error.param.as_mut()].into_iter().flatten()
@@ -270,15 +293,23 @@ impl Endpoint {
     }
 
     fn without_key_in(&self, words: &str) -> String {
-        match self.options.key.as_ref().map(ExposeSecret::expose_secret).filter(|key| !key.is_empty()) {
-            Some(key) => words.replace(key, "(the key)"),
-            None => words.to_owned(),
-        }
+        self.secrets.iter().fold(words.to_owned(), |words, secret| {
+            if words.contains(secret.expose_secret()) {
+                words.replace(secret.expose_secret(), "(the key)")
+            } else {
+                words
+            }
+        })
     }
 
     /// The base URL without user, password and query.
     pub fn shown_url(&self) -> &str {
         self.address.shown()
+    }
+
+    /// Whether it has answered a question of this command.
+    pub fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Relaxed)
     }
 
     /// How questions are put to this server by now.
@@ -393,6 +424,9 @@ impl Endpoint {
             "exchanged"
         );
         let result = self.read(&reply).map_err(|trouble| self.without_key(trouble));
+        if result.is_ok() {
+            self.has_answered.store(true, Ordering::Relaxed);
+        }
         Attempted { told: Told::of(&reply.headers), result }
     }
 
@@ -412,11 +446,8 @@ impl Endpoint {
                 return Err(Trouble::Garbled("the reply has no choices".to_owned()));
             };
             let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
-            return Err(Trouble::Refused(Refusal {
-                status,
-                retry_after,
-                error: ServerError::of_value(&error),
-            }));
+            let error = ServerError { in_reply: true, ..ServerError::of_value(&error) };
+            return Err(Trouble::Refused(Refusal { status, retry_after, error }));
         };
         let finish_reason = choice.finish_reason.clone();
         let (said, call) = choice.said();
@@ -435,6 +466,29 @@ impl std::fmt::Display for Trouble {
 }
 
 impl std::error::Error for Trouble {}
+
+/// What a server could quote of a request that is nobody's business: the key, and what the URL holds of that kind.
+fn secrets(options: &Options, headers: &HeaderMap) -> Vec<SecretString> {
+    let key = options.key.iter().map(|key| key.expose_secret().to_owned());
+    let sent = headers.values().filter(|value| value.is_sensitive()).filter_map(|value| {
+        let value = value.to_str().ok()?;
+        Some(value.rsplit(' ').next().unwrap_or(value).to_owned())
+    });
+    let url = http::Url::parse(&options.base_url).ok();
+    let password = url.iter().filter_map(|url| url.password()).map(str::to_owned);
+    let query = url
+        .iter()
+        .flat_map(|url| url.query_pairs())
+        .filter(|(name, _)| name != "api-version")
+        .map(|(_, value)| value.into_owned());
+    // What is short is a word that any message may hold.
+    key.chain(sent)
+        .chain(password)
+        .chain(query)
+        .filter(|secret| secret.len() > 3)
+        .map(SecretString::from)
+        .collect()
+}
 
 /// The headers of every request, made ready once; no header for a key without one.
 fn headers(options: &Options, address: &Address) -> Result<HeaderMap, Error> {

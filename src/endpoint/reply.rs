@@ -60,6 +60,8 @@ pub(super) struct Usage {
     #[serde(default, deserialize_with = "lenient")]
     pub(super) completion_tokens: Option<u64>,
     #[serde(default, deserialize_with = "lenient")]
+    pub(super) total_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "lenient")]
     prompt_tokens_details: Option<PromptDetails>,
     /// Anthropic's names, which gateways pass on.
     #[serde(default, deserialize_with = "lenient")]
@@ -278,6 +280,8 @@ pub struct ServerError {
     pub param: Option<String>,
     /// llama.cpp's numbers where a prompt does not fit.
     pub overflow: Option<Overflow>,
+    /// It came with status 200, where a completion was expected.
+    pub in_reply: bool,
 }
 
 /// A prompt that does not fit.
@@ -319,6 +323,7 @@ impl ServerError {
         let number = |key: &str| object.get(key).and_then(Value::as_u64);
         let overflow = number("n_prompt_tokens").zip(number("n_ctx"));
         Self {
+            in_reply: false,
             message,
             kind: [word("code"), word("type"), inner].into_iter().flatten().collect::<Vec<_>>().join(" "),
             param: word("param"),

@@ -94,7 +94,7 @@ impl Direct {
                     return unpacked(reply);
                 }
                 Err(Lost::Unsent(back)) if !is_new => request = *back,
-                Err(Lost::Unsent(_)) => return Err(Error::Broken("closed before the request".to_owned())),
+                Err(Lost::Unsent(_)) => return Err(Error::Connect("closed before the request".to_owned())),
                 Err(Lost::Failed(error)) => return Err(error),
             }
         }

@@ -225,12 +225,13 @@ impl Target {
 
 /// Which kind of trouble this is, within the time that was given.
 fn kind(error: &reqwest::Error, within: Duration) -> Error {
-    if error.is_timeout() {
-        Error::Timeout(within)
-    } else if is_of_tls(error) {
+    // A connection that is not made in time is no reply that is late: nothing was sent.
+    if is_of_tls(error) {
         Error::Tls(cause(error))
     } else if error.is_connect() {
         Error::Connect(cause(error))
+    } else if error.is_timeout() {
+        Error::Timeout(within)
     } else {
         Error::Broken(cause(error))
     }

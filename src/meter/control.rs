@@ -48,6 +48,8 @@ pub(super) struct Control {
     budget: Budget,
     counts_cost: bool,
     out_of_budget: bool,
+    /// When the request was sent whose reply, the newest to come, told that nothing is left.
+    used_up: Option<Seconds>,
     /// What answers used of the tokens that they needed at most, on average.
     used_of_need: Option<f64>,
     last_accepted: Seconds,
@@ -69,6 +71,7 @@ impl Control {
             out_of_budget: false,
             used_of_need: None,
             last_accepted: 0.0,
+            used_up: None,
             random: seed,
         }
     }
@@ -204,7 +207,8 @@ impl Control {
     fn answered(&mut self, started: &Started, tokens: Option<u64>) {
         self.flight.answered();
         if let Some(tokens) = tokens {
-            let tokens = tokens as f64;
+            // A count that no request can have must not hold up all that follow.
+            let tokens = (tokens as f64).min(4.0 * f64::from(started.need.tokens) + 4096.0);
             self.tokens.correct(started.at, tokens - started.tokens);
             if started.need.tokens > 0 {
                 mean(&mut self.used_of_need, (tokens / f64::from(started.need.tokens)).min(1.0));
@@ -217,8 +221,10 @@ impl Control {
         self.requests.refused(started.at, 1.0);
         self.tokens.refused(started.at, started.tokens);
         let sent = self.requests.recent.sum(now);
-        let told =
-            self.requests.limit.is_used_up(1.0) || self.tokens.limit.is_used_up(started.need.tokens.into());
+        // By its own headers, or by those of the newest reply: replies overtake each other.
+        let told = self.used_up.is_some_and(|at| at.total_cmp(&started.at).is_eq())
+            || self.requests.limit.is_used_up(1.0)
+            || self.tokens.limit.is_used_up(started.need.tokens.into());
         let Some(in_a_row) = self.backoff.refused(started.at, after.map(|after| after.as_secs_f64()), now)
         else {
             if !told {
@@ -247,6 +253,8 @@ impl Control {
     /// Takes in what the headers of the reply to an attempt told.
     pub(super) fn told(&mut self, started: &Started, told: &Told, now: Seconds) {
         let asked = started.at;
+        let is_used_up = told.requests.remaining == Some(0) || told.tokens.remaining == Some(0);
+        self.used_up = is_used_up.then_some(asked);
         let sent = self.requests.recent.sum(now);
         // The server has counted the one that it replies to.
         let since = (self.requests.recent.since(asked) - 1.0).max(0.0);
@@ -262,7 +270,9 @@ impl Control {
         let left =
             |until: Seconds| Duration::try_from_secs_f64(until - now).ok().filter(|left| !left.is_zero());
         let dead = self.breaker.open_until().and_then(left);
-        let paused = dead.or_else(|| left(self.backoff.until()));
+        let windows = [self.requests.limit.empty_until(), self.tokens.limit.empty_until()];
+        let waits = windows.into_iter().flatten().fold(self.backoff.until(), f64::max);
+        let paused = dead.or_else(|| left(waits));
         let pause = if dead.is_some() { Pause::Dead } else { self.pause };
         State {
             in_flight: self.flight.now,

@@ -228,8 +228,10 @@ impl Asker {
         self.note(course, failure.reason, usage).await;
         let wants_endpoint = match failure.reason {
             // Rows that are left over from an earlier run may well be those that every endpoint rejects.
-            Reason::Rejected => self.pulse.found.load(Ordering::Relaxed) == 0,
-            Reason::RateLimited | Reason::ServerError | Reason::Timeout | Reason::Connection => true,
+            Reason::Rejected | Reason::ServerError | Reason::Timeout => {
+                self.pulse.found.load(Ordering::Relaxed) == 0
+            }
+            Reason::RateLimited | Reason::Connection => true,
             _ => false,
         };
         if wants_endpoint

@@ -58,14 +58,30 @@ impl Asker {
         let (mut request, mut need) = self.request(&messages, course)?;
         let mut pauses = self.policy.pauses();
         let mut answered = self.pulse.answered.load(Ordering::Relaxed);
-        let loading = Instant::now();
+        let mut loading = None;
+        let mut failed: Option<Failure> = None;
         loop {
-            let permit = self.permit(need, stop).await?;
+            let permit = match self.permit(need, stop).await {
+                // The last rows of a run that only ever fail look like a dead endpoint: they fail for their own reason.
+                Err(Unanswered::Stop(_))
+                    if self.pulse.all_begun.load(Ordering::Relaxed)
+                        && self.has_worked()
+                        && failed.is_some() =>
+                {
+                    let failure = failed.take().unwrap_or_else(|| Failure::new(Reason::Connection, ""));
+                    return Err(self.fail(course, failure, Usage::default()).await);
+                }
+                permit => permit?,
+            };
             // The form may have changed while this one waited for its turn, and with it what it may cost.
             if request.dialect != self.endpoint.dialect() {
-                permit.settle(Outcome { health: Health::Alive, tokens: Some(0), spent: Spent::Nothing });
-                (request, need) = self.request(&messages, course)?;
-                continue;
+                let (now, needs) = self.request(&messages, course)?;
+                request = now;
+                if needs.cost > need.cost {
+                    permit.settle(Outcome { health: Health::Alive, tokens: Some(0), spent: Spent::Nothing });
+                    need = needs;
+                    continue;
+                }
             }
             course.attempts += 1;
             let began = Instant::now();
@@ -90,7 +106,7 @@ impl Asker {
                 let at_most = self.endpoint.bound(&request);
                 form.unsettled.lock().unwrap_or_else(PoisonError::into_inner).add(at_most);
             }
-            let has_answered = self.pulse.answered.load(Ordering::Relaxed) > 0;
+            let has_answered = self.has_worked();
             match adapted {
                 Adapted::Again => {
                     (request, need) = self.request(&messages, course)?;
@@ -105,7 +121,7 @@ impl Asker {
             }
             let (reason, after, everyone) = match judge(&trouble).next {
                 Next::Retry { reason, after, everyone } => (reason, after, everyone),
-                Next::Loading if loading.elapsed() < LONGEST_LOADING => {
+                Next::Loading if loading.get_or_insert_with(Instant::now).elapsed() < LONGEST_LOADING => {
                     self.pause(LOADING, stop).await?;
                     continue;
                 }
@@ -142,6 +158,7 @@ impl Asker {
                 return Err(self.fail(course, Failure::new(reason, detail), Usage::default()).await);
             };
             self.note(course, reason, Usage::default()).await;
+            failed = Some(Failure::new(reason, format!("{trouble} ({} attempts)", course.attempts)));
             // Our own pause has the jitter that keeps workers from coming back together.
             self.pause(after.map_or(pause, |after| after.max(pause)), stop).await?;
         }
@@ -187,6 +204,11 @@ impl Asker {
         })
     }
 
+    /// Whether the endpoint, or one like it, has answered a question, in this command or in an earlier one.
+    fn has_worked(&self) -> bool {
+        self.endpoint.has_answered() || self.pulse.found.load(Ordering::Relaxed) > 0
+    }
+
     /// What the meter is told of this attempt.
     fn judged(&self, course: &Course<'_>, result: &Result<Reply, Trouble>) -> Outcome {
         let mut outcome = outcome(result);
@@ -196,7 +218,7 @@ impl Asker {
         let is_own_fault = matches!(trouble, Trouble::Refused(Refusal { status: 500, .. }))
             && course.attempts > 2
             && self.pulse.all_begun.load(Ordering::Relaxed)
-            && self.pulse.answered.load(Ordering::Relaxed) > 0;
+            && self.has_worked();
         if is_own_fault {
             outcome.health = Health::Alive;
         }
@@ -309,7 +331,7 @@ fn outcome(result: &Result<Reply, Trouble>) -> Outcome {
             let cost = usage.and_then(|usage| usage.cost);
             return Outcome {
                 health: Health::Answered,
-                tokens: usage.map(|usage| usage.input + usage.output),
+                tokens: usage.map(|usage| usage.input.saturating_add(usage.output)),
                 spent: cost.map_or(Spent::Unknown, Spent::Exactly),
             };
         }
@@ -327,6 +349,8 @@ fn may_be_billed(trouble: &Trouble) -> bool {
             true
         }
         Trouble::Transport(error) => !matches!(error, http::Error::Connect(_) | http::Error::Tls(_)),
+        // The error came where the answer should be: something may have been generated.
+        Trouble::Refused(Refusal { status: 500.., error, .. }) if error.in_reply => true,
         // What could not be read, or did not fit, was generated.
         Trouble::Refused(_) => matches!(judge(trouble).next, Next::Unusable | Next::CutShort),
     }

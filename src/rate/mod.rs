@@ -44,6 +44,9 @@ const REMEMBERED: usize = 10_000;
 /// kill in the meantime loses is little beside what is in flight.
 const GATHER: Duration = Duration::from_millis(8);
 
+/// So few questions left say nothing of the endpoint when all of them fail.
+const FEW: usize = 32;
+
 /// How often progress is told of.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -240,7 +243,7 @@ impl Driver {
                 break;
             }
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop), if self.end.is_none() => self.stop_because(End::Interrupted),
+                _ = stop.wait_for(|stop| *stop), if !*self.halt.borrow() => self.stop_because(End::Interrupted),
                 Some(done) = self.asking.join_next() => self.settle(done),
                 Some(committed) = commits.next(), if !commits.is_empty() => self.committed(committed),
                 () = tokio::time::sleep_until(self.commit_at), if !self.answered.is_empty() && commits.is_empty() => {}
@@ -253,7 +256,7 @@ impl Driver {
                 _ = tick.tick() => {}
             }
             self.dispatch();
-            if drawn && lookups.is_empty() && self.queue.is_empty() {
+            if drawn && lookups.is_empty() && self.queue.is_empty() && self.asking.len() <= FEW {
                 self.all_begun();
             }
             if commits.is_empty() && self.wants_commit() {
@@ -428,12 +431,13 @@ impl Driver {
 
     fn stop_because(&mut self, end: End) {
         self.queue.clear();
-        // Questions up to the bound may still be asked; after any other end no request is worth its money.
-        if !matches!(end, End::QuestionLimit | End::Budget(_)) {
+        // Questions up to the bound may still be asked; after any other end nothing new is sent.
+        if !matches!(end, End::QuestionLimit) {
             self.halt.send_replace(true);
         }
-        // The first reason is the one to tell; a failure outweighs a wish to stop.
-        if self.end.is_none() || matches!((&self.end, &end), (Some(End::Interrupted), End::Failed(_))) {
+        // The first reason is the one to tell; a failure outweighs a wish or a bound.
+        let fails = matches!(end, End::Failed(_)) && !matches!(self.end, Some(End::Failed(_)));
+        if self.end.is_none() || fails {
             self.end = Some(end);
         }
     }

@@ -58,10 +58,10 @@ impl Usage {
 
     /// Adds what another reply used; the cost is known only while every part is.
     pub fn add(&mut self, other: &Self) {
-        self.input += other.input;
-        self.cached_input += other.cached_input;
-        self.cache_write += other.cache_write;
-        self.output += other.output;
+        self.input = self.input.saturating_add(other.input);
+        self.cached_input = self.cached_input.saturating_add(other.cached_input);
+        self.cache_write = self.cache_write.saturating_add(other.cache_write);
+        self.output = self.output.saturating_add(other.output);
         self.cost = self.cost.zip(other.cost).map(|(a, b)| a + b);
     }
 }

@@ -15,7 +15,7 @@ use super::dry_run::{self, DryRun};
 use super::exit::{Exit, usage};
 use super::rater::{self, Cuts, Raters};
 use super::settings::Settings;
-use super::signals::Signals;
+use super::signals::{Signal, Signals};
 use super::source::SourceArgs;
 use crate::console::Console;
 use crate::dataset::{self, Dataset, Found, Reach, Request, Shape};
@@ -167,8 +167,23 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     // After a second signal nothing is waited for.
     if ended.at_once {
         raters.kill_server();
-    } else if let Err(error) = raters.close().await {
-        ended.also(error, console);
+    } else {
+        let mut closing = std::pin::pin!(raters.close());
+        loop {
+            tokio::select! {
+                closed = &mut closing => {
+                    if let Err(error) = closed {
+                        ended.also(error, console);
+                    }
+                    break;
+                }
+                signal = signals.next() => if let Signal::Again(exit) = signal {
+                    // What is not written yet is history of failed attempts: answers were committed before.
+                    ended.exit = exit;
+                    break;
+                },
+            }
+        }
     }
 
     if let Some(cap) = rater.max_cost.filter(|cap| raters.spent() > *cap) {
