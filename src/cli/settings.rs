@@ -89,7 +89,7 @@ pub struct RaterArgs {
     pub price: Option<Price>,
     /// US dollars that the command may cost at most, all its datasets and lenses together. Before each request its highest
     /// possible price is set aside: a prompt token for each byte, and all the room for the answer
-    #[arg(long, env = "CLASSIFIED_MAX_COST", value_name = "USD")]
+    #[arg(long, env = "CLASSIFIED_MAX_COST", value_name = "USD", allow_hyphen_values = true)]
     pub max_cost: Option<Money>,
     /// Service tier to ask for: flex costs half and may be slow (raise --timeout), priority costs twice [default: the
     /// account's; under --max-cost, default]
@@ -305,6 +305,9 @@ impl RaterArgs {
         }
         if self.model.trim().is_empty() {
             return Err(usage("the model's name is empty: set CHAT_MODEL or --model, or leave them out"));
+        }
+        if self.base_url().is_none() && Path::new(&self.model).is_dir() {
+            return Err(usage(format!("--model {} is a folder: name the .gguf file in it", self.model)));
         }
         let Some(path) = self.gguf() else {
             return self.endpoint_unasked().map(drop);

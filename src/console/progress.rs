@@ -38,7 +38,7 @@ impl Bar {
     pub(super) fn new(what: &str, total: Option<u64>, on_terminal: bool) -> Self {
         let shown = if on_terminal {
             let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
-            let template = "{prefix} {wide_bar} {human_pos}/{human_len} {msg}";
+            let template = "{prefix} {bar:16} {human_pos}/{human_len} {wide_msg}";
             let style =
                 ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.set_style(style);
@@ -146,12 +146,12 @@ fn details(progress: &Progress, (total, cap): (Option<u64>, Option<Money>), elap
     let tokens = progress.usage.input.saturating_add(progress.usage.output);
     if tokens > 0 {
         parts.push(format!("{} tokens", indicatif::HumanCount(tokens)));
-        if let Some(cost) = progress.usage.cost {
+        if let (Some(cost), None) = (progress.usage.cost, cap) {
             parts.push(cost.to_string());
         }
     }
     if let Some(cap) = cap {
-        parts.push(format!("budget {} of {cap}", progress.spent));
+        parts.push(format!("{} of {cap}", progress.spent));
     }
     if let Some((left, pause)) = progress.paused.filter(|(left, _)| left.as_secs() > 0) {
         let left = left.as_secs();
@@ -183,6 +183,6 @@ mod tests {
         let progress = Progress { done: 50, cached: 10, failed: 1, usage, spent, paused };
         let cap = Some(Money::from_pico(2_500_000_000_000));
         let line = details(&progress, (Some(150), cap), Duration::from_secs(10));
-        insta::assert_snapshot!(line, @"5.0/s, ETA 20 seconds, 10 cached, 1 failed, 1,234 tokens, $0.50, budget $0.60 of $2.50, waiting 7 s for the account's limit");
+        insta::assert_snapshot!(line, @"5.0/s, ETA 20 seconds, 10 cached, 1 failed, 1,234 tokens, $0.60 of $2.50, waiting 7 s for the account's limit");
     }
 }

@@ -419,8 +419,8 @@ impl Endpoint {
         tracing::trace!(
             target: "classified::bodies",
             status = reply.status.as_u16(),
-            request = ?String::from_utf8_lossy(&request.body),
-            reply = ?self.without_key_in(&String::from_utf8_lossy(&reply.body)),
+            request = &*String::from_utf8_lossy(&request.body),
+            reply = &*self.without_key_in(&String::from_utf8_lossy(&reply.body)),
             "exchanged"
         );
         let result = self.read(&reply).map_err(|trouble| self.without_key(trouble));

@@ -9,7 +9,7 @@ const LONGEST_ASKED: Seconds = 600.0;
 const FIRST: Seconds = 1.0;
 
 /// The longest of our own pauses.
-const LONGEST: Seconds = 60.0;
+const LONGEST: Seconds = 30.0;
 
 /// What an accepted request says of the refusals before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +69,9 @@ impl Backoff {
 
     /// The pause that the refusal number `in_a_row` calls for. The first is the server's to say, if it says anything.
     /// `jitter`, between 0 and 1, keeps the programs that share an account apart.
-    pub(super) fn own(&mut self, in_a_row: u32, jitter: f64, now: Seconds) {
-        let wait = (FIRST * 2_f64.powi(in_a_row.saturating_sub(1).min(16).cast_signed())).min(LONGEST);
+    pub(super) fn own(&mut self, in_a_row: u32, (jitter, longest): (f64, Seconds), now: Seconds) {
+        let wait =
+            (FIRST * 2_f64.powi(in_a_row.saturating_sub(1).min(16).cast_signed())).min(longest.min(LONGEST));
         self.until = self.until.max(now + wait * (1.0 + 0.25 * jitter));
     }
 
@@ -107,13 +108,13 @@ mod tests {
         for _ in 0..9 {
             let Some(in_a_row) = backoff.refused(now, Some(1.0), now) else { panic!("a new one") };
             if in_a_row > 1 {
-                backoff.own(in_a_row, 0.0, now);
+                backoff.own(in_a_row, (0.0, f64::INFINITY), now);
             }
             waits.push(backoff.until() - now);
             now = backoff.until() + 0.1;
         }
         let rounded: Vec<f64> = waits.iter().map(|wait| wait.round()).collect();
-        assert_eq!(rounded, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]);
+        assert_eq!(rounded, [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0]);
         // One that began before the refusal says nothing of it.
         assert_eq!(backoff.accepted(0.0), After::Nothing);
         assert_eq!(backoff.accepted(now), After::Last);

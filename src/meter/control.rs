@@ -235,7 +235,9 @@ impl Control {
         };
         if in_a_row > 1 || after.is_none() {
             let jitter = self.jitter();
-            self.backoff.own(in_a_row, jitter, now);
+            // Where the server names a wait, ours is at most a few times that: it knows more than we do.
+            let longest = after.map_or(f64::INFINITY, |after| (8.0 * after.as_secs_f64()).max(8.0));
+            self.backoff.own(in_a_row, (jitter, longest), now);
         }
         if told {
             self.requests.limit.refused(sent, now);

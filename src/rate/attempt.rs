@@ -296,15 +296,27 @@ fn log(course: &Course<'_>, took: Duration, attempted: &Attempted) {
                 tokens_out = usage.output,
                 tokens_cached = usage.cached_input,
                 cost = usage.cost.map(Money::dollars),
-                ?finish_reason,
-                ?model,
+                finish_reason = finish_reason.as_deref(),
+                model = model.as_deref(),
                 "answered"
             );
         }
         Err(trouble) => {
-            // Words of the server: quoted, so that no line of the log is theirs.
-            let trouble = trouble.to_string();
-            tracing::debug!(lens, question, attempt, ms, requests_left = left, ?trouble, "not answered");
+            let wait_s = match trouble {
+                Trouble::Refused(refusal) => refusal.retry_after.map(|wait| wait.as_secs_f64()),
+                Trouble::Transport(_) | Trouble::Garbled(_) => None,
+            };
+            let trouble = &*trouble.to_string();
+            tracing::debug!(
+                lens,
+                question,
+                attempt,
+                ms,
+                requests_left = left,
+                wait_s,
+                trouble,
+                "not answered"
+            );
         }
     }
 }
