@@ -136,19 +136,16 @@ impl Raters {
             return Self::heuristic(lenses, *console);
         }
         let store = open_store(&settings.store, console).await?;
-        let (options, model) = match args.gguf() {
-            Some(path) => {
-                let model = llama::identify(settings, path, &store, console).await?;
-                // Where it would listen is not known, and nobody is asked there.
-                (args.own_endpoint(&model)?, model)
-            }
-            None => {
-                let options = args.endpoint_unasked()?;
-                let endpoint = Endpoint::new(options.clone())?;
-                let remembered = store.remembered_model(&options.model, endpoint.url_digest()).await?;
-                let model = remembered.unwrap_or_else(|| options.model.clone());
-                (options, model)
-            }
+        let (options, model) = if let Some(path) = args.gguf() {
+            let model = llama::identify(settings, path, &store, console).await?;
+            // Where it would listen is not known, and nobody is asked there.
+            (args.own_endpoint(&model)?, model)
+        } else {
+            let options = args.endpoint_unasked()?;
+            let endpoint = Endpoint::new(options.clone())?;
+            let remembered = store.remembered_model(&options.model, endpoint.url_digest()).await?;
+            let model = remembered.unwrap_or_else(|| options.model.clone());
+            (options, model)
         };
         Ok(Self::Endpoint(Box::new(Hosted::new(args, Endpoint::new(options)?, store, model)?)))
     }

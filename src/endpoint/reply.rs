@@ -279,7 +279,7 @@ pub struct ServerError {
     /// The parameter that it names.
     pub param: Option<String>,
     /// llama.cpp's numbers where a prompt does not fit.
-    pub overflow: Option<Overflow>,
+    pub overflow: Option<Box<Overflow>>,
     /// It came with status 200, where a completion was expected.
     pub in_reply: bool,
 }
@@ -327,7 +327,7 @@ impl ServerError {
             message,
             kind: [word("code"), word("type"), inner].into_iter().flatten().collect::<Vec<_>>().join(" "),
             param: word("param"),
-            overflow: overflow.map(|(prompt, context)| Overflow { prompt, context }),
+            overflow: overflow.map(|(prompt, context)| Box::new(Overflow { prompt, context })),
         }
     }
 
@@ -471,7 +471,7 @@ mod tests {
         let azure = ServerError::parse(br#"{"error":{"message":"filtered","code":"content_filter","innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#);
         assert_eq!(azure.kind, "content_filter ResponsibleAIPolicyViolation");
         let llama = ServerError::parse(br#"{"error":{"message":"no","n_prompt_tokens":8411,"n_ctx":4096}}"#);
-        assert_eq!(llama.overflow, Some(Overflow { prompt: 8411, context: 4096 }));
+        assert_eq!(llama.overflow, Some(Box::new(Overflow { prompt: 8411, context: 4096 })));
     }
 
     proptest! {

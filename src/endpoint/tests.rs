@@ -83,7 +83,7 @@ fn a_recorded_overflow_has_its_numbers() {
         format!("{}/tests/fixtures/llama-server/err_context_overflow.json", env!("CARGO_MANIFEST_DIR"));
     let error = ServerError::parse(&std::fs::read(path).unwrap());
     assert!(error.kind.contains("exceed_context_size_error"), "{error:?}");
-    assert_eq!(error.overflow, Some(Overflow { prompt: 8411, context: 4096 }));
+    assert_eq!(error.overflow, Some(Box::new(Overflow { prompt: 8411, context: 4096 })));
 }
 
 fn options(model: &str) -> Options {

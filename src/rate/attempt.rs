@@ -62,16 +62,8 @@ impl Asker {
         let mut failed: Option<Failure> = None;
         loop {
             let permit = match self.permit(need, stop).await {
-                // The last rows of a run that only ever fail look like a dead endpoint: they fail for their own reason.
-                Err(Unanswered::Stop(_))
-                    if self.pulse.all_begun.load(Ordering::Relaxed)
-                        && self.has_worked()
-                        && failed.is_some() =>
-                {
-                    let failure = failed.take().unwrap_or_else(|| Failure::new(Reason::Connection, ""));
-                    return Err(self.fail(course, failure, Usage::default()).await);
-                }
-                permit => permit?,
+                Err(stopped) => return Err(self.not_permitted(course, stopped, failed).await),
+                Ok(permit) => permit,
             };
             // The form may have changed while this one waited for its turn, and with it what it may cost.
             if request.dialect != self.endpoint.dialect() {
@@ -202,6 +194,23 @@ impl Asker {
                 self.pulse.trouble.lock().unwrap_or_else(PoisonError::into_inner)
             ))),
         })
+    }
+
+    /// What a question comes to that gets no permit any more.
+    async fn not_permitted(
+        &self,
+        course: &Course<'_>,
+        stopped: Unanswered,
+        failed: Option<Failure>,
+    ) -> Unanswered {
+        let is_among_the_last = self.pulse.all_begun.load(Ordering::Relaxed) && self.has_worked();
+        match (stopped, failed) {
+            // The last rows of a run that only ever fail look like a dead endpoint: they fail for their own reason.
+            (Unanswered::Stop(_), Some(failure)) if is_among_the_last => {
+                self.fail(course, failure, Usage::default()).await
+            }
+            (stopped, _) => stopped,
+        }
     }
 
     /// Whether the endpoint, or one like it, has answered a question, in this command or in an earlier one.

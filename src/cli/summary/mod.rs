@@ -98,6 +98,25 @@ enum HowToSample {
     First,
 }
 
+/// Waits until the store is written; a second signal waits for nothing.
+async fn close(raters: &Raters, signals: &mut Signals, ended: &mut Ended, console: Console) {
+    let mut closing = std::pin::pin!(raters.close());
+    loop {
+        tokio::select! {
+            closed = &mut closing => {
+                return if let Err(error) = closed {
+                    ended.also(error, console);
+                };
+            }
+            signal = signals.next() => if let Signal::Again(exit) = signal {
+                // What is not written yet is the history of failed attempts: answers were committed before.
+                ended.exit = exit;
+                return;
+            },
+        }
+    }
+}
+
 /// Rates, exports, and shows what came of it.
 pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     args.settings.log.begin()?;
@@ -168,22 +187,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     if ended.at_once {
         raters.kill_server();
     } else {
-        let mut closing = std::pin::pin!(raters.close());
-        loop {
-            tokio::select! {
-                closed = &mut closing => {
-                    if let Err(error) = closed {
-                        ended.also(error, console);
-                    }
-                    break;
-                }
-                signal = signals.next() => if let Signal::Again(exit) = signal {
-                    // What is not written yet is history of failed attempts: answers were committed before.
-                    ended.exit = exit;
-                    break;
-                },
-            }
-        }
+        close(&raters, &mut signals, &mut ended, console).await;
     }
 
     if let Some(cap) = rater.max_cost.filter(|cap| raters.spent() > *cap) {

@@ -68,7 +68,6 @@ pub(super) async fn one(
     let rows = dataset.sampled.or(dataset.rows);
     let inference = inference(&dataset);
     let hub = dataset.hub.clone();
-    let is_counted = rows.is_some();
     let folder = export::folder(&args.settings.data.data_dir, &dataset.name);
     let fields = fields_of(args, &plan.columns)?;
     let mut files = Vec::new();
@@ -145,7 +144,7 @@ pub(super) async fn one(
         console.note(&source::traffic(&hub));
     }
     rater::settle(&plan, &mut own);
-    if !is_counted && ended.error.is_none() && ended.exit == Exit::Done {
+    if rows.is_none() && ended.error.is_none() && ended.exit == Exit::Done {
         own.iter_mut().for_each(Summary::complete);
         // Fewer rows than were asked for are all that there are.
         for summary in
