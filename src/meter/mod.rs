@@ -1,6 +1,6 @@
 //! Every attempt, retries included, takes its permit here: limits that learn, pauses, a breaker, a budget.
 //!
-//! One line of waiters, first come first served. The one at its head asks [`control::Control`] when it may start, and
+//! One line of waiters, first come first served. The one at its head asks `control` when it may start, and
 //! sleeps until then or until something changes; there is no task and no timer beside it. All times are the tokio clock's.
 
 mod backoff;
