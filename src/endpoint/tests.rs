@@ -287,3 +287,25 @@ fn a_form_that_the_user_forces_stays() {
         assert_eq!((again, endpoint.dialect()), (vec![false; 5], Dialect::default()));
     }
 }
+
+#[test]
+fn half_a_bill_is_none_and_thoughts_that_only_the_total_counts_are_paid() {
+    let price = Some("1,10".parse().unwrap());
+    let endpoint = Endpoint::new(Options { price, ..options("x") }).unwrap();
+    let usage = |usage: Value| {
+        let completion = serde_json::from_value(json!({"choices": [], "usage": usage})).unwrap();
+        endpoint.usage(&completion).unwrap()
+    };
+    assert_eq!(usage(json!({"prompt_tokens": 100, "completion_tokens": null})).cost, None);
+    assert_eq!(usage(json!({"prompt_tokens": 0, "completion_tokens": 0})).cost, None);
+    let whole = usage(json!({"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 125}));
+    assert_eq!((whole.output, whole.cost.unwrap().to_string().as_str()), (25, "$0.00035"));
+}
+
+#[test]
+fn no_message_shows_a_secret_of_the_url() {
+    let base_url = "https://me:hunter22@host/v1?token=abc123&api-version=2024".into();
+    let endpoint = Endpoint::new(Options { base_url, ..options("x") }).unwrap();
+    let shown = endpoint.without_key_in("refused me:hunter22 with abc123 in 2024");
+    assert_eq!(shown, "refused me:(the key) with (the key) in 2024");
+}

@@ -62,7 +62,7 @@ impl Asker {
         let mut failed: Option<Failure> = None;
         loop {
             let permit = match self.permit(need, stop).await {
-                Err(stopped) => return Err(self.not_permitted(course, stopped, failed).await),
+                Err(stopped) => return Err(self.not_permitted(stopped, failed)),
                 Ok(permit) => permit,
             };
             // The form may have changed while this one waited for its turn, and with it what it may cost.
@@ -197,18 +197,12 @@ impl Asker {
     }
 
     /// What a question comes to that gets no permit any more.
-    async fn not_permitted(
-        &self,
-        course: &Course<'_>,
-        stopped: Unanswered,
-        failed: Option<Failure>,
-    ) -> Unanswered {
+    fn not_permitted(&self, stopped: Unanswered, failed: Option<Failure>) -> Unanswered {
         let is_among_the_last = self.pulse.all_begun.load(Ordering::Relaxed) && self.has_worked();
         match (stopped, failed) {
-            // The last rows of a run that only ever fail look like a dead endpoint: they fail for their own reason.
-            (Unanswered::Stop(_), Some(failure)) if is_among_the_last => {
-                self.fail(course, failure, Usage::default()).await
-            }
+            // The last rows of a run that only ever fail look like a dead endpoint: they fail for their own reason, which
+            // was noted when it happened.
+            (Unanswered::Stop(_), Some(failure)) if is_among_the_last => Unanswered::Failed(failure),
             (stopped, _) => stopped,
         }
     }
