@@ -38,6 +38,7 @@ mod sequence;
 mod shape;
 mod stages;
 mod wanted;
+pub mod whole;
 
 pub use describe::{Description, describe};
 pub use folder::OWN_MARKS;
