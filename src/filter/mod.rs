@@ -2,7 +2,11 @@
 
 pub mod condition;
 mod error;
+pub mod judge;
 pub mod names;
 pub mod scores;
+pub mod tally;
+pub mod top;
+mod values;
 
 pub use error::Error;
