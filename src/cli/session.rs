@@ -110,7 +110,7 @@ impl<'a> Session<'a> {
         Ok(Arc::new(plan))
     }
 
-    /// Rates a dataset and gives each rating to `take`, in row order; an error of it ends the run when what is in flight
+    /// Rates a dataset and gives each rating to `take`, in row order; its first error ends the run when what is in flight
     /// is kept. `failures_in` says where the reasons of failed rows can be read.
     pub(super) async fn drive(
         &mut self,
@@ -136,7 +136,7 @@ impl<'a> Session<'a> {
                             told = true;
                             bar.aside(|| console.warn(&format!("{}: {failure} ({failures_in})", rating.record.id)));
                         }
-                        if ended.error.is_none() && let Err(error) = take(&rating) {
+                        if let Err(error) = take(&rating) && ended.error.is_none() {
                             // What is in flight is paid for: it is finished and kept before the run ends.
                             ended = Ended::by(error);
                             signals.stop_now();

@@ -40,10 +40,17 @@ pub(super) async fn one(
         summary.part = args.rating.part(&dataset);
         own.push(summary);
     }
+    let mut is_broken = false;
     let take = |rating: &Rating| {
         let target = &plan.targets[rating.target];
         own[rating.target].add(rating, target);
-        Ok(files[rating.target].write(rating, target)?)
+        // After an error what is still in flight is counted, and no longer written.
+        if !is_broken {
+            let written = files[rating.target].write(rating, target);
+            is_broken = written.is_err();
+            written?;
+        }
+        Ok(())
     };
     let mut ended = session.drive(&plan, dataset, "further failures are in the JSONL", take).await?;
     if ended.at_once {
