@@ -204,7 +204,58 @@ mod tests {
 
     #[test]
     fn a_card_says_what_was_filtered_by_whom_and_how() {
-        insta::assert_snapshot!(card().markdown());
+        insta::assert_snapshot!(card().markdown(), @r#"
+        ---
+        configs:
+        - config_name: default
+          data_files:
+          - split: "train"
+            path: "data/train-*"
+        tags:
+        - classified
+        ---
+
+        # kept
+
+        Rows of `vikp/textbooks` at revision `0123abc` that were kept by `classified filter`.
+
+        ## Ratings
+
+        | Lens | Model | Version | Scale |
+        | --- | --- | --- | --- |
+        | `textbook_quality` | `gpt-6-luna` | 1 | 1 to 3 |
+
+        A score is the opinion of the model named here, on the text it was shown. It is no measurement: another model, or another wording of the lens, gives other scores.
+
+        ## Kept
+
+        - `--min 2.5`
+
+        | Rows | Count |
+        | --- | --- |
+        | in | 100 |
+        | kept | 40 |
+        | dropped | 58 |
+        | unrated: refusal | 2 |
+
+        ## Added columns
+
+        | Column | What it holds |
+        | --- | --- |
+        | `textbook_quality_score` | the lens's score |
+
+        All other columns are those of the input, in their types.
+
+        ## Loading
+
+        With this folder as `FOLDER`:
+
+        ```python
+        datasets.load_dataset("parquet", data_dir="FOLDER", split="train")
+        polars.scan_parquet("FOLDER/data/*.parquet")
+        duckdb.sql("FROM 'FOLDER/data/*.parquet'")
+        ```
+        "#);
     }
 
     #[test]

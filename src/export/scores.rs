@@ -154,7 +154,12 @@ impl ScoresWriter {
         self.flush()?;
         let file = match &mut self.form {
             Form::Table { writer, .. } => match writer.take() {
-                Some(writer) => writer.into_inner().map_err(|error| Error::parquet(&self.part, error))?,
+                Some(mut writer) => {
+                    // Not by `into_inner`, which makes text of the system's error.
+                    let file = writer.inner().try_clone().map_err(Error::output(&self.part))?;
+                    writer.finish().map_err(|error| Error::parquet(&self.part, error))?;
+                    file
+                }
                 None => return Ok(()),
             },
             Form::Lines(lines) => match lines.take() {
@@ -429,7 +434,7 @@ mod tests {
             (0..2)
                 .map(|row| {
                     let cells =
-                        batch.schema().fields().iter().zip(batch.columns()).map(|(field, column)| {
+                        batch.schema_ref().fields().iter().zip(batch.columns()).map(|(field, column)| {
                             format!("{}={}", field.name(), cell(column, row).unwrap())
                         });
                     cells.collect::<Vec<_>>().join(" ")

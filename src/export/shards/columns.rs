@@ -180,7 +180,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use arrow::datatypes::{IntervalUnit, UnionFields, UnionMode};
+    use arrow::datatypes::{Fields, IntervalUnit, UnionFields, UnionMode};
 
     fn one(kind: DataType) -> Result<Columns, Error> {
         Columns::new(&Schema::new(vec![Field::new("c", kind, true)]), &[])
@@ -194,10 +194,10 @@ mod tests {
     fn a_type_that_parquet_lacks_is_refused_with_its_column_and_a_way_out() {
         let cases = [
             (
-                DataType::Struct(vec![].into()),
+                DataType::Struct(Fields::empty()),
                 "column `c` is a struct without fields, which parquet cannot hold: write JSON lines with --to jsonl",
             ),
-            (list(DataType::Struct(vec![].into())), "a struct without fields"),
+            (list(DataType::Struct(Fields::empty())), "a struct without fields"),
             (DataType::Interval(IntervalUnit::MonthDayNano), "Interval(MonthDayNano)"),
             (DataType::Interval(IntervalUnit::DayTime), "Interval(DayTime)"),
             (

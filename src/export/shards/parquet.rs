@@ -248,8 +248,9 @@ impl Writer {
 
     fn close(&mut self, open: Open) -> Result<(), Error> {
         let Open { mut writer, path, rows } = open;
-        let file = writer.finish().and_then(|_| writer.into_inner());
-        let file = file.map_err(|error| Error::parquet(&path, error))?;
+        // Not by `into_inner`, which makes text of the system's error.
+        let file = writer.inner().try_clone().map_err(Error::output(&path))?;
+        writer.finish().map_err(|error| Error::parquet(&path, error))?;
         self.files.close(&file, path, rows)
     }
 
