@@ -163,7 +163,7 @@ fn escaped(text: &str) -> String {
 
 /// Text as code, whatever it is.
 ///
-/// The fence is longer than any run of backticks inside (CommonMark 0.31.2, 6.1). A bar would end the cell of a table
+/// The fence is longer than any run of backticks inside (`CommonMark` 0.31.2, 6.1). A bar would end the cell of a table
 /// even in code, and a backslash before it is the only escape that tables take there (GitHub Flavored Markdown, 4.10).
 fn code(text: &str) -> String {
     let text = visible(text).replace('|', "\\|");

@@ -58,8 +58,8 @@ pub struct ScoresWriter {
 
 #[derive(Debug)]
 enum Form {
-    Table { schema: SchemaRef, writer: Box<Option<ArrowWriter<File>>>, rows: Vec<ScoredRow> },
-    Lines(Option<Lines>),
+    Table { schema: SchemaRef, writer: Option<Box<ArrowWriter<File>>>, rows: Vec<ScoredRow> },
+    Lines(Option<Box<Lines>>),
 }
 
 /// JSON lines, compressed as the file's name says.
@@ -97,17 +97,17 @@ impl ScoresWriter {
             Ending::Parquet => {
                 let schema = Arc::new(Schema::new(fields(lenses, has_first)));
                 let writer = table(file, &schema, metadata(lenses, about));
-                let writer = Box::new(Some(writer.map_err(|error| Error::parquet(&part, error))?));
+                let writer = Some(Box::new(writer.map_err(|error| Error::parquet(&part, error))?));
                 Form::Table { schema, writer, rows: Vec::new() }
             }
-            Ending::Jsonl => Form::Lines(Some(Lines::Plain(BufWriter::new(file)))),
+            Ending::Jsonl => Form::Lines(Some(Box::new(Lines::Plain(BufWriter::new(file))))),
             Ending::Gzip => {
                 let level = flate2::Compression::default();
-                Form::Lines(Some(Lines::Gzip(GzEncoder::new(BufWriter::new(file), level))))
+                Form::Lines(Some(Box::new(Lines::Gzip(GzEncoder::new(BufWriter::new(file), level)))))
             }
             Ending::Zstd => {
                 let encoder = zstd::Encoder::new(BufWriter::new(file), 0).map_err(Error::output(&part))?;
-                Form::Lines(Some(Lines::Zstd(ZstdEncoder(encoder))))
+                Form::Lines(Some(Box::new(Lines::Zstd(ZstdEncoder(encoder)))))
             }
         };
         let lenses = lenses.to_vec();

@@ -239,9 +239,10 @@ fn two_at_once_are_one_too_many() {
     assert!(matches!(trial.begin(job(2.5), Older::Keep), Ok(Begun::Done(_))));
 }
 
+type Step = fn(&Places) -> Result<(), Error>;
+
 /// Steps of finishing, in order. A kill between any two is as if the rest did not happen.
-const STEPS: [fn(&Places) -> Result<(), Error>; 4] =
-    [Places::move_unrated, Places::set_aside, Places::move_in, Places::clear_old];
+const STEPS: [Step; 4] = [Places::move_unrated, Places::set_aside, Places::move_in, Places::clear_old];
 
 #[test]
 fn killed_at_any_step_the_old_or_the_new_output_is_whole_and_the_next_run_puts_it_in_order() {
@@ -281,11 +282,11 @@ fn killed_at_any_step_the_old_or_the_new_output_is_whole_and_the_next_run_puts_i
             let is_new = steps >= 3;
             match trial.content() {
                 Some(content) => {
-                    assert_eq!(content, if is_new { "new" } else { "old" }, "after {steps} steps")
+                    assert_eq!(content, if is_new { "new" } else { "old" }, "after {steps} steps");
                 }
                 // Between the two renames, the old one is whole under another name.
                 None => {
-                    assert!(steps == 2 && matches!(look(&trial.path(".out.old")).unwrap(), There::Output(_)))
+                    assert!(steps == 2 && matches!(look(&trial.path(".out.old")).unwrap(), There::Output(_)));
                 }
             }
             match trial.begin(job(3.0), Older::Replace).unwrap() {

@@ -43,7 +43,7 @@ impl Writer {
         }
     }
 
-    pub(super) fn write(&mut self, table: &Table, keep: &[bool], added: Vec<Values>) -> Result<(), Error> {
+    pub(super) fn write(&mut self, table: &Table, keep: &[bool], added: &[Values]) -> Result<(), Error> {
         let kept = keep.iter().enumerate().filter(|(_, keep)| **keep);
         for (nth, (at, _)) in kept.enumerate() {
             self.line.clear();
@@ -52,7 +52,7 @@ impl Writer {
                 let problem = "is there already: choose other names with --score-name";
                 return Err(Error::row(&table.ids.get(at), name, problem));
             }
-            let line = Line { object: object.get(), names: &self.added, added: &added, nth };
+            let line = Line { object: object.get(), names: &self.added, added, nth };
             serde_json::to_writer(&mut self.line, &line)
                 .map_err(|error| Error::encode(self.files.folder(), &error.to_string()))?;
             self.line.push(b'\n');
@@ -69,7 +69,11 @@ impl Writer {
         open.file.write_all(&self.line).map_err(Error::output(&open.path))?;
         open.rows += 1;
         open.bytes += self.line.len() as u64;
-        if open.bytes >= self.shard_size { self.close(open) } else { Ok(self.open = Some(open)) }
+        if open.bytes >= self.shard_size {
+            return self.close(open);
+        }
+        self.open = Some(open);
+        Ok(())
     }
 
     fn next(&self) -> Result<Open, Error> {

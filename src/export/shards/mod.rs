@@ -141,7 +141,7 @@ pub struct Shards {
 #[derive(Debug)]
 enum Writer {
     Parquet(Box<parquet::Writer>),
-    Jsonl(json::Writer),
+    Jsonl(Box<json::Writer>),
 }
 
 impl Shards {
@@ -159,7 +159,7 @@ impl Shards {
         let folder = options.folder.clone();
         let writer = match options.to {
             To::Parquet => Writer::Parquet(Box::new(parquet::Writer::create(options)?)),
-            To::Jsonl => Writer::Jsonl(json::Writer::create(options)),
+            To::Jsonl => Writer::Jsonl(Box::new(json::Writer::create(options))),
         };
         Ok(Self { writer, added, folder })
     }
@@ -184,10 +184,10 @@ impl Shards {
         if kept == 0 {
             return Ok(());
         }
-        let values = added.into_iter().map(|added| added.values).collect();
+        let values: Vec<Values> = added.into_iter().map(|added| added.values).collect();
         match &mut self.writer {
             Writer::Parquet(writer) => writer.write(table, keep, values),
-            Writer::Jsonl(writer) => writer.write(table, keep, values),
+            Writer::Jsonl(writer) => writer.write(table, keep, &values),
         }
     }
 

@@ -31,7 +31,7 @@ fn table(batch: RecordBatch) -> Table {
 
 fn added(kept: usize) -> Vec<Added> {
     let score = (0..kept).map(|row| (row % 3 > 0).then_some(row as f64 / 2.0)).collect();
-    let int_score = (0..kept as i64).map(Some).collect();
+    let int_score = (0..).take(kept).map(Some).collect();
     vec![
         Added { name: "score".into(), values: Values::Double(score) },
         Added { name: "int_score".into(), values: Values::Int(int_score) },
@@ -39,18 +39,21 @@ fn added(kept: usize) -> Vec<Added> {
 }
 
 /// Columns of several kinds, of `rows` rows from number `start`.
-fn batch(start: usize, rows: usize) -> RecordBatch {
+fn batch(start: u32, rows: u32) -> RecordBatch {
     let numbers = start..start + rows;
-    let text =
-        StringArray::from_iter_values(numbers.clone().map(|n| format!("row {n} {}", "x".repeat(n % 50))));
-    let view = StringViewArray::from_iter(
-        numbers.clone().map(|n| (n % 5 > 0).then(|| format!("a longer view of {n}"))),
+    let text = StringArray::from_iter_values(
+        numbers.clone().map(|n| format!("row {n} {}", "x".repeat(n as usize % 50))),
     );
-    let dictionary: DictionaryArray<Int32Type> = numbers.clone().map(|n| ["a", "b", "c"][n % 3]).collect();
+    let view: StringViewArray =
+        numbers.clone().map(|n| (n % 5 > 0).then(|| format!("a longer view of {n}"))).collect();
+    let dictionary: DictionaryArray<Int32Type> =
+        numbers.clone().map(|n| ["a", "b", "c"][n as usize % 3]).collect();
     let list = ListArray::from_iter_primitive::<Int32Type, _, _>(
-        numbers.clone().map(|n| (n % 7 > 0).then(|| (0..n % 4).map(|i| Some(i as i32)).collect::<Vec<_>>())),
+        numbers
+            .clone()
+            .map(|n| (n % 7 > 0).then(|| (0..4).take(n as usize % 4).map(Some).collect::<Vec<_>>())),
     );
-    let inner: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers.map(|n| n as i64)));
+    let inner: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers.map(i64::from)));
     let fields: Fields = vec![Field::new("n", DataType::Int64, false)].into();
     let nested = StructArray::new(fields.clone(), vec![inner], None);
     let columns: Vec<ArrayRef> =
@@ -90,7 +93,9 @@ fn read(folder: &Path, shards: &[Shard]) -> (SchemaRef, Vec<RecordBatch>, Vec<us
         let file = File::open(folder.join(&shard.name)).unwrap();
         assert_eq!(file.metadata().unwrap().len(), shard.bytes);
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
-        groups.extend(builder.metadata().row_groups().iter().map(|group| group.num_rows() as usize));
+        groups.extend(
+            builder.metadata().row_groups().iter().map(|group| usize::try_from(group.num_rows()).unwrap()),
+        );
         schema = Some(Arc::clone(builder.schema()));
         let read: Vec<_> = builder.build().unwrap().map(Result::unwrap).collect();
         assert_eq!(read.iter().map(|batch| batch.num_rows() as u64).sum::<u64>(), shard.rows);
@@ -132,8 +137,7 @@ fn kept_rows_come_back_with_types_metadata_and_the_added_columns() {
     for (mine, theirs) in expected.columns().iter().zip(back.columns()) {
         assert_eq!(mine.to_data(), theirs.slice(0, 50).to_data(), "{}", mine.data_type());
     }
-    assert_eq!(back.column(5).as_any().downcast_ref::<Float64Array>().unwrap().value(4), 2.0);
-    assert!(back.column(5).is_null(3));
+    assert_eq!(back.column(5).slice(3, 2).to_data(), Float64Array::from(vec![None, Some(2.0)]).to_data());
 }
 
 #[test]
