@@ -472,8 +472,9 @@ pub(super) async fn begin(plan: &Plan, meaning: &Meaning) -> anyhow::Result<Opti
 /// Notes in the store how a run ended.
 pub(super) async fn finish(plan: &Plan, run: Option<i64>, summary: &Summary) -> anyhow::Result<()> {
     let (Rater::Endpoint(asker), Some(run)) = (&plan.rater, run) else { return Ok(()) };
-    let outcome = json!({"ledger": report::ledger(&summary.ledger), "cost": summary.usage.cost, "unknown_bill_at_most": summary.unsettled.at_most});
-    Ok(asker.store.finish(run, &outcome).await?)
+    let ended = crate::rating::run::Ended { how: crate::rating::run::How::Complete, exit: 0 };
+    let outcome = summary.outcome(ended, 0.0);
+    Ok(asker.store.finish(run, &outcome, &[]).await?)
 }
 
 /// Adds to each target's summary what its questions used.

@@ -5,6 +5,23 @@ use serde_json::{Map, Value};
 
 use super::question::Digest;
 
+mod outcome;
+
+pub use outcome::{Bill, Ended, Filtered, How, Outcome, Rows, Score, Verdicts};
+
+/// One execution of a command over one dataset and one lens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Its number in the store; none where it was not kept.
+    pub id: Option<i64>,
+    /// What it meant.
+    pub meaning: Meaning,
+    /// When it began, in milliseconds since 1970.
+    pub began: i64,
+    /// What came of it; nothing while it runs, or where it was killed.
+    pub outcome: Option<Outcome>,
+}
+
 /// Which rows of a dataset are wanted.
 ///
 /// A random sample is the rows of smallest `hash(seed, file, row)`, in row order: uniform, without
