@@ -85,6 +85,7 @@ pub fn ledger(ledger: &Ledger) -> Value {
         "duplicate": ledger.duplicate,
         "failed": failed,
         "empty": ledger.empty,
+        "screened": ledger.screened,
         "not_reached": ledger.not_reached(),
     })
 }

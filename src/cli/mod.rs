@@ -8,6 +8,8 @@ pub mod exit;
 mod lens;
 pub mod llama;
 mod rater;
+mod rating;
+mod session;
 pub mod settings;
 mod show_settings;
 mod signals;

@@ -222,7 +222,14 @@ impl Raters {
             Self::Heuristic(kinds) => Rater::Heuristic(kinds.clone()),
             Self::Endpoint(hosted) => Rater::Endpoint(Arc::new(hosted.asker(lenses, cuts.version)?)),
         };
-        Ok(Plan { targets, columns: columns.to_vec(), rater, limits: cuts.limits, questions_left: None })
+        Ok(Plan {
+            targets,
+            columns: columns.to_vec(),
+            rater,
+            limits: cuts.limits,
+            first: None,
+            questions_left: None,
+        })
     }
 
     /// Says which lenses have ratings under an earlier text, which no longer count.
