@@ -24,7 +24,7 @@ use crate::rating::question::{self, Digest, Sampling};
 use crate::rating::run::Meaning;
 use crate::rating::summary::Summary;
 use crate::store::{self, Journal, Slot, Store};
-use crate::{chunk, heuristic, report};
+use crate::{chunk, heuristic};
 
 /// Who rates, ready for runs over datasets.
 #[derive(Debug)]

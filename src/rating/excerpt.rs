@@ -193,6 +193,7 @@ mod tests {
             target: 0,
             pieces: chunks.iter().map(piece).collect(),
             unasked: None,
+            screened: None,
         }
     }
 

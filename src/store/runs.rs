@@ -51,15 +51,6 @@ impl Store {
         Ok(())
     }
 
-    /// Takes back that a run began, where it turned out that it cannot: another one holds its files.
-    pub async fn withdraw(&self, run: i64) -> Result<(), Error> {
-        sqlx::query("DELETE FROM runs WHERE id = ? AND finished_at IS NULL")
-            .bind(run)
-            .execute(&self.read)
-            .await?;
-        Ok(())
-    }
-
     /// All runs, without their excerpts.
     pub async fn runs(&self) -> Result<Runs, Error> {
         let rows = sqlx::query(
@@ -81,7 +72,8 @@ impl Store {
                 runs.unreadable += 1;
                 continue;
             };
-            runs.runs.push(Run { id: Some(row.try_get(0)?), meaning, began: row.try_get(2)?, outcome });
+            let (id, began) = (Some(row.try_get(0)?), row.try_get(2)?);
+            runs.runs.push(Run { id, meaning, began, outcome, excerpts: Vec::new() });
         }
         Ok(runs)
     }
@@ -175,17 +167,6 @@ mod tests {
         assert_eq!((known.runs[0].id, &known.runs[0].outcome), (Some(first), &Some(outcome())));
         assert_eq!((known.runs[1].id, &known.runs[1].outcome), (Some(second), &None));
         assert_eq!(store.excerpts(first).await.unwrap(), [excerpt("r#1"), excerpt("r#2")]);
-    }
-
-    #[tokio::test]
-    async fn a_run_that_could_not_begin_leaves_no_trace_and_one_that_ended_stays() {
-        let (_folder, store) = store().await;
-        let (ended, not) =
-            (store.begin(&meaning("a")).await.unwrap(), store.begin(&meaning("b")).await.unwrap());
-        store.finish(ended, &outcome(), &[]).await.unwrap();
-        store.withdraw(ended).await.unwrap();
-        store.withdraw(not).await.unwrap();
-        assert_eq!(store.runs().await.unwrap().runs.len(), 1);
     }
 
     #[tokio::test]

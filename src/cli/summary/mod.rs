@@ -129,7 +129,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         ));
         ended.exit = Exit::TooManyFailed;
     }
-    shown = shown.and(console.json(&report::json("summary", &summaries, ended.exit.code())));
+    shown = shown.and(console.json(&report::json::summaries("summary", &summaries, ended.exit.code())));
     match ended.error {
         Some(error) => Err(error),
         None => shown.map(|()| ended.exit).map_err(Into::into),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::excerpt::Excerpt;
 use super::question::Digest;
 
 mod outcome;
@@ -20,6 +21,8 @@ pub struct Run {
     pub began: i64,
     /// What came of it; nothing while it runs, or where it was killed.
     pub outcome: Option<Outcome>,
+    /// Some of its rows, where they were asked for.
+    pub excerpts: Vec<Excerpt>,
 }
 
 /// Which rows of a dataset are wanted.

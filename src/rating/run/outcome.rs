@@ -100,6 +100,8 @@ pub struct Rows {
     pub failed: BTreeMap<String, u64>,
     /// A field was missing or blank.
     pub empty: u64,
+    /// A cheaper rater kept them from being asked about.
+    pub screened: u64,
     /// Rows that the run stopped before, where that is known.
     pub not_reached: Option<u64>,
 }
@@ -126,6 +128,7 @@ impl From<&Ledger> for Rows {
             duplicate: ledger.duplicate,
             failed,
             empty: ledger.empty,
+            screened: ledger.screened,
             not_reached: ledger.not_reached(),
         }
     }
