@@ -17,7 +17,7 @@ use crate::meter::Meter;
 use crate::model::Money;
 use crate::rate::ask::{Asker, Pulse, TargetForm};
 use crate::rate::retry::Policy;
-use crate::rate::{Plan, Rater};
+use crate::rate::{Plan, Rater, Screen};
 use crate::rating::Target;
 use crate::rating::answer::Usage;
 use crate::rating::question::{self, Digest, Sampling};
@@ -222,12 +222,16 @@ impl Raters {
             Self::Heuristic(kinds) => Rater::Heuristic(kinds.clone()),
             Self::Endpoint(hosted) => Rater::Endpoint(Arc::new(hosted.asker(lenses, cuts.version)?)),
         };
+        let screen = |at_least| -> anyhow::Result<Screen> {
+            let kinds = lenses.iter().map(|lens| kind(lens)).collect::<anyhow::Result<_>>()?;
+            Ok(Screen { kinds, at_least })
+        };
         Ok(Plan {
             targets,
             columns: columns.to_vec(),
             rater,
             limits: cuts.limits,
-            first: None,
+            first: cuts.first.map(screen).transpose()?,
             questions_left: None,
         })
     }
@@ -270,6 +274,8 @@ pub(super) struct Cuts {
     pub(super) limits: chunk::Limits,
     /// `--version`.
     pub(super) version: u32,
+    /// The heuristic's lowest score with which a row is asked about, where it goes first.
+    pub(super) first: Option<f64>,
 }
 
 impl Hosted {

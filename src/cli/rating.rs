@@ -86,7 +86,7 @@ impl RatingArgs {
 
     /// How texts are cut, and under which version the ratings are kept.
     pub(super) fn cuts(&self) -> Cuts {
-        Cuts { limits: self.settings.chunks.limits(), version: self.version }
+        Cuts { limits: self.settings.chunks.limits(), version: self.version, first: None }
     }
 
     /// What is asked of every dataset of the command; it is yet to be named.

@@ -7,7 +7,7 @@ use futures::StreamExt;
 
 use super::bill::{SURPRISE, Unbounded};
 use super::exit::Exit;
-use super::rater::Raters;
+use super::rater::{Cuts, Raters};
 use super::rating::RatingArgs;
 use super::signals::{Signal, Signals};
 use super::source;
@@ -52,6 +52,7 @@ pub(super) struct Session<'a> {
     lenses: &'a [Arc<Lens>],
     /// What the rows' fields are called.
     fields: &'a [String],
+    cuts: Cuts,
     pub(super) raters: Raters,
     pub(super) signals: Signals,
     /// Questions that all runs of the command may still ask together.
@@ -62,8 +63,8 @@ impl<'a> Session<'a> {
     /// Opens whoever rates; a signal meanwhile ends the program.
     pub(super) async fn open(
         args: &'a RatingArgs,
-        lenses: &'a [Arc<Lens>],
-        fields: &'a [String],
+        (lenses, fields): (&'a [Arc<Lens>], &'a [String]),
+        cuts: Cuts,
         console: Console,
     ) -> anyhow::Result<Result<Self, Exit>> {
         let mut signals = Signals::listen()?;
@@ -73,7 +74,7 @@ impl<'a> Session<'a> {
             _ = signals.next() => return Ok(Err(signals.exit())),
         };
         raters.tell_of_older_texts(lenses, args.version, &console).await?;
-        Ok(Ok(Self { args, console, lenses, fields, raters, signals, questions_left: None }))
+        Ok(Ok(Self { args, console, lenses, fields, cuts, raters, signals, questions_left: None }))
     }
 
     /// Sees to it that a run without a bound makes no surprising bill: refuses one that is known to, and bounds one of
@@ -84,12 +85,8 @@ impl<'a> Session<'a> {
         datasets: &[Dataset],
     ) -> anyhow::Result<Option<Exit>> {
         let bounded = self.args.yes || self.args.max.is_some() || self.args.settings.rater.max_cost.is_some();
-        let unbounded = Unbounded {
-            raters: &self.raters,
-            lenses: self.lenses,
-            columns: self.fields,
-            cuts: self.args.cuts(),
-        };
+        let unbounded =
+            Unbounded { raters: &self.raters, lenses: self.lenses, columns: self.fields, cuts: self.cuts };
         if !bounded && unbounded.may_surprise(datasets) {
             tokio::select! {
                 checked = async { unbounded.check(open_all(found).await?, self.console).await } => checked?,
@@ -105,7 +102,7 @@ impl<'a> Session<'a> {
 
     /// What is asked of a dataset's rows.
     pub(super) fn plan(&self) -> anyhow::Result<Arc<Plan>> {
-        let mut plan = self.raters.plan(self.lenses, self.fields, self.args.cuts())?;
+        let mut plan = self.raters.plan(self.lenses, self.fields, self.cuts)?;
         plan.questions_left.clone_from(&self.questions_left);
         Ok(Arc::new(plan))
     }

@@ -92,10 +92,11 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         let dry_run = DryRun { raters, lenses: &lenses, columns: &fields, cuts, limits };
         return dry_run.run(datasets, args.rating.sample(), console).await;
     }
-    let mut session = match Session::open(&args.rating, &lenses, &fields, console).await? {
-        Ok(session) => session,
-        Err(exit) => return Ok(exit),
-    };
+    let mut session =
+        match Session::open(&args.rating, (&lenses, &fields), args.rating.cuts(), console).await? {
+            Ok(session) => session,
+            Err(exit) => return Ok(exit),
+        };
     if let Some(exit) = session.bound(&found, &datasets).await? {
         return Ok(exit);
     }
