@@ -8,13 +8,43 @@ use crate::stats::Interval;
 
 /// The columns before the verdicts, and after them.
 const BEFORE: [&str; 23] = [
-    "Dataset", "Config", "Split", "Lens", "Model", "Version", "Began", "Command", "Ended", "Seconds", "Rows", "Rated",
-    "FromCache", "Duplicate", "Failed", "Empty", "Screened", "NotReached", "Score", "ScoreLow", "ScoreHigh",
-    "StandardError", "Freedom",
+    "Dataset",
+    "Config",
+    "Split",
+    "Lens",
+    "Model",
+    "Version",
+    "Began",
+    "Command",
+    "Ended",
+    "Seconds",
+    "Rows",
+    "Rated",
+    "FromCache",
+    "Duplicate",
+    "Failed",
+    "Empty",
+    "Screened",
+    "NotReached",
+    "Score",
+    "ScoreLow",
+    "ScoreHigh",
+    "StandardError",
+    "Freedom",
 ];
 const AFTER: [&str; 12] = [
-    "TokensIn", "TokensOut", "Cost", "UnknownBillAtMost", "Kept", "Dropped", "Unrated", "Change", "Difference", "PDrop",
-    "PRise", "Note",
+    "TokensIn",
+    "TokensOut",
+    "Cost",
+    "UnknownBillAtMost",
+    "Kept",
+    "Dropped",
+    "Unrated",
+    "Change",
+    "Difference",
+    "PDrop",
+    "PRise",
+    "Note",
 ];
 
 /// The report's runs, a row each, in the order of the series. `ScoreLow` and `ScoreHigh` bound the 95 % interval by which

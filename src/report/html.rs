@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use minijinja::value::{Serde, Value};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use serde::Serialize;
 
 use super::plot::{self, Bars, Trend};
@@ -42,10 +42,15 @@ pub fn html(report: &Report) -> Result<String, Error> {
             }
         })
         .collect();
-    let began: Vec<i64> = report.series.iter().flat_map(|series| &series.points).map(|point| point.run.began).collect();
+    let began: Vec<i64> =
+        report.series.iter().flat_map(|series| &series.points).map(|point| point.run.began).collect();
     let period = began.iter().min().zip(began.iter().max()).map(|(first, last)| {
         let (first, last) = (when(*first), when(*last));
-        if first[..10] == last[..10] { first[..10].to_owned() } else { format!("{} to {}", &first[..10], &last[..10]) }
+        if first[..10] == last[..10] {
+            first[..10].to_owned()
+        } else {
+            format!("{} to {}", &first[..10], &last[..10])
+        }
     });
     let page = context! {
         title => match &report.series[..] {
@@ -153,7 +158,8 @@ fn view(series: &Series) -> View {
 
 /// The overall score first, then the others.
 fn histograms(outcome: &Outcome) -> Vec<(String, Bars)> {
-    let others = outcome.scores.iter().enumerate().filter(|(at, _)| *at != outcome.overall).map(|(_, score)| score);
+    let others =
+        outcome.scores.iter().enumerate().filter(|(at, _)| *at != outcome.overall).map(|(_, score)| score);
     let scores = outcome.overall().into_iter().chain(others);
     scores.filter_map(|score| Some((line(&score.name), plot::histogram(score)?))).collect()
 }
@@ -176,7 +182,12 @@ fn now(point: &Point, outcome: &Outcome) -> Option<Now> {
         when: when(point.run.began),
         stands_for: stands_for(outcome),
         filtered: words::filtered(outcome).map(|text| line(&text)),
-        revision: point.run.meaning.revision.as_deref().map(|revision| line(&revision.chars().take(12).collect::<String>())),
+        revision: point
+            .run
+            .meaning
+            .revision
+            .as_deref()
+            .map(|revision| line(&revision.chars().take(12).collect::<String>())),
     })
 }
 
@@ -185,7 +196,9 @@ fn stands_for(outcome: &Outcome) -> String {
     match outcome.sample {
         Some(Inference::Census) => "every row of the dataset".to_owned(),
         Some(Inference::Population(rows)) => format!("a uniform sample of {} rows", words::count(rows)),
-        Some(Inference::Beginning(rows)) => format!("a uniform sample of the first {} rows", words::count(rows)),
+        Some(Inference::Beginning(rows)) => {
+            format!("a uniform sample of the first {} rows", words::count(rows))
+        }
         Some(Inference::TwoStages { files, of }) => {
             let (files, of) = (words::count(files as u64), words::count(of as u64));
             format!("a sample in two stages, {files} of {of} files")
@@ -298,7 +311,8 @@ struct Filter {
 fn rows(report: &Report) -> (Vec<Row>, usize) {
     let datasets: BTreeSet<&str> = report.series.iter().map(|series| series.key.dataset.as_str()).collect();
     let lenses: BTreeSet<&str> = report.series.iter().map(|series| series.key.lens.as_str()).collect();
-    let index = |names: &BTreeSet<&str>, name: &str| names.iter().position(|known| *known == name).unwrap_or(0);
+    let index =
+        |names: &BTreeSet<&str>, name: &str| names.iter().position(|known| *known == name).unwrap_or(0);
     let mut rows = Vec::new();
     let mut left_out = 0;
     for Series { key, points } in &report.series {
@@ -358,12 +372,15 @@ fn filters(rows: &[Row]) -> Vec<Filter> {
     };
     let has = |class: &str| rows.iter().any(|row| row.classes.split(' ').any(|own| own == class));
     let kinds = [("k-best", "Best"), ("k-worst", "Worst"), ("k-uncertain", "Most uncertain")];
-    let kinds: Vec<(String, String)> = kinds.map(|(class, label)| (class.to_owned(), label.to_owned())).into();
-    let verdicts = Verdict::ALL.map(|verdict| (format!("v-{}", verdict.name().to_lowercase()), verdict.name().to_owned()));
+    let kinds: Vec<(String, String)> =
+        kinds.map(|(class, label)| (class.to_owned(), label.to_owned())).into();
+    let verdicts = Verdict::ALL
+        .map(|verdict| (format!("v-{}", verdict.name().to_lowercase()), verdict.name().to_owned()));
     let named = |of: fn(&Row) -> &String, prefix: char| {
         let mut names: Vec<(String, String)> = Vec::new();
         for row in rows {
-            let class = row.classes.split(' ').find(|class| class.starts_with(prefix) && !class.starts_with("k-"));
+            let class =
+                row.classes.split(' ').find(|class| class.starts_with(prefix) && !class.starts_with("k-"));
             let pair = (class.unwrap_or_default().to_owned(), of(row).clone());
             if !names.contains(&pair) {
                 names.push(pair);
@@ -379,7 +396,8 @@ fn filters(rows: &[Row]) -> Vec<Filter> {
     ];
     let groups = groups.into_iter().map(|(name, title, pairs)| {
         let all = choice(name, "", "All");
-        let some = pairs.iter().filter(|(class, _)| has(class)).map(|(class, label)| choice(name, class, label));
+        let some =
+            pairs.iter().filter(|(class, _)| has(class)).map(|(class, label)| choice(name, class, label));
         Filter { name, title, choices: std::iter::once(all).chain(some).collect() }
     });
     // All and one more is no choice.

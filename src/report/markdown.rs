@@ -33,7 +33,8 @@ pub fn markdown(report: &Report) -> String {
         report.level * 100.0
     );
     if report.unreadable > 0 {
-        let _ = writeln!(text, "\n{} runs could not be read: another version recorded them.", report.unreadable);
+        let _ =
+            writeln!(text, "\n{} runs could not be read: another version recorded them.", report.unreadable);
     }
     text
 }
@@ -83,7 +84,9 @@ fn escaped(text: &str) -> String {
             '<' => safe.push_str("&lt;"),
             '>' => safe.push_str("&gt;"),
             '&' => safe.push_str("&amp;"),
-            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '#' | '|' | '!' | '~' | '$' => safe.extend(['\\', c]),
+            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '#' | '|' | '!' | '~' | '$' => {
+                safe.extend(['\\', c])
+            }
             '\u{fffe}' => safe.push_str("&#58;"),
             '\u{ffff}' => safe.push_str("&#46;"),
             '@' => safe.push_str("&#64;"),

@@ -20,7 +20,7 @@ use crate::rating::run::{Meaning, Outcome, Run, Sample};
 use crate::rating::summary::Inference;
 use crate::stats::compare::{Comparison, compare};
 
-pub use words::{mean, outcome as ended, stamp, when};
+pub use words::{cost, describe, ended, failures, filtered, mean, stamp, when};
 
 /// The probability below which a change is more than noise, unless it is told otherwise.
 pub const LEVEL: f64 = 0.01;
@@ -29,7 +29,9 @@ pub const LEVEL: f64 = 0.01;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file system says no.
-    #[error("cannot write the report {path}: {source}; name a file in a folder that exists and can be written")]
+    #[error(
+        "cannot write the report {path}: {source}; name a file in a folder that exists and can be written"
+    )]
     Write {
         /// The file.
         path: PathBuf,
@@ -205,11 +207,15 @@ fn has_mean(outcome: Option<&Outcome>) -> bool {
 
 /// What a run is beside the last complete one before it.
 fn change(before: Option<&Run>, run: &Run, level: f64) -> Change {
-    let Some(outcome) = run.outcome.as_ref().filter(|outcome| outcome.is_complete()) else { return Change::Unfinished };
+    let Some(outcome) = run.outcome.as_ref().filter(|outcome| outcome.is_complete()) else {
+        return Change::Unfinished;
+    };
     let Some((before, earlier)) = before.and_then(|before| Some((before, before.outcome.as_ref()?))) else {
         return Change::First;
     };
-    let Some(score) = outcome.overall() else { return Change::Untested("an earlier version of the program kept no mean") };
+    let Some(score) = outcome.overall() else {
+        return Change::Untested("an earlier version of the program kept no mean");
+    };
     if score.mean.is_none() {
         return Change::Untested("no row has a rating");
     }
@@ -217,7 +223,8 @@ fn change(before: Option<&Run>, run: &Run, level: f64) -> Change {
     if !broken.is_empty() {
         return Change::Broken(broken);
     }
-    let is_head = |outcome: &Outcome| matches!(outcome.sample, Some(Inference::Head | Inference::Beginning(_)) | None);
+    let is_head =
+        |outcome: &Outcome| matches!(outcome.sample, Some(Inference::Head | Inference::Beginning(_)) | None);
     if is_head(outcome) || is_head(earlier) {
         return Change::Untested("the rows are the head of the dataset, which is no sample of it");
     }
@@ -253,7 +260,8 @@ fn breaks((before, earlier): (&Meaning, &Outcome), (now, outcome): (&Meaning, &O
     differ("scale", scale(earlier), scale(outcome));
     differ("columns", before.columns.join(", "), now.columns.join(", "));
     differ("sample", kind(before, earlier), kind(now, outcome));
-    let chunks = |[tokens, most, distance]: [usize; 3]| format!("{most} of {tokens} tokens, edges within {distance}");
+    let chunks =
+        |[tokens, most, distance]: [usize; 3]| format!("{most} of {tokens} tokens, edges within {distance}");
     differ("chunks", chunks(before.chunks), chunks(now.chunks));
     let mut names: Vec<&String> = before.sampling.keys().chain(now.sampling.keys()).collect();
     names.sort_unstable();

@@ -92,13 +92,18 @@ fn round(value: f64) -> f64 {
 /// Where the `at`th of `of` runs stands: equal steps, whatever the time between them.
 fn place(at: usize, of: usize) -> f64 {
     let (first, last) = (LEFT + 18.0, RIGHT - 14.0);
-    if of < 2 { f64::midpoint(first, last) } else { round(first + (last - first) * at as f64 / (of - 1) as f64) }
+    if of < 2 {
+        f64::midpoint(first, last)
+    } else {
+        round(first + (last - first) * at as f64 / (of - 1) as f64)
+    }
 }
 
 /// The dates of the first and the last run, and of some between.
 fn dates(points: &[&Point], y: f64) -> Vec<Label> {
     let last = points.len().saturating_sub(1);
-    let mut at: Vec<usize> = if last < 4 { (0..=last).collect() } else { vec![0, last / 3, 2 * last / 3, last] };
+    let mut at: Vec<usize> =
+        if last < 4 { (0..=last).collect() } else { vec![0, last / 3, 2 * last / 3, last] };
     at.dedup();
     let day = |at: usize| when(points[at].run.began)[..10].to_owned();
     // Runs of one day are told apart by their time.
@@ -111,7 +116,11 @@ fn dates(points: &[&Point], y: f64) -> Vec<Label> {
 fn ticks(low: f64, high: f64) -> Vec<f64> {
     let rough = ((high - low) / 4.0).max(1e-9);
     let power = 10_f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|step| step * power).into_iter().find(|step| *step >= rough).unwrap_or(rough);
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0]
+        .map(|step| step * power)
+        .into_iter()
+        .find(|step| *step >= rough)
+        .unwrap_or(rough);
     let first = (low / step).ceil();
     (0..7).map(|at| (first + f64::from(at)) * step).take_while(|tick| *tick <= high + 1e-9).collect()
 }
@@ -138,7 +147,8 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
         let both = interval(score).map(|Interval { low, high }| [low, high]);
         both.into_iter().flatten().chain(score.mean)
     });
-    let (low, high) = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), end| (low.min(end), high.max(end)));
+    let (low, high) =
+        ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), end| (low.min(end), high.max(end)));
     // Equal means are a line in the middle, not on the edge.
     let pad = ((high - low) * 0.12).max(0.05);
     let (low, high) = (low - pad, high + pad);
@@ -159,7 +169,14 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
             bands.push(format!("{}Z", path(&around)));
         } else if let [(x, interval)] = edges[..] {
             // One run alone has a whisker.
-            bands.push(format!("M{} {}H{}V{}H{}Z", x - 3.0, y(interval.high), x + 3.0, y(interval.low), x - 3.0));
+            bands.push(format!(
+                "M{} {}H{}V{}H{}Z",
+                x - 3.0,
+                y(interval.high),
+                x + 3.0,
+                y(interval.low),
+                x - 3.0
+            ));
         }
         part.clear();
     };
@@ -173,7 +190,11 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
         if let Change::Broken(what) = change {
             close(&mut part);
             let letter = letter(breaks.len());
-            breaks.push(Break { x: round(x(at) - 7.0), text: format!("{began}: {}", words::line(&what.join("; "))), letter });
+            breaks.push(Break {
+                x: round(x(at) - 7.0),
+                text: format!("{began}: {}", words::line(&what.join("; "))),
+                letter,
+            });
         }
         part.push((at, score));
         let kind = match change {
@@ -186,7 +207,11 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
         marks.push(Mark { x: x(at), y: y(score.mean.unwrap_or(low)), r: radius, kind, text });
     }
     close(&mut part);
-    let tick = |value: f64| Label { x: LEFT - 6.0, y: y(value), text: format!("{}", (value * 1000.0).round() / 1000.0) };
+    let tick = |value: f64| Label {
+        x: LEFT - 6.0,
+        y: y(value),
+        text: format!("{}", (value * 1000.0).round() / 1000.0),
+    };
     let last = known().next_back().map_or(String::new(), |score| mean(score));
     let sentence = format!(
         "Mean score of {} runs from {} to {}; the last is {last}.",
@@ -212,12 +237,18 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
 
 /// `a` to `z`, then numbers.
 fn letter(at: usize) -> String {
-    u8::try_from(at).ok().filter(|at| *at < 26).map_or_else(|| at.to_string(), |at| char::from(b'A' + at).to_string())
+    u8::try_from(at)
+        .ok()
+        .filter(|at| *at < 26)
+        .map_or_else(|| at.to_string(), |at| char::from(b'A' + at).to_string())
 }
 
 fn path(points: &[(f64, f64)]) -> String {
-    let steps: Vec<String> =
-        points.iter().enumerate().map(|(at, (x, y))| format!("{}{x} {y}", if at == 0 { 'M' } else { 'L' })).collect();
+    let steps: Vec<String> = points
+        .iter()
+        .enumerate()
+        .map(|(at, (x, y))| format!("{}{x} {y}", if at == 0 { 'M' } else { 'L' }))
+        .collect();
     steps.join("")
 }
 
@@ -226,10 +257,8 @@ pub(super) fn costs(points: &[Point]) -> Option<Bars> {
     const TOP: f64 = 16.0;
     const BOTTOM: f64 = 72.0;
     let points: Vec<&Point> = points.iter().skip(points.len().saturating_sub(MOST)).collect();
-    let known: Vec<Option<f64>> = points
-        .iter()
-        .map(|point| Some(point.run.outcome.as_ref()?.bill.cost?.dollars()))
-        .collect();
+    let known: Vec<Option<f64>> =
+        points.iter().map(|point| Some(point.run.outcome.as_ref()?.bill.cost?.dollars())).collect();
     let most = known.iter().flatten().copied().fold(0.0, f64::max);
     if most <= 0.0 {
         return None;
@@ -237,7 +266,8 @@ pub(super) fn costs(points: &[Point]) -> Option<Bars> {
     let width = round(((RIGHT - LEFT) / points.len() as f64 * 0.55).clamp(2.0, 34.0));
     let bars = points.iter().zip(&known).enumerate().map(|(at, (point, dollars))| {
         let height = dollars.map_or(0.0, |dollars| round(dollars / most * (BOTTOM - TOP)).max(1.0));
-        let cost = point.run.outcome.as_ref().map_or("not known: the run was not finished".to_owned(), words::cost);
+        let cost =
+            point.run.outcome.as_ref().map_or("not known: the run was not finished".to_owned(), words::cost);
         Bar {
             x: round(place(at, points.len()) - width / 2.0),
             y: BOTTOM - height,
@@ -249,7 +279,8 @@ pub(super) fn costs(points: &[Point]) -> Option<Bars> {
         }
     });
     let bars = bars.collect();
-    let all: crate::model::Money = points.iter().filter_map(|point| point.run.outcome.as_ref()?.bill.cost).sum();
+    let all: crate::model::Money =
+        points.iter().filter_map(|point| point.run.outcome.as_ref()?.bill.cost).sum();
     let top = crate::model::Money::from_dollars(most).to_string();
     let labels = vec![
         Label { x: LEFT - 6.0, y: TOP + 4.0, text: top },
@@ -291,7 +322,11 @@ pub(super) fn histogram(score: &Score) -> Option<Bars> {
     let labels = match histogram.bins {
         Bins::Values => (0..bins)
             .filter(|at| bins <= 12 || at % 2 == 0)
-            .map(|at| Label { x: centre(at as f64 + 0.5), y: BOTTOM + 18.0, text: short(histogram.bin(at).0) })
+            .map(|at| Label {
+                x: centre(at as f64 + 0.5),
+                y: BOTTOM + 18.0,
+                text: short(histogram.bin(at).0),
+            })
             .collect(),
         Bins::Ranges => (0..=4_u8)
             .map(|part| {
@@ -301,7 +336,12 @@ pub(super) fn histogram(score: &Score) -> Option<Bars> {
             })
             .collect(),
     };
-    let common = histogram.counts.iter().position(|rows| *rows == most).map(|at| bin(histogram, at)).unwrap_or_default();
+    let common = histogram
+        .counts
+        .iter()
+        .position(|rows| *rows == most)
+        .map(|at| bin(histogram, at))
+        .unwrap_or_default();
     let sentence = format!("{} rows, mean {}; most have {common}.", count(score.n), mean(score));
     Some(Bars { width: WIDTH, height: BOTTOM + 26.0, bars, labels, sentence })
 }
@@ -349,7 +389,12 @@ pub(super) fn verdicts(points: &[Point]) -> Option<Bars> {
                     26.0..84.0 => name[..1].to_owned(),
                     _ => format!("{name} {:.0} %", share * 100.0),
                 },
-                text: format!("{}: {name} {:.1} %, {} rows", when(point.run.began), share * 100.0, count(rows)),
+                text: format!(
+                    "{}: {name} {:.1} %, {} rows",
+                    when(point.run.began),
+                    share * 100.0,
+                    count(rows)
+                ),
             });
             x += width;
         }
@@ -363,11 +408,13 @@ pub(super) fn verdicts(points: &[Point]) -> Option<Bars> {
 /// Each verdict's share with its interval.
 fn verdict_words(verdicts: &Verdicts) -> String {
     let all = verdicts.counts.iter().sum::<u64>().max(1) as f64;
-    let words = Verdict::ALL.iter().zip(verdicts.counts).zip(verdicts.intervals).map(|((verdict, rows), interval)| {
-        let range = interval.map_or(String::new(), |Interval { low, high }| {
-            format!(" ({:.0}–{:.0} %)", low * 100.0, high * 100.0)
-        });
-        format!("{verdict} {:.1} %{range}", rows as f64 / all * 100.0)
-    });
+    let words = Verdict::ALL.iter().zip(verdicts.counts).zip(verdicts.intervals).map(
+        |((verdict, rows), interval)| {
+            let range = interval.map_or(String::new(), |Interval { low, high }| {
+                format!(" ({:.0}–{:.0} %)", low * 100.0, high * 100.0)
+            });
+            format!("{verdict} {:.1} %{range}", rows as f64 / all * 100.0)
+        },
+    );
     words.collect::<Vec<_>>().join(", ") + "."
 }

@@ -75,7 +75,7 @@ pub fn mean(score: &Score) -> String {
 }
 
 /// How a run ended.
-pub fn outcome(run: &Run) -> String {
+pub fn ended(run: &Run) -> String {
     let Some(outcome) = &run.outcome else { return "not finished".to_owned() };
     let Some(ended) = outcome.ended else {
         return if outcome.is_complete() { "complete".to_owned() } else { "stopped".to_owned() };
@@ -90,7 +90,7 @@ pub fn outcome(run: &Run) -> String {
 }
 
 /// What a run cost.
-pub(super) fn cost(outcome: &Outcome) -> String {
+pub fn cost(outcome: &Outcome) -> String {
     match (outcome.bill.cost, outcome.bill.attempts_with_unknown_bill) {
         (None, _) => "unknown".to_owned(),
         (Some(cost), 0) => cost.to_string(),
@@ -102,17 +102,18 @@ pub(super) fn cost(outcome: &Outcome) -> String {
 }
 
 /// Failed rows with their reasons.
-pub(super) fn failures(outcome: &Outcome) -> String {
+pub fn failures(outcome: &Outcome) -> String {
     let failed = &outcome.ledger.failed;
     if failed.is_empty() {
         return "0".to_owned();
     }
-    let reasons: Vec<String> = failed.iter().map(|(reason, n)| format!("{} {}", reason.replace('_', " "), count(*n))).collect();
+    let reasons: Vec<String> =
+        failed.iter().map(|(reason, n)| format!("{} {}", reason.replace('_', " "), count(*n))).collect();
     format!("{} ({})", count(outcome.ledger.all_failed()), reasons.join(", "))
 }
 
 /// What a filter made of the rows.
-pub(super) fn filtered(outcome: &Outcome) -> Option<String> {
+pub fn filtered(outcome: &Outcome) -> Option<String> {
     let filter = outcome.filter.as_ref()?;
     Some(format!(
         "{} kept, {} dropped, {} unrated by {}",
@@ -126,7 +127,9 @@ pub(super) fn filtered(outcome: &Outcome) -> Option<String> {
 /// The name of a test, with what it was reckoned from.
 pub(super) fn test(comparison: &Comparison) -> String {
     match comparison.method {
-        Method::Welch { t, freedom } => format!("Welch’s t-test, t = {t:.2}, {freedom:.1} degrees of freedom, one-sided"),
+        Method::Welch { t, freedom } => {
+            format!("Welch’s t-test, t = {t:.2}, {freedom:.1} degrees of freedom, one-sided")
+        }
         Method::Permutation { units: (before, after) } => {
             format!("permutation test, {before} and {after} rows without spread, one-sided")
         }
@@ -137,6 +140,11 @@ pub(super) fn test(comparison: &Comparison) -> String {
 pub(super) fn difference(comparison: &Comparison) -> String {
     let p = if comparison.difference < 0.0 { comparison.drop } else { comparison.rise };
     format!("{}, {}", signed(comparison.difference), probability(p))
+}
+
+/// A difference, how probable one like it is, and by which test.
+pub fn describe(comparison: &Comparison) -> String {
+    format!("{} ({})", difference(comparison), test(comparison))
 }
 
 /// A change in a few words.
@@ -189,7 +197,10 @@ mod tests {
 
     #[test]
     fn durations_and_counts_read_well() {
-        assert_eq!([0.04, 9.4, 59.6, 150.0, 7500.0].map(duration), ["0.0 s", "9.4 s", "60 s", "3 min", "2 h 05 min"]);
+        assert_eq!(
+            [0.04, 9.4, 59.6, 150.0, 7500.0].map(duration),
+            ["0.0 s", "9.4 s", "60 s", "3 min", "2 h 05 min"]
+        );
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
     }
 
