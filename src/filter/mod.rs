@@ -1,3 +1,8 @@
 //! Which rows are kept: cuts on scores, conditions on rows, the best so many; and what became of every row.
 
+pub mod condition;
+mod error;
+pub mod names;
 pub mod scores;
+
+pub use error::Error;
