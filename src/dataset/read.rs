@@ -12,12 +12,16 @@ use super::sequence::{
     Broken, Input, Kind, LONGEST_MAGIC, Look, Sequence, Unit, declared, decompressed, is_compressed, look,
 };
 use super::wanted::{Known, Wanted};
-use super::Row;
+use super::{Column, Row};
 use crate::hub;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
+use serde_json::{Map, Value};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
+use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// What is fetched of a streamed parquet file first: most footers are shorter.
@@ -217,6 +221,45 @@ impl Cursor {
             Some(column) => Err(known.unknown(&self.label, column)),
             None => Ok(known),
         }
+    }
+
+    /// The columns that the format declares before any row.
+    pub(super) fn columns(&self) -> Option<Vec<Column>> {
+        self.sequence.columns()
+    }
+
+    /// The values of these columns in the current row, or why it cannot be read.
+    pub(super) fn values(&mut self, columns: &[String]) -> Result<Vec<Option<Value>>, String> {
+        self.sequence.roots(columns)
+    }
+
+    /// The current row of JSON, and whether it has integers of more than 64 bits, which are strings of their digits then.
+    pub(super) fn object(&mut self) -> Result<(Map<String, Value>, bool), String> {
+        self.sequence.object()
+    }
+
+    /// The schema of an Arrow file, as it is written.
+    pub(super) fn arrow_schema(&self) -> Option<SchemaRef> {
+        let Sequence::Arrow(rows) = &self.sequence else { return None };
+        Some(Arc::new(rows.schema().clone()))
+    }
+
+    /// The schema that batches of an Arrow file are decoded in, where text is bytes.
+    pub(super) fn decoded_schema(&self) -> Option<SchemaRef> {
+        let Sequence::Arrow(rows) = &self.sequence else { return None };
+        Some(rows.decoded_schema())
+    }
+
+    /// The number of the current batch of an Arrow file, and of the current row in it.
+    pub(super) fn place(&self) -> Option<(u64, usize)> {
+        let Sequence::Arrow(rows) = &self.sequence else { return None };
+        rows.place()
+    }
+
+    /// The current batch of an Arrow file, decoded, or why none of its rows can be read.
+    pub(super) fn batch(&mut self) -> Result<RecordBatch, String> {
+        let Sequence::Arrow(rows) = &mut self.sequence else { return Err("no batch".into()) };
+        rows.batch().cloned()
     }
 
     /// About how many bytes the current row has.

@@ -8,13 +8,16 @@ use super::sample::Chosen;
 use super::wanted::{Known, Wanted};
 use crate::record::cell::cell;
 use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetStatisticsPolicy, RowGroupMetaData};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, PageIndexPolicy, ParquetStatisticsPolicy, RowGroupMetaData,
+};
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 use std::any::Any;
 use std::io;
@@ -154,6 +157,11 @@ impl Parquet {
             blocks.plan(ranges, fetch::gap(&parquet), columns);
         }
         parquet
+    }
+
+    /// The schema of what is decoded.
+    pub(super) fn schema(&self) -> &Schema {
+        self.metadata.schema()
     }
 
     /// Begins to fetch what will be read, `room` bytes at most, and says how many bytes that is.

@@ -165,9 +165,8 @@ pub(super) fn bytes_for_text(fields: &Fields) -> Fields {
 }
 
 fn bytes_type(data_type: &DataType) -> DataType {
-    let item = |field: &Arc<Field>| {
-        Arc::new(field.as_ref().clone().with_data_type(bytes_type(field.data_type())))
-    };
+    let item =
+        |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_data_type(bytes_type(field.data_type())));
     match data_type {
         DataType::Utf8
         | DataType::LargeUtf8

@@ -58,9 +58,6 @@ impl Footer {
         let options = options.with_parquet_schema(Arc::new(SchemaDescriptor::new(Arc::new(root))));
         let bytes = ArrowReaderMetadata::load(&self.bytes, options)?;
         let views = Arc::new(Schema::new(bytes_for_text(schema.fields())));
-        ArrowReaderMetadata::try_new(
-            bytes.metadata().clone(),
-            ArrowReaderOptions::new().with_schema(views),
-        )
+        ArrowReaderMetadata::try_new(bytes.metadata().clone(), ArrowReaderOptions::new().with_schema(views))
     }
 }

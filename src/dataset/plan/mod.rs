@@ -130,7 +130,9 @@ pub(super) fn open(
         (false, true, Sample::Random { rows, .. }) if rows >= HEAD_ROWS && request.reach == Reach::Head => {
             opening.in_order(members)?
         }
-        (false, true, Sample::Random { rows, seed }) => opening.held(members, Sampled { rows, seed }, hold)?,
+        (false, true, Sample::Random { rows, seed }) => {
+            opening.held(members, Sampled { rows, seed }, hold)?
+        }
         (false, true, Sample::All) if !is_here => opening.in_order(members)?,
         (false, _, Sample::First { .. }) => opening.in_order(members)?,
         (false, ..) => opening.counted(members)?,
