@@ -76,7 +76,8 @@ impl Exit {
                 Some(lens::Error::Unknown { .. } | lens::Error::Name { .. } | lens::Error::Exists { .. }),
                 _,
             ) => Self::Usage,
-            (.., Some(export::Error::Busy(_))) => Self::TryAgain,
+            (.., Some(export::Error::Busy { .. })) => Self::TryAgain,
+            (.., Some(error)) if error.is_usage() => Self::Usage,
             _ if matches!(error.downcast_ref::<store::Error>(), Some(store::Error::Url(_))) => Self::Usage,
             _ => Self::CannotGoOn,
         }
