@@ -432,7 +432,11 @@ fn rows_of_json_have_types_that_fit_all_and_notes_on_what_fits_none() {
     mixed: string
     late: struct<k: null>
     ");
-    insta::assert_snapshot!(told.notes.join("\n"), @"");
+    insta::assert_snapshot!(told.notes.join("\n"), @r"
+    column `id` is text, its values other than strings as JSON: it has numbers and strings
+    column `mixed` is text, its values other than strings as JSON: it has numbers and lists
+    integers of more than 64 bits are written as text: row rows.jsonl#3 has one, perhaps others too
+    ");
     let shown: Vec<String> = items
         .iter()
         .flat_map(|item| match item {
@@ -446,7 +450,13 @@ fn rows_of_json_have_types_that_fit_all_and_notes_on_what_fits_none() {
                 .collect(),
         })
         .collect();
-    insta::assert_snapshot!(shown.join("\n"), @"");
+    insta::assert_snapshot!(shown.join("\n"), @r#"
+    ["1",1.1,"1",null]
+    rows.jsonl#1: line 2, byte 1: expected a JSON object, `{…}`
+    ["2",null,"[\"a\"]",{"k":null}]
+    ["18446744073709551616",-0.0,null,null]
+    rows.jsonl#4: line 5, byte 11: number out of range
+    "#);
     assert_eq!(told.rows, Some(5));
 }
 
