@@ -41,7 +41,7 @@ mod wanted;
 pub mod whole;
 
 pub use describe::{Description, describe};
-pub use folder::OWN_MARKS;
+pub use folder::{OUTPUT_RECEIPT, OWN_MARKS};
 pub use layout::Fault;
 
 /// How many streamed files a sample looks into, unless it is told otherwise.
