@@ -5,10 +5,12 @@ mod cache;
 mod dataset;
 mod dry_run;
 pub mod exit;
+mod history;
 mod lens;
 pub mod llama;
 mod rater;
 mod rating;
+mod report;
 mod session;
 pub mod settings;
 mod show_settings;
@@ -33,6 +35,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Summary(Box<summary::SummaryArgs>),
+    Report(Box<report::ReportArgs>),
     Dataset(Box<dataset::DatasetArgs>),
     #[command(subcommand)]
     Lens(lens::LensCommand),
@@ -90,6 +93,7 @@ fn start() -> anyhow::Result<Exit> {
     let result = runtime.block_on(async {
         match cli.command {
             Command::Summary(args) => summary::run(*args).await,
+            Command::Report(args) => report::run(*args).await,
             Command::Dataset(args) => dataset::run(*args).await,
             Command::Lens(command) => lens::run(command),
             Command::Cache(command) => cache::run(command).await,

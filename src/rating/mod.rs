@@ -3,7 +3,9 @@
 //! A rating is a record seen through one lens by one rater, with an answer **or** a failure.
 
 pub mod answer;
+pub mod excerpt;
 pub mod failure;
+pub mod histogram;
 pub mod ledger;
 pub mod question;
 pub mod run;

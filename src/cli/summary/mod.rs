@@ -4,7 +4,7 @@ mod one;
 mod show;
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -16,8 +16,9 @@ use super::session::{Ended, Session, open_all};
 use crate::dataset::{self, Request, Shape};
 use crate::export::summary_csv;
 use crate::rating::summary::Summary;
-use crate::report;
-use one::{fields_of, one};
+use crate::report::{self, Report};
+use crate::store;
+use one::{Results, fields_of, one};
 use show::show;
 
 const AFTER_HELP: &str = "\
@@ -52,6 +53,9 @@ pub(super) struct SummaryArgs {
     /// Further columns that the JSONL copies, separated by commas
     #[arg(long, value_name = "COLUMNS")]
     keep: Option<String>,
+    /// Write a page about this run too: figures, plots, and rows to look at
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
 }
 
 /// Rates, exports, and shows what came of it.
@@ -73,6 +77,9 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         _ => columns.clone(),
     };
     fields_of(&args, &fields)?;
+    if let Some(path) = &args.report {
+        super::report::check_file(path)?;
+    }
     let names = datasets_of(&args.dataset);
     if names.is_empty() {
         return Err(usage("the dataset is empty: name a file, a folder or a dataset at the Hub"));
@@ -100,15 +107,16 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     if let Some(exit) = session.bound(&found, &datasets).await? {
         return Ok(exit);
     }
-    let mut summaries = Vec::new();
+    let mut results = Results::default();
     let mut ended = Ended::with(Exit::Done);
     for dataset in datasets {
-        ended = one(&args, console, &mut session, dataset, &mut summaries).await.unwrap_or_else(Ended::by);
+        ended = one(&args, console, &mut session, dataset, &mut results).await.unwrap_or_else(Ended::by);
         if ended.exit != Exit::Done {
             break;
         }
     }
     session.close(&mut ended).await;
+    let Results { summaries, runs } = results;
 
     let mut shown = show(console, &summaries);
     let complete: Vec<Summary> =
@@ -121,6 +129,13 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
             Err(error) => ended.also(error.into(), console),
         }
     }
+    if let Some(path) = args.report.as_deref().filter(|_| !runs.is_empty()) {
+        let page = report::html::html(&Report::new(runs, report::LEVEL, store::now()));
+        match page.and_then(|page| report::write(path, &page)) {
+            Ok(()) => console.note(&format!("report in {}", path.display())),
+            Err(error) => ended.also(error.into(), console),
+        }
+    }
     let worst = summaries.iter().map(|summary| summary.ledger.failed_share()).fold(0.0, f64::max);
     if ended.exit == Exit::Done && worst > args.rating.fail_above {
         console.warn(&format!(
@@ -130,7 +145,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         ));
         ended.exit = Exit::TooManyFailed;
     }
-    shown = shown.and(console.json(&report::json("summary", &summaries, ended.exit.code())));
+    shown = shown.and(console.json(&report::json::summaries("summary", &summaries, ended.exit.code())));
     match ended.error {
         Some(error) => Err(error),
         None => shown.map(|()| ended.exit).map_err(Into::into),

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::super::exit::{Exit, usage};
+use super::super::history::History;
 use super::super::rater;
 use super::super::rating::{Meant, inference, list};
 use super::super::session::{Ended, Session};
@@ -12,7 +13,18 @@ use crate::dataset::Dataset;
 use crate::export;
 use crate::export::jsonl::{Fields, Lines};
 use crate::rating::Rating;
+use crate::rating::excerpt::Chooser;
+use crate::rating::run::Run;
 use crate::rating::summary::{Inference, Summary};
+
+/// What came of the datasets so far.
+#[derive(Default)]
+pub(super) struct Results {
+    /// One for each dataset and lens.
+    pub(super) summaries: Vec<Summary>,
+    /// The same as they are kept.
+    pub(super) runs: Vec<Run>,
+}
 
 /// Rates one dataset through all lenses.
 pub(super) async fn one(
@@ -20,7 +32,7 @@ pub(super) async fn one(
     console: Console,
     session: &mut Session<'_>,
     dataset: Dataset,
-    summaries: &mut Vec<Summary>,
+    results: &mut Results,
 ) -> anyhow::Result<Ended> {
     let plan = session.plan()?;
     let rows = dataset.sampled.or(dataset.rows);
@@ -29,17 +41,20 @@ pub(super) async fn one(
     let columns = list(&args.columns);
     let mut files = Vec::new();
     let mut own: Vec<Summary> = Vec::new();
-    let mut runs = Vec::new();
+    let mut meanings = Vec::new();
     for target in &plan.targets {
         let lines = json!({"id": args.rating.id, "fields": args.fields, "keep": args.keep});
         let meant = Meant { command: "summary", columns: &columns, target, lines };
         let meaning = args.rating.meaning(meant, &plan, &dataset)?;
         files.push(Lines::create(&folder, meaning.clone(), fields.clone())?);
-        runs.push(rater::begin(&plan, &meaning).await?);
+        meanings.push(meaning);
         let mut summary = Summary::new(&dataset.name, target, rows, inference(&dataset));
         summary.part = args.rating.part(&dataset);
+        summary.excerpts = (!args.rating.settings.excerpts.no_excerpts).then(Chooser::default);
         own.push(summary);
     }
+    // All its files are this run's from here on.
+    let history = History::begin(&session.raters, &args.rating, meanings, console).await?;
     let mut is_broken = false;
     let take = |rating: &Rating| {
         let target = &plan.targets[rating.target];
@@ -67,18 +82,19 @@ pub(super) async fn one(
         }
     }
     own.iter_mut().for_each(Summary::close);
-    for ((file, run), summary) in files.into_iter().zip(&runs).zip(&own) {
+    for (file, summary) in files.into_iter().zip(&own) {
         let all_reached = summary.ledger.not_reached() == Some(0);
         let complete = ended.error.is_none() && (ended.exit == Exit::Done || all_reached);
         match if complete { file.finish() } else { file.interrupt() } {
             Ok(note) => note.iter().for_each(|note| console.note(note)),
             Err(error) => ended.also(error.into(), console),
         }
-        if let Err(error) = rater::finish(&plan, *run, summary).await {
-            ended.also(error, console);
-        }
     }
-    summaries.append(&mut own);
+    match history.finish(&own, &ended, None, console).await {
+        Ok(mut runs) => results.runs.append(&mut runs),
+        Err(error) => ended.also(error, console),
+    }
+    results.summaries.append(&mut own);
     Ok(ended)
 }
 

@@ -1,0 +1,1 @@
+//! Tests of reading whole rows, through the door of the room.
