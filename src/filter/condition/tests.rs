@@ -329,13 +329,12 @@ fn truth() -> impl Strategy<Value = String> {
 
 /// An expression over [`row`], and what it is by hand.
 fn by_hand() -> impl Strategy<Value = (String, bool)> {
-    let numbers = [("quality", 2.5), ("quality_clarity", 3.0), ("my_lens", 1.5), ("row.year", 2001.0)];
+    let numbers = [("quality", 2.5_f64), ("quality_clarity", 3.0), ("my_lens", 1.5), ("row.year", 2001.0)];
     let side = prop::sample::select(numbers.to_vec());
-    let signs: [(&str, fn(f64, f64) -> bool); 4] =
-        [("<", |a, b| a < b), ("<=", |a, b| a <= b), (">", |a, b| a > b), (">=", |a, b| a >= b)];
+    let signs = [("<", Op::Lt), ("<=", Op::Le), (">", Op::Gt), (">=", Op::Ge)];
     let leaf = (side.clone(), prop::sample::select(signs.to_vec()), side, 0..3_i32);
-    let leaf = leaf.prop_map(|((a, x), (sign, holds), (b, y), add)| {
-        (format!("{a} {sign} {b} + {add}"), holds(x, y + f64::from(add)))
+    let leaf = leaf.prop_map(|((a, x), (sign, op), (b, y), add)| {
+        (format!("{a} {sign} {b} + {add}"), op.holds(x.total_cmp(&(y + f64::from(add)))))
     });
     leaf.prop_recursive(4, 16, 2, |inner| {
         prop_oneof![
