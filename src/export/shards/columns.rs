@@ -17,6 +17,9 @@ use crate::http::plain;
 /// The key under which `datasets` keeps the features of a table.
 const HUGGINGFACE: &str = "huggingface";
 
+/// The key by which `datasets` says that pages end where the content says so: true of the input's file, not of ours.
+const CHUNKING: &str = "content_defined_chunking";
+
 /// Columns and metadata, made ready for parquet.
 #[derive(Debug)]
 pub(super) struct Columns {
@@ -39,6 +42,7 @@ impl Columns {
 
         let mut metadata = schema.metadata().clone();
         metadata.remove(ARROW_SCHEMA_META_KEY);
+        metadata.remove(CHUNKING);
         let mut notes = Vec::new();
         if let Some(text) = metadata.remove(HUGGINGFACE) {
             match features(&text, added) {
@@ -248,9 +252,10 @@ mod tests {
 
     #[test]
     fn metadata_stands_in_the_footer_in_a_fixed_order_and_what_is_broken_is_left_out_with_a_note() {
-        let metadata: HashMap<_, _> = ["pandas", "b", "a", "huggingface", "ARROW:schema"]
-            .map(|key| (key.to_owned(), format!("of {key}")))
-            .into();
+        let metadata: HashMap<_, _> =
+            ["pandas", "b", "a", "huggingface", "ARROW:schema", "content_defined_chunking"]
+                .map(|key| (key.to_owned(), format!("of {key}")))
+                .into();
         let schema = Schema::new_with_metadata(vec![Field::new("c", DataType::Utf8, true)], metadata);
         let columns = Columns::new(&schema, &[]).unwrap();
         let keys: Vec<_> = columns.metadata.iter().map(|entry| entry.key.as_str()).collect();
