@@ -47,6 +47,10 @@ lens-check:
 real-client:
     tests/real_client.sh
 
+# What pyarrow, polars, duckdb, pandas and `datasets` read of a filtered file: by this Python, or one with them from PyPI in target/
+round-trip python="":
+    tests/round_trip.sh {{python}}
+
 # A real llama-server for the tests, into target/llama
 llama-server:
     tests/llama/get.sh
@@ -54,3 +58,7 @@ llama-server:
 # A local Hub over a folder of repositories: HF_ENDPOINT is the first address that it prints
 testhub root:
     cargo run --release --example testhub -- --root {{root}}
+
+# A report's page in headless Chromium (in PATH): pictures of it in target/report-page
+report-page:
+    tests/report_page.sh

@@ -59,6 +59,7 @@ async fn plan(world: &World, standin: &Standin, questions: Option<u64>) -> Plan 
         columns: vec!["text".into()],
         rater: Rater::Endpoint(Arc::new(asker)),
         limits: chunk::Limits::default(),
+        first: None,
         questions_left: questions.map(|questions| Arc::new(AtomicU64::new(questions))),
     }
 }

@@ -5,9 +5,14 @@ mod cache;
 mod dataset;
 mod dry_run;
 pub mod exit;
+mod filter;
+mod history;
 mod lens;
 pub mod llama;
 mod rater;
+mod rating;
+mod report;
+mod session;
 pub mod settings;
 mod show_settings;
 mod signals;
@@ -31,6 +36,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Summary(Box<summary::SummaryArgs>),
+    Report(Box<report::ReportArgs>),
+    Filter(Box<filter::FilterArgs>),
     Dataset(Box<dataset::DatasetArgs>),
     #[command(subcommand)]
     Lens(lens::LensCommand),
@@ -88,6 +95,8 @@ fn start() -> anyhow::Result<Exit> {
     let result = runtime.block_on(async {
         match cli.command {
             Command::Summary(args) => summary::run(*args).await,
+            Command::Report(args) => report::run(*args).await,
+            Command::Filter(args) => filter::run(*args).await,
             Command::Dataset(args) => dataset::run(*args).await,
             Command::Lens(command) => lens::run(command),
             Command::Cache(command) => cache::run(command).await,

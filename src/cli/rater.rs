@@ -17,22 +17,29 @@ use crate::meter::Meter;
 use crate::model::Money;
 use crate::rate::ask::{Asker, Pulse, TargetForm};
 use crate::rate::retry::Policy;
-use crate::rate::{Plan, Rater};
+use crate::rate::{Plan, Rater, Screen};
 use crate::rating::Target;
 use crate::rating::answer::Usage;
 use crate::rating::question::{self, Digest, Sampling};
-use crate::rating::run::Meaning;
 use crate::rating::summary::Summary;
 use crate::store::{self, Journal, Slot, Store};
-use crate::{chunk, heuristic, report};
+use crate::{chunk, heuristic};
 
 /// Who rates, ready for runs over datasets.
 #[derive(Debug)]
 pub(super) enum Raters {
     /// In-process.
-    Heuristic(Vec<heuristic::Kind>),
+    Heuristic(Computed),
     /// A chat endpoint and the store of its answers.
     Endpoint(Box<Hosted>),
+}
+
+/// The heuristic, one kind per lens.
+#[derive(Debug)]
+pub(super) struct Computed {
+    kinds: Vec<heuristic::Kind>,
+    /// Where its runs are noted, if that can be had; its ratings are not kept.
+    store: Option<Arc<Store>>,
 }
 
 /// A chat endpoint and what belongs to it.
@@ -101,7 +108,8 @@ impl Raters {
         let args = &settings.rater;
         tell_of_lenses(lenses, *console);
         if args.model == HEURISTIC {
-            return Self::heuristic(lenses, *console);
+            let store = open_history(&settings.store, *console).await;
+            return Self::heuristic(lenses, store, *console);
         }
         let options = args.gguf().is_none().then(|| args.endpoint()).transpose()?;
         let store = open_store(&settings.store, console).await?;
@@ -133,7 +141,7 @@ impl Raters {
         let args = &settings.rater;
         tell_of_lenses(lenses, *console);
         if args.model == HEURISTIC {
-            return Self::heuristic(lenses, *console);
+            return Self::heuristic(lenses, None, *console);
         }
         let store = open_store(&settings.store, console).await?;
         let (options, model) = if let Some(path) = args.gguf() {
@@ -150,10 +158,18 @@ impl Raters {
         Ok(Self::Endpoint(Box::new(Hosted::new(args, Endpoint::new(options)?, store, model)?)))
     }
 
-    fn heuristic(lenses: &[Arc<Lens>], console: Console) -> anyhow::Result<Self> {
+    fn heuristic(lenses: &[Arc<Lens>], store: Option<Store>, console: Console) -> anyhow::Result<Self> {
         let kinds = lenses.iter().map(|lens| kind(lens)).collect::<anyhow::Result<_>>()?;
         console.note(heuristic::DISCLAIMER);
-        Ok(Self::Heuristic(kinds))
+        Ok(Self::Heuristic(Computed { kinds, store: store.map(Arc::new) }))
+    }
+
+    /// Where runs are noted, and the ratings of an endpoint are kept.
+    pub(super) fn store(&self) -> Option<&Arc<Store>> {
+        match self {
+            Self::Heuristic(computed) => computed.store.as_ref(),
+            Self::Endpoint(hosted) => Some(&hosted.store),
+        }
     }
 
     /// Waits until a server that we started ends by itself, and says why; for ever, where there is none.
@@ -219,10 +235,21 @@ impl Raters {
             })
             .collect();
         let rater = match self {
-            Self::Heuristic(kinds) => Rater::Heuristic(kinds.clone()),
+            Self::Heuristic(computed) => Rater::Heuristic(computed.kinds.clone()),
             Self::Endpoint(hosted) => Rater::Endpoint(Arc::new(hosted.asker(lenses, cuts.version)?)),
         };
-        Ok(Plan { targets, columns: columns.to_vec(), rater, limits: cuts.limits, questions_left: None })
+        let screen = |at_least| -> anyhow::Result<Screen> {
+            let kinds = lenses.iter().map(|lens| kind(lens)).collect::<anyhow::Result<_>>()?;
+            Ok(Screen { kinds, at_least })
+        };
+        Ok(Plan {
+            targets,
+            columns: columns.to_vec(),
+            rater,
+            limits: cuts.limits,
+            first: cuts.first.map(screen).transpose()?,
+            questions_left: None,
+        })
     }
 
     /// Says which lenses have ratings under an earlier text, which no longer count.
@@ -249,9 +276,9 @@ impl Raters {
 
     /// Waits until the store is written.
     pub(super) async fn close(&self) -> anyhow::Result<()> {
-        match self {
-            Self::Heuristic(_) => Ok(()),
-            Self::Endpoint(hosted) => Ok(hosted.store.close().await?),
+        match self.store() {
+            None => Ok(()),
+            Some(store) => Ok(store.close().await?),
         }
     }
 }
@@ -263,6 +290,8 @@ pub(super) struct Cuts {
     pub(super) limits: chunk::Limits,
     /// `--version`.
     pub(super) version: u32,
+    /// The heuristic's lowest score with which a row is asked about, where it goes first.
+    pub(super) first: Option<f64>,
 }
 
 impl Hosted {
@@ -369,6 +398,24 @@ fn tell_of_lenses(lenses: &[Arc<Lens>], console: Console) {
     }
 }
 
+/// The store of runs that need none: without it they go on.
+async fn open_history(args: &StoreArgs, console: Console) -> Option<Store> {
+    let opened = match args.url() {
+        Ok(url) => Store::open(&url).await.map_err(anyhow::Error::from),
+        Err(error) => Err(error),
+    };
+    match opened {
+        Ok(store) => {
+            console.note(&format!("the run is recorded in {}", store.path.display()));
+            Some(store)
+        }
+        Err(error) => {
+            console.warn(&format!("the run is not recorded for reports: {error}"));
+            None
+        }
+    }
+}
+
 async fn open_store(args: &StoreArgs, console: &Console) -> anyhow::Result<Store> {
     let store = Store::open(&args.url()?).await?;
     console.note(&format!("ratings are kept in {}", store.path.display()));
@@ -459,21 +506,6 @@ pub(super) fn lens_digest(lens: &Lens) -> Digest {
         .map(|(name, text)| (name.clone(), json!(text)))
         .collect();
     Digest::of(&asked.into())
-}
-
-/// Notes in the store that a run begins; an in-process rater leaves no trace.
-pub(super) async fn begin(plan: &Plan, meaning: &Meaning) -> anyhow::Result<Option<i64>> {
-    match &plan.rater {
-        Rater::Heuristic(_) => Ok(None),
-        Rater::Endpoint(asker) => Ok(Some(asker.store.begin(meaning).await?)),
-    }
-}
-
-/// Notes in the store how a run ended.
-pub(super) async fn finish(plan: &Plan, run: Option<i64>, summary: &Summary) -> anyhow::Result<()> {
-    let (Rater::Endpoint(asker), Some(run)) = (&plan.rater, run) else { return Ok(()) };
-    let outcome = json!({"ledger": report::ledger(&summary.ledger), "cost": summary.usage.cost, "unknown_bill_at_most": summary.unsettled.at_most});
-    Ok(asker.store.finish(run, &outcome).await?)
 }
 
 /// Adds to each target's summary what its questions used.

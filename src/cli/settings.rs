@@ -4,6 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::parser::ValueSource;
 use clap::{Args, ValueEnum};
 use secrecy::SecretString;
@@ -41,6 +42,9 @@ pub struct Settings {
     /// Where ratings are kept.
     #[command(flatten)]
     pub store: StoreArgs,
+    /// What is kept of rows.
+    #[command(flatten)]
+    pub excerpts: ExcerptArgs,
     /// How results are shown.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -149,6 +153,15 @@ pub struct StoreArgs {
     /// Database of ratings, as `sqlite:PATH` or a path [default: classified/ratings.db in the user's data folder]
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
+}
+
+/// What is kept of rows.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Places")]
+pub struct ExcerptArgs {
+    /// Keep no excerpts of rows for reports; otherwise the database has at most 40 short ones a run
+    #[arg(long, env = "NO_EXCERPTS", value_parser = FalseyValueParser::new())]
+    pub no_excerpts: bool,
 }
 
 /// How results are shown.

@@ -71,6 +71,13 @@ impl Console {
         say(&format!("error: {text}"));
     }
 
+    /// Says on stderr what an alert was asked for; also under `--quiet`.
+    pub fn alert(&self, text: &str) {
+        let text = plain(text);
+        tracing::warn!(target: SAID, "{text}");
+        say(&format!("alert: {text}"));
+    }
+
     /// A progress bar over `total` ratings: one that moves on a terminal, a line every few seconds elsewhere, and
     /// none under `--quiet`.
     pub fn bar(&self, what: &str, total: Option<u64>) -> Bar {

@@ -121,6 +121,30 @@ impl Schema {
         Some(Scale { low: property["minimum"].as_f64()?, high: property["maximum"].as_f64()? })
     }
 
+    /// The values that the schema lets a score have, ascending, where they are evenly spaced and not too many to show.
+    pub(super) fn steps(&self, score: &str) -> Vec<f64> {
+        const MOST: usize = 25;
+        let property = self.property(score);
+        let mut values: Vec<f64> = match (property["enum"].as_array(), self.range(score)) {
+            (Some(values), _) => values.iter().filter_map(Value::as_f64).collect(),
+            (None, Some(Scale { low, high }))
+                if property["type"] == "integer" && high - low < MOST as f64 =>
+            {
+                std::iter::successors(Some(low), |value| Some(value + 1.0))
+                    .take_while(|value| *value <= high)
+                    .collect()
+            }
+            _ => Vec::new(),
+        };
+        values.sort_by(f64::total_cmp);
+        values.dedup();
+        let (Some(&low), Some(&high)) = (values.first(), values.last()) else { return Vec::new() };
+        let step = (high - low) / (values.len() - 1).max(1) as f64;
+        let is_even =
+            values.iter().enumerate().all(|(at, value)| (value - low - step * at as f64).abs() < 1e-9 * step);
+        if (2..=MOST).contains(&values.len()) && is_even { values } else { Vec::new() }
+    }
+
     /// The scores and rationales in the arguments of a call. A score whose schema gives no range must lie on
     /// `scale`. A score that is written as a text (`"2.5"`) is that number, if the number is allowed.
     pub(super) fn read(&self, arguments: &Value, scale: Scale) -> Result<Scored, Invalid> {
@@ -384,6 +408,14 @@ mod tests {
         "parameters" is not a JSON Schema that can be used:  a "$ref" leads nowhere, or out of this file
         "parameters" is not a JSON Schema that can be used:  a "$ref" leads nowhere, or out of this file
         "#);
+    }
+
+    #[test]
+    fn values_that_are_listed_or_whole_numbers_are_steps() {
+        let schema = schema();
+        assert_eq!(schema.steps("overall"), [1.0, 1.5, 2.0, 2.5, 3.0]);
+        assert_eq!(schema.steps("clear").len(), 11);
+        assert!(schema.steps("depth").is_empty() && schema.steps("none").is_empty());
     }
 
     #[test]

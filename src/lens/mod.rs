@@ -206,6 +206,18 @@ impl Lens {
         &self.templates.system
     }
 
+    /// The range of a score: of the overall one [`Lens::scale`], of another its schema's, else the same.
+    pub fn scale_of(&self, score: &str) -> Scale {
+        let is_overall = self.scores.get(self.overall).is_some_and(|overall| overall == score);
+        let said = self.schema.range(score).filter(|said| !is_overall && said.low < said.high);
+        said.unwrap_or(self.scale)
+    }
+
+    /// The values that a score may have, ascending and evenly spaced; none where they are not, or any number may be given.
+    pub fn steps(&self, score: &str) -> Vec<f64> {
+        self.schema.steps(score)
+    }
+
     /// Reads the arguments with which the rater called the function: validated against its schema, and a score
     /// whose schema gives no range must lie on `scale`.
     pub fn parse(&self, arguments: &Value) -> Result<Scored, Invalid> {

@@ -87,8 +87,20 @@ pub struct Plan {
     pub rater: Rater,
     /// How long texts are cut.
     pub limits: chunk::Limits,
+    /// Who rates first, so that not every row is asked about.
+    pub first: Option<Screen>,
     /// Questions that may still be asked, in this run and in others that share the bound; `None` is no bound.
     pub questions_left: Option<Arc<AtomicU64>>,
+}
+
+/// The cheap stage of a cascade: the heuristic rates first, and only rows that it does not put below a score are asked
+/// about. What it cannot measure is asked.
+#[derive(Debug, Clone)]
+pub struct Screen {
+    /// The heuristic's kind, one per target.
+    pub kinds: Vec<heuristic::Kind>,
+    /// The lowest score, the mean over a record's chunks, with which a row is asked about.
+    pub at_least: f64,
 }
 
 /// How far a run is.
@@ -455,7 +467,7 @@ impl Driver {
             match rating.fate() {
                 Fate::Cached | Fate::Duplicate => self.progress.cached += 1,
                 Fate::Failed(_) => self.progress.failed += 1,
-                Fate::Rated | Fate::Empty => {}
+                Fate::Rated | Fate::Empty | Fate::Screened => {}
             }
         }
         let ticks = last || self.ticked.elapsed() >= TICK;

@@ -25,6 +25,8 @@ pub(super) struct Prepared {
 pub(super) enum Ready {
     /// Nothing to ask.
     Unasked(Failure),
+    /// Not to be asked about: the cheaper rater's score is below the bound.
+    Screened(f64),
     /// Its chunks.
     Pieces(Vec<ReadyPiece>),
 }
@@ -68,7 +70,7 @@ fn prepare_row(plan: &Plan, row: Row) -> Prepared {
                 let how = if missing { "is missing or null" } else { "is empty" };
                 Ready::Unasked(Failure::new(Reason::Empty, format!("field {column} {how}")))
             }
-            None => Ready::Pieces(pieces(plan, target, &texts)),
+            None => asked(plan, target, &texts),
         })
         .collect();
     for target in &targets {
@@ -83,17 +85,26 @@ fn prepare_row(plan: &Plan, row: Row) -> Prepared {
     Prepared { record: Arc::new(record), targets, bytes }
 }
 
-fn pieces(plan: &Plan, target: usize, texts: &[std::borrow::Cow<'_, str>]) -> Vec<ReadyPiece> {
+fn asked(plan: &Plan, target: usize, texts: &[std::borrow::Cow<'_, str>]) -> Ready {
     let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
     let cuts: Vec<Vec<Range<usize>>> = match texts[..] {
         [text] => chunk::cut(text, &plan.limits).into_iter().map(|range| vec![range]).collect(),
         _ => vec![chunk::share(&texts, &plan.limits)],
     };
     let lens = &plan.targets[target].lens;
-    cuts.into_iter()
+    let seen = |bytes: &[Range<usize>]| -> Vec<&str> {
+        texts.iter().zip(bytes).map(|(text, range)| &text[range.clone()]).collect()
+    };
+    if let Some(first) = &plan.first
+        && let Some(score) = first_score(first.kinds[target], lens, cuts.iter().map(|bytes| seen(bytes)))
+        && score < first.at_least
+    {
+        return Ready::Screened(score);
+    }
+    let pieces = cuts
+        .into_iter()
         .map(|bytes| {
-            let seen: Vec<&str> =
-                texts.iter().zip(&bytes).map(|(text, range)| &text[range.clone()]).collect();
+            let seen = seen(&bytes);
             let step = match &plan.rater {
                 Rater::Heuristic(kinds) => Step::Done(measure(kinds[target], lens, &seen)),
                 Rater::Endpoint(asker) => match lens.render(&seen) {
@@ -103,7 +114,22 @@ fn pieces(plan: &Plan, target: usize, texts: &[std::borrow::Cow<'_, str>]) -> Ve
             };
             ReadyPiece { bytes, step }
         })
-        .collect()
+        .collect();
+    Ready::Pieces(pieces)
+}
+
+/// The heuristic's score of a record, the mean over its chunks; `None` where one of them cannot be measured.
+fn first_score<'t>(
+    kind: heuristic::Kind,
+    lens: &Lens,
+    chunks: impl ExactSizeIterator<Item = Vec<&'t str>>,
+) -> Option<f64> {
+    let count = chunks.len() as f64;
+    let scores = chunks.map(|seen| {
+        let scale = lens.scale.low..=lens.scale.high;
+        heuristic::rate(kind, &seen, scale).ok().map(|measured| measured.overall)
+    });
+    scores.sum::<Option<f64>>().map(|sum| sum / count)
 }
 
 fn measure(kind: heuristic::Kind, lens: &Lens, texts: &[&str]) -> Result<Arc<Answer>, Failure> {

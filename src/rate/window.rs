@@ -44,6 +44,7 @@ struct Slot {
 
 struct Begun {
     unasked: Option<Failure>,
+    screened: Option<f64>,
     pieces: Vec<BegunPiece>,
 }
 
@@ -82,7 +83,10 @@ impl Window {
             .into_iter()
             .enumerate()
             .map(|(target, ready)| match ready {
-                Ready::Unasked(failure) => Begun { unasked: Some(failure), pieces: Vec::new() },
+                Ready::Unasked(failure) => {
+                    Begun { unasked: Some(failure), screened: None, pieces: Vec::new() }
+                }
+                Ready::Screened(score) => Begun { unasked: None, screened: Some(score), pieces: Vec::new() },
                 Ready::Pieces(pieces) => {
                     let pieces = pieces.into_iter().enumerate().map(|(piece, ready)| {
                         let answer = match ready.step {
@@ -95,7 +99,7 @@ impl Window {
                         };
                         BegunPiece { bytes: ready.bytes, answer }
                     });
-                    Begun { unasked: None, pieces: pieces.collect() }
+                    Begun { unasked: None, screened: None, pieces: pieces.collect() }
                 }
             })
             .collect::<Vec<Begun>>();
@@ -152,6 +156,7 @@ impl Window {
                     target,
                     pieces,
                     unasked: begun.unasked,
+                    screened: begun.screened,
                 });
             }
         }

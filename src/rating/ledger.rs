@@ -1,4 +1,4 @@
-//! Per row and lens: in = rated + from cache + duplicate + failed (by reason) + empty + not reached.
+//! Per row and lens: in = rated + from cache + duplicate + failed (by reason) + empty + screened + not reached.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +23,8 @@ pub struct Ledger {
     pub failed: BTreeMap<Reason, u64>,
     /// A field was missing or blank.
     pub empty: u64,
+    /// A cheaper rater kept them from being asked about.
+    pub screened: u64,
 }
 
 impl Ledger {
@@ -34,6 +36,7 @@ impl Ledger {
             Fate::Duplicate => self.duplicate += 1,
             Fate::Failed(reason) => *self.failed.entry(reason).or_default() += 1,
             Fate::Empty => self.empty += 1,
+            Fate::Screened => self.screened += 1,
         }
     }
 
@@ -49,7 +52,7 @@ impl Ledger {
 
     /// Rows that were reached.
     pub fn reached(&self) -> u64 {
-        self.answered() + self.all_failed() + self.empty
+        self.answered() + self.all_failed() + self.empty + self.screened
     }
 
     /// Rows that the run stopped before, where it is known how many there are.
@@ -59,8 +62,23 @@ impl Ledger {
 
     /// Failed rows as a share of those that were tried: empty rows and rows not reached do not count.
     pub fn failed_share(&self) -> f64 {
+        self.share(self.all_failed())
+    }
+
+    /// The share of those that failed for the state of the endpoint, and may be rated when they are asked again.
+    pub fn passing_share(&self) -> f64 {
+        self.share(
+            self.failed
+                .iter()
+                .filter(|(reason, _)| !reason.is_of_the_question())
+                .map(|(_, count)| count)
+                .sum(),
+        )
+    }
+
+    fn share(&self, failed: u64) -> f64 {
         let tried = self.answered() + self.all_failed();
-        if tried == 0 { 0.0 } else { self.all_failed() as f64 / tried as f64 }
+        if tried == 0 { 0.0 } else { failed as f64 / tried as f64 }
     }
 }
 
@@ -69,15 +87,19 @@ impl fmt::Display for Ledger {
         let known = |rows: Option<u64>| rows.map_or_else(|| "?".to_owned(), |rows| rows.to_string());
         write!(
             f,
-            "{} in = {} rated + {} from cache + {} duplicate + {} failed + {} empty + {} not reached",
+            "{} in = {} rated + {} from cache + {} duplicate + {} failed + {} empty",
             known(self.rows),
             self.rated,
             self.cached,
             self.duplicate,
             self.all_failed(),
             self.empty,
-            known(self.not_reached()),
         )?;
+        // Only a cascade screens.
+        if self.screened > 0 {
+            write!(f, " + {} screened", self.screened)?;
+        }
+        write!(f, " + {} not reached", known(self.not_reached()))?;
         if !self.failed.is_empty() {
             let by_reason: Vec<String> =
                 self.failed.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
@@ -116,5 +138,6 @@ mod tests {
         ledger.add(Fate::Rated);
         ledger.add(Fate::Failed(Reason::Timeout));
         assert!((ledger.failed_share() - 0.5).abs() < f64::EPSILON);
+        assert!((ledger.passing_share() - 0.5).abs() < f64::EPSILON);
     }
 }

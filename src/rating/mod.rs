@@ -3,7 +3,9 @@
 //! A rating is a record seen through one lens by one rater, with an answer **or** a failure.
 
 pub mod answer;
+pub mod excerpt;
 pub mod failure;
+pub mod histogram;
 pub mod ledger;
 pub mod question;
 pub mod run;
@@ -73,6 +75,8 @@ pub struct Rating {
     pub pieces: Vec<Piece>,
     /// Why nothing could be asked: the row is empty or unreadable.
     pub unasked: Option<Failure>,
+    /// The score by which a cheaper rater kept the row from being asked about.
+    pub screened: Option<f64>,
 }
 
 /// The one column of the ledger that a rating belongs to.
@@ -88,6 +92,8 @@ pub enum Fate {
     Failed(Reason),
     /// A field that the lens needs is missing or blank.
     Empty,
+    /// A cheaper rater put the row below the score with which it would have been asked about.
+    Screened,
 }
 
 impl Rating {
@@ -116,6 +122,9 @@ impl Rating {
             Some(Failure { reason: Reason::Empty, .. }) => return Fate::Empty,
             Some(failure) => return Fate::Failed(failure.reason),
             None => {}
+        }
+        if self.screened.is_some() {
+            return Fate::Screened;
         }
         let from = |source| self.pieces.iter().any(|piece| piece.source == source);
         if from(Source::Asked) {

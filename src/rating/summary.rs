@@ -1,14 +1,20 @@
 //! What many ratings say about a dataset, with its uncertainty.
 
-use crate::lens::Verdict;
+use serde::{Deserialize, Serialize};
+
+use crate::lens::{Cuts, Scale, Verdict};
 use crate::stats::{Clusters, Interval, Mean, proportion};
 
 use super::answer::{Unsettled, Usage};
+use super::excerpt::Chooser;
+use super::histogram::Counter;
 use super::ledger::Ledger;
+use super::run::{Bill, Ended, Outcome, Score, Verdicts};
 use super::{Fate, Rating, Target};
 
 /// What the sample says about the whole dataset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Written", try_from = "Written")]
 pub enum Inference {
     /// Every row was taken: the rated ones are not a sample of anything.
     Census,
@@ -29,6 +35,50 @@ pub enum Inference {
     Head,
     /// A run that stopped early: rows are reached in order, so those reached are no random sample of the rest.
     Unfinished,
+}
+
+/// An [`Inference`] as documents have it: its kind, and the numbers that belong to it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Written {
+    kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    population: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    files: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    of: Option<usize>,
+}
+
+impl From<Inference> for Written {
+    fn from(inference: Inference) -> Self {
+        let plain = |kind: &str| Self { kind: kind.to_owned(), population: None, files: None, of: None };
+        match inference {
+            Inference::Census => plain("all"),
+            Inference::Population(rows) => Self { population: Some(rows), ..plain("uniform") },
+            Inference::Beginning(rows) => Self { population: Some(rows), ..plain("uniform_head") },
+            Inference::TwoStages { files, of } => {
+                Self { files: Some(files), of: Some(of), ..plain("two_stages") }
+            }
+            Inference::Head => plain("head"),
+            Inference::Unfinished => plain("unfinished"),
+        }
+    }
+}
+
+impl TryFrom<Written> for Inference {
+    type Error = String;
+
+    fn try_from(Written { kind, population, files, of }: Written) -> Result<Self, String> {
+        match (kind.as_str(), population, files, of) {
+            ("all", ..) => Ok(Self::Census),
+            ("uniform", Some(rows), ..) => Ok(Self::Population(rows)),
+            ("uniform_head", Some(rows), ..) => Ok(Self::Beginning(rows)),
+            ("two_stages", _, Some(files), Some(of)) => Ok(Self::TwoStages { files, of }),
+            ("head", ..) => Ok(Self::Head),
+            ("unfinished", ..) => Ok(Self::Unfinished),
+            _ => Err("a kind of sample that this version of the program does not know".to_owned()),
+        }
+    }
 }
 
 /// Which part of a dataset was rated, where that was said.
@@ -69,6 +119,14 @@ pub struct Summary {
     pub unsettled: Unsettled,
     /// What may be said of the rows that were not sampled.
     pub inference: Inference,
+    /// The scale of the overall score.
+    pub scale: Scale,
+    /// Where it is cut into verdicts.
+    pub cuts: Option<Cuts>,
+    /// Chooses rows to show; `None` keeps none. Set it before the first rating.
+    pub excerpts: Option<Chooser>,
+    /// How many rows have which value of each score.
+    histograms: Vec<Counter>,
     /// The values of each score by file, and of each verdict (1 where a row has it): what two stages are judged by.
     clusters: (Vec<Clusters>, [Clusters; 4]),
 }
@@ -89,6 +147,10 @@ impl Summary {
             usage: Usage::default(),
             unsettled: Unsettled::default(),
             inference,
+            scale: target.lens.scale,
+            cuts: target.lens.cuts,
+            excerpts: None,
+            histograms: target.scores.iter().map(|score| Counter::new(&target.lens, score)).collect(),
             clusters: (vec![Clusters::default(); target.scores.len()], Default::default()),
         }
     }
@@ -100,6 +162,13 @@ impl Summary {
         let Some(scores) = rating.scores() else { return };
         for ((_, mean), score) in self.scores.iter_mut().zip(&scores) {
             mean.push(*score);
+        }
+        for (index, (counter, score)) in self.histograms.iter_mut().zip(&scores).enumerate() {
+            let answers = rating.pieces.iter().filter_map(|piece| piece.outcome.as_ref().ok());
+            counter.add(*score, answers.filter_map(|answer| answer.scores.get(index).copied()));
+        }
+        if let Some(chooser) = &mut self.excerpts {
+            chooser.add(rating, target);
         }
         let verdict = target.verdict(&scores);
         if let (Some(counts), Some(verdict)) = (&mut self.verdicts, verdict) {
@@ -164,5 +233,47 @@ impl Summary {
             _ => self.ratable().and_then(|rows| proportion(count, rated, Some(rows))),
         };
         (Some(count as f64 / rated as f64), interval)
+    }
+
+    /// What came of the run, for the record: how it ended, and how many seconds it took.
+    pub fn outcome(&self, ended: Ended, seconds: f64) -> Outcome {
+        let scores = self.scores.iter().zip(&self.histograms).enumerate();
+        let scores = scores.map(|(index, ((name, mean), counter))| Score {
+            name: name.clone(),
+            n: mean.count(),
+            mean: mean.mean(),
+            variance: mean.variance(),
+            interval: self.mean_interval(index),
+            estimate: match self.inference {
+                Inference::TwoStages { .. } => self.clusters.0.get(index).and_then(Clusters::estimate),
+                _ => mean.estimate(),
+            },
+            histogram: counter.histogram(),
+        });
+        Outcome {
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            ended: Some(ended),
+            seconds: Some(seconds),
+            ledger: (&self.ledger).into(),
+            bill: Bill {
+                tokens_in: self.usage.input,
+                tokens_cached: self.usage.cached_input,
+                tokens_cache_write: self.usage.cache_write,
+                tokens_out: self.usage.output,
+                cost: self.usage.cost,
+                attempts_with_unknown_bill: self.unsettled.attempts,
+                unknown_bill_at_most: self.unsettled.at_most,
+            },
+            scores: scores.collect(),
+            overall: self.overall,
+            verdicts: self.verdicts.map(|counts| Verdicts {
+                counts,
+                intervals: std::array::from_fn(|verdict| self.share(verdict).1),
+            }),
+            scale: Some(self.scale),
+            cuts: self.cuts,
+            sample: Some(self.inference),
+            filter: None,
+        }
     }
 }

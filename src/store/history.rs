@@ -1,11 +1,10 @@
-//! What the store holds besides answers: runs, resolutions; and what it tells about itself.
+//! What the store holds besides answers: resolutions; and what it tells about itself.
 
 use sqlx::Row;
 
 use super::{Error, Slot, Store, now};
 use crate::model::Money;
 use crate::rating::question::Digest;
-use crate::rating::run::Meaning;
 
 /// The condition of [`Prune`], with the column that holds the time.
 macro_rules! pruned {
@@ -144,7 +143,7 @@ impl Store {
         Ok(count.try_into().unwrap_or(0))
     }
 
-    /// Removes answers and the failed attempts of the same description, and gives the space back to the disk.
+    /// Removes answers, the failed attempts and the excerpts of rows of the same description, and gives the space back to the disk.
     /// Returns how many answers went.
     pub async fn prune(&self, prune: &Prune) -> Result<u64, Error> {
         let statements = [
@@ -162,6 +161,7 @@ impl Store {
                 .await?
                 .rows_affected();
         }
+        self.prune_excerpts(prune).await?;
         sqlx::query("DELETE FROM texts WHERE id NOT IN (SELECT text FROM answers)")
             .execute(&self.read)
             .await?;
@@ -183,29 +183,6 @@ impl Store {
         .fetch_one(&self.read)
         .await?;
         Ok(count.try_into().unwrap_or(0))
-    }
-
-    /// Notes that a run begins; returns its id.
-    pub async fn begin(&self, meaning: &Meaning) -> Result<i64, Error> {
-        let meaning_json = serde_json::to_string(meaning).unwrap_or_default();
-        let done = sqlx::query("INSERT INTO runs (digest, meaning, started_at) VALUES (?, ?, ?)")
-            .bind(&meaning.digest().0[..])
-            .bind(meaning_json)
-            .bind(now())
-            .execute(&self.read)
-            .await?;
-        Ok(done.last_insert_rowid())
-    }
-
-    /// Notes how a run ended.
-    pub async fn finish(&self, run: i64, outcome: &serde_json::Value) -> Result<(), Error> {
-        sqlx::query("UPDATE runs SET finished_at = ?, outcome = ? WHERE id = ?")
-            .bind(now())
-            .bind(outcome.to_string())
-            .bind(run)
-            .execute(&self.read)
-            .await?;
-        Ok(())
     }
 
     /// Remembers who answers under `name` at a base URL.

@@ -5,6 +5,7 @@
 
 mod answers;
 mod history;
+mod runs;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 
 pub use answers::Slot;
 pub use history::{Group, Prune, Stats, Usual};
+pub use runs::Runs;
 pub use writer::{Attempt, NewAnswer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();

@@ -3,7 +3,27 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::excerpt::Excerpt;
 use super::question::Digest;
+
+mod outcome;
+
+pub use outcome::{Bill, Ended, Filtered, How, Outcome, Rows, Score, Verdicts};
+
+/// One execution of a command over one dataset and one lens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Its number in the store; none where it was not kept.
+    pub id: Option<i64>,
+    /// What it meant.
+    pub meaning: Meaning,
+    /// When it began, in milliseconds since 1970.
+    pub began: i64,
+    /// What came of it; nothing while it runs, or where it was killed.
+    pub outcome: Option<Outcome>,
+    /// Some of its rows, where they were asked for.
+    pub excerpts: Vec<Excerpt>,
+}
 
 /// Which rows of a dataset are wanted.
 ///

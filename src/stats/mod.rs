@@ -1,14 +1,20 @@
-//! What a sample says about the whole: means and proportions with 95 % intervals, and rank correlation.
+//! What a sample says about the whole: means and proportions with 95 % intervals, whether one mean is below another, and
+//! rank correlation.
 //!
 //! Everything that meets a row is streamed: a [`Mean`] is three numbers, however many values it has seen.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
+pub mod compare;
+
+use compare::Estimate;
+
 /// An interval of 95 % confidence, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The lower end.
     pub low: f64,
@@ -52,6 +58,12 @@ impl Mean {
     /// The sample variance, with divisor n − 1, if there are two values.
     pub fn variance(&self) -> Option<f64> {
         (self.count > 1).then(|| self.squares / (self.count - 1) as f64)
+    }
+
+    /// The mean with its standard error s/√n, as of a sample of an endless population; None of fewer than two values.
+    pub fn estimate(&self) -> Option<Estimate> {
+        let error = (self.variance()? / self.count as f64).sqrt();
+        Some(Estimate { mean: self.centre, error, freedom: self.count - 1 })
     }
 
     /// The 95 % interval of the mean of the `population` of N rows from which the values were drawn without
@@ -125,15 +137,19 @@ impl Clusters {
     /// The 95 % interval of the mean of all rows of all clusters, with Student's t of m − 1 degrees of freedom; None of
     /// fewer than two clusters.
     pub fn interval(&self) -> Option<Interval> {
-        let (mean, _, variance) = self.estimate()?;
-        let half = student(self.0.len() as u64 - 1)? * variance.sqrt();
-        Some(Interval { low: mean - half, high: mean + half })
+        self.estimate()?.interval()
+    }
+
+    /// The mean of all rows with its standard error, which has m − 1 degrees of freedom; None of fewer than two clusters.
+    pub fn estimate(&self) -> Option<Estimate> {
+        let (mean, _, variance) = self.moments()?;
+        Some(Estimate { mean, error: variance.sqrt(), freedom: self.0.len() as u64 - 1 })
     }
 
     /// The 95 % interval of a share, where each value is 0 or 1: Wilson's, for as many rows of a uniform sample as would
     /// have this variance. Where all values are the same nothing tells that number; it is then the number of clusters.
     pub fn proportion(&self) -> Option<Interval> {
-        let (share, count, variance) = self.estimate()?;
+        let (share, count, variance) = self.moments()?;
         let share = share.clamp(0.0, 1.0);
         let clusters = self.0.len() as f64;
         let rows = if variance > 0.0 { share * (1.0 - share) / variance } else { clusters };
@@ -141,7 +157,7 @@ impl Clusters {
     }
 
     /// The mean, the number of values, and the variance of the mean.
-    fn estimate(&self) -> Option<(f64, f64, f64)> {
+    fn moments(&self) -> Option<(f64, f64, f64)> {
         let clusters = self.0.len() as f64;
         let (count, sum) =
             self.0.values().fold((0.0, 0.0), |(count, total), (n, sum)| (count + *n as f64, total + sum));
