@@ -58,3 +58,7 @@ llama-server:
 # A local Hub over a folder of repositories: HF_ENDPOINT is the first address that it prints
 testhub root:
     cargo run --release --example testhub -- --root {{root}}
+
+# A report's page in headless Chromium (in PATH): pictures of it in target/report-page
+report-page:
+    tests/report_page.sh

@@ -1,6 +1,6 @@
 //! Exit codes: one home, one sentence each. The README's table is compared with this one by a test.
 
-use crate::{dataset, endpoint, export, lens, llama, rate, store};
+use crate::{dataset, endpoint, export, filter, lens, llama, rate, store};
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +64,11 @@ impl Exit {
         let server = error.downcast_ref::<llama::Error>().is_some_and(llama::Error::is_usage);
         if setting || server || error.downcast_ref::<UsageError>().is_some() {
             return Self::Usage;
+        }
+        match error.downcast_ref::<filter::Error>() {
+            Some(filter::Error::Unrated { .. }) => return Self::TooManyFailed,
+            Some(error) if error.is_usage() => return Self::Usage,
+            _ => {}
         }
         let dataset = error.downcast_ref::<dataset::Error>().or(match error.downcast_ref::<rate::Error>() {
             Some(rate::Error::Dataset(error)) => Some(error),

@@ -41,7 +41,7 @@ mod wanted;
 pub mod whole;
 
 pub use describe::{Description, describe};
-pub use folder::OWN_MARKS;
+pub use folder::{OUTPUT_RECEIPT, OWN_MARKS};
 pub use layout::Fault;
 
 /// How many streamed files a sample looks into, unless it is told otherwise.
@@ -268,6 +268,11 @@ pub async fn find(request: Request) -> Result<Found, Error> {
 }
 
 impl Found {
+    /// The commit of a repository at the Hub.
+    pub fn revision(&self) -> Option<&str> {
+        self.gathered.revision.as_deref()
+    }
+
     /// Opens the files: checks the columns, counts the rows, draws the sample.
     ///
     /// The work is done on threads of its own, and given up when the future is dropped.

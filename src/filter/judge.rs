@@ -13,8 +13,6 @@
 //!
 //! A value that is missing, null or NaN passes nothing ([`Why::Missing`]).
 
-use std::borrow::Cow;
-
 use minijinja::value::Value;
 
 use super::condition::{Condition, Unanswered, value};
@@ -473,7 +471,7 @@ impl<'t> View<'t> {
                         let column = if let Name::Column(path) = name { plain(path) } else { String::new() };
                         Error::row(&self.table.ids.get(at), format!("column `{column}`: {}", plain(&problem)))
                     })?;
-                    found.filter(|found| !found.is_null()).map(Cow::into_owned).map(value)
+                    found.filter(|found| !found.is_null()).map(value)
                 }
             };
             let Some(found) = found else { return Ok(Asked::Missing) };

@@ -3,7 +3,9 @@
 pub mod condition;
 mod error;
 pub mod judge;
+pub mod merge;
 pub mod names;
+pub mod read;
 pub mod scores;
 pub mod tally;
 pub mod top;

@@ -83,7 +83,7 @@ impl Tally {
     /// The counts for `--format json` and for receipts.
     pub fn json(&self) -> serde_json::Value {
         let dropped: serde_json::Map<String, serde_json::Value> =
-            self.dropped.iter().map(|(why, count)| (why.as_str().to_owned(), json!(count))).collect();
+            self.dropped.iter().map(|(why, count)| (why.as_str().replace(' ', "_"), json!(count))).collect();
         json!({
             "rows_in": self.rows_in(),
             "kept": self.kept,
@@ -243,7 +243,7 @@ mod tests {
         tally.add_unrated("unreadable: line 3");
         assert_eq!((tally.rows_in(), tally.written()), (7, 2));
         insta::assert_snapshot!(tally, @"7 in = 1 kept + 3 dropped + 3 unrated (dropped: cut 2, missing value 1; unrated: refusal 2, unreadable 1; 1 unrated are kept too)");
-        insta::assert_snapshot!(tally.json(), @r#"{"rows_in":7,"kept":1,"dropped":3,"unrated":3,"written":2,"dropped_by":{"cut":2,"missing value":1},"unrated_by":{"refusal":2,"unreadable":1}}"#);
+        insta::assert_snapshot!(tally.json(), @r#"{"rows_in":7,"kept":1,"dropped":3,"unrated":3,"written":2,"dropped_by":{"cut":2,"missing_value":1},"unrated_by":{"refusal":2,"unreadable":1}}"#);
         insta::assert_snapshot!(Tally::default(), @"0 in = 0 kept + 0 dropped + 0 unrated");
     }
 

@@ -1,54 +1,42 @@
 //! The values that cuts ask of a table of rows, one column at a time.
 
-use std::borrow::Cow;
-
-use arrow::array::{Array, AsArray, Float64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::names::number;
 use crate::dataset::whole::{Rows, Table};
-use crate::record::{cell, pick};
+use crate::record::cell::cell;
 
 /// A column, or a path into one, of a table.
 pub(super) struct Values<'t> {
+    table: &'t Table,
     path: &'t str,
-    place: Place<'t>,
-}
-
-enum Place<'t> {
-    /// The column of this name, or the one in which the rest of the path is looked for.
-    Arrow(&'t dyn Array, Option<&'t str>),
-    Objects(&'t [Map<String, Value>]),
-    Nowhere,
+    /// The column of this name, so that it is not looked for in every row.
+    array: Option<&'t ArrayRef>,
 }
 
 impl<'t> Values<'t> {
     pub(super) fn new(table: &'t Table, path: &'t str) -> Self {
-        let place = match &table.rows {
-            Rows::Arrow(batch) => in_batch(batch, path),
-            Rows::Objects(objects) => Place::Objects(objects),
+        let array = match &table.rows {
+            Rows::Arrow(batch) => batch.column_by_name(path),
+            Rows::Objects(_) => None,
         };
-        Self { path, place }
+        Self { table, path, array }
     }
 
     /// The value in a row; `None` where there is none.
-    pub(super) fn get(&self, row: usize) -> Result<Option<Cow<'t, Value>>, String> {
-        match self.place {
-            Place::Arrow(array, None) => cell::cell(array, row).map(|value| Some(Cow::Owned(value))),
-            Place::Arrow(array, Some(rest)) => {
-                let value = cell::cell(array, row)?;
-                Ok(pick::find(&value, rest).cloned().map(Cow::Owned))
-            }
-            Place::Objects(objects) => Ok(in_object(&objects[row], self.path).map(Cow::Borrowed)),
-            Place::Nowhere => Ok(None),
+    pub(super) fn get(&self, row: usize) -> Result<Option<Value>, String> {
+        match self.array {
+            Some(array) => cell(array, row).map(Some),
+            None => self.table.value(self.path, row),
         }
     }
 
     /// The column as numbers, where it holds nothing else.
-    pub(super) fn numbers(&self) -> Option<Float64Array> {
-        let Place::Arrow(array, None) = self.place else { return None };
+    fn numbers(&self) -> Option<Float64Array> {
+        let array = self.array?;
         // A single is the short decimal that people see, not the double next to it: that is for `get`.
         let is_exact = match array.data_type() {
             DataType::Float16 | DataType::Float32 => false,
@@ -57,22 +45,6 @@ impl<'t> Values<'t> {
         let floats = is_exact.then(|| cast(array, &DataType::Float64).ok())??;
         Some(floats.as_primitive::<Float64Type>().clone())
     }
-}
-
-fn in_batch<'t>(batch: &'t RecordBatch, path: &'t str) -> Place<'t> {
-    if let Some(array) = batch.column_by_name(path) {
-        return Place::Arrow(array, None);
-    }
-    let within = path.split_once('.').and_then(|(root, rest)| Some((batch.column_by_name(root)?, rest)));
-    within.map_or(Place::Nowhere, |(array, rest)| Place::Arrow(array, Some(rest)))
-}
-
-/// As [`pick::find`] finds it in a value that is this object.
-fn in_object<'v>(object: &'v Map<String, Value>, path: &str) -> Option<&'v Value> {
-    object.get(path).or_else(|| {
-        let (root, rest) = path.split_once('.')?;
-        pick::find(object.get(root)?, rest)
-    })
 }
 
 /// A column's numbers, read as they are asked for.
@@ -105,9 +77,7 @@ impl<'t> Numbers<'t> {
 pub(super) mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, Decimal128Array, Float32Array, Int64Array, StringArray, StructArray};
-    use arrow::datatypes::Field;
-    use serde_json::json;
+    use arrow::array::{Decimal128Array, Float32Array, Int64Array, RecordBatch, StringArray};
 
     use super::*;
     use crate::dataset::whole::Ids;
@@ -124,29 +94,6 @@ pub(super) mod tests {
         let ids = Ids::Numbered { label: "f".into(), rows: (0..rows.len() as u64).collect() };
         let objects = rows.iter().map(|row| row.as_object().unwrap().clone()).collect();
         Table { file: 0, ids, rows: Rows::Objects(objects) }
-    }
-
-    #[test]
-    fn a_literal_name_wins_over_a_path_in_both_forms() {
-        let inner: ArrayRef = Arc::new(StringArray::from(vec![Some("nested"), None]));
-        let fields = vec![Field::new("lang", DataType::Utf8, true)].into();
-        let meta: ArrayRef = Arc::new(StructArray::new(fields, vec![inner], None));
-        let literal: ArrayRef = Arc::new(StringArray::from(vec!["literal", "x"]));
-        let both = arrow_table(vec![("meta", Arc::clone(&meta)), ("meta.lang", literal)]);
-        let one = arrow_table(vec![("meta", meta)]);
-        let get = |table: &Table, path: &str, row: usize| {
-            Values::new(table, path).get(row).unwrap().map(Cow::into_owned)
-        };
-        assert_eq!(get(&both, "meta.lang", 0), Some(json!("literal")));
-        assert_eq!(get(&one, "meta.lang", 0), Some(json!("nested")));
-        assert_eq!(get(&one, "meta.lang", 1), Some(json!(null)));
-        assert_eq!(get(&one, "meta.none", 0), None);
-        assert_eq!(get(&one, "none", 0), None);
-        let objects =
-            object_table(&[json!({"meta": {"lang": "a"}, "meta.lang": "b"}), json!({"meta": {"lang": "a"}})]);
-        assert_eq!(get(&objects, "meta.lang", 0), Some(json!("b")));
-        assert_eq!(get(&objects, "meta.lang", 1), Some(json!("a")));
-        assert_eq!(get(&objects, "meta.x", 1), None);
     }
 
     #[test]

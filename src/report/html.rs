@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use minijinja::value::{Serde, Value};
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, context, escape_formatter};
 use serde::Serialize;
 
 use super::plot::{self, Bars, Trend};
@@ -13,7 +13,7 @@ use super::words::{self, harmless, line};
 use super::{Change, Error, Key, Point, Report, Series, Way, ended, mean, when};
 use crate::lens::Verdict;
 use crate::rating::excerpt::{Excerpt, Kind};
-use crate::rating::run::{Outcome, Sample};
+use crate::rating::run::{Outcome, Sample, Score};
 use crate::rating::summary::Inference;
 use crate::stats::Interval;
 
@@ -29,6 +29,10 @@ const SHORT: usize = 220;
 pub fn html(report: &Report) -> Result<String, Error> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.set_formatter(|out, state, value| match value.as_str().filter(|_| !value.is_safe()) {
+        Some(text) => escape_formatter(out, state, &harmless(text).into()),
+        None => escape_formatter(out, state, value),
+    });
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.add_template("page", TEMPLATE)?;
     let (rows, left_out) = rows(report);
@@ -89,7 +93,10 @@ struct View {
     now: Option<Now>,
     trend: Option<Trend>,
     verdicts: Option<Bars>,
-    histograms: Vec<(String, Bars)>,
+    /// Of the overall score.
+    histogram: Option<(String, Bars)>,
+    /// Of the other scores.
+    others: Vec<(String, Bars)>,
     costs: Option<Bars>,
     runs: Vec<RunRow>,
 }
@@ -124,6 +131,7 @@ struct RunRow {
     sample: String,
     rated: String,
     failed: String,
+    reasons: Option<String>,
     mean: String,
     change: Said,
     test: Option<String>,
@@ -150,18 +158,20 @@ fn view(series: &Series) -> View {
         now: last.and_then(|(point, outcome)| now(point, outcome)),
         trend: plot::trend(points),
         verdicts: plot::verdicts(points),
-        histograms: last.map(|(_, outcome)| histograms(outcome)).unwrap_or_default(),
+        histogram: last.and_then(|(_, outcome)| histogram(outcome.overall()?)),
+        others: last.map(|(_, outcome)| others(outcome).filter_map(histogram).collect()).unwrap_or_default(),
         costs: plot::costs(points),
         runs: points.iter().rev().map(run_row).collect(),
     }
 }
 
-/// The overall score first, then the others.
-fn histograms(outcome: &Outcome) -> Vec<(String, Bars)> {
-    let others =
-        outcome.scores.iter().enumerate().filter(|(at, _)| *at != outcome.overall).map(|(_, score)| score);
-    let scores = outcome.overall().into_iter().chain(others);
-    scores.filter_map(|score| Some((line(&score.name), plot::histogram(score)?))).collect()
+fn histogram(score: &Score) -> Option<(String, Bars)> {
+    Some((line(&score.name), plot::histogram(score)?))
+}
+
+/// The scores beside the overall one.
+fn others(outcome: &Outcome) -> impl Iterator<Item = &Score> {
+    outcome.scores.iter().enumerate().filter(|(at, _)| *at != outcome.overall).map(|(_, score)| score)
 }
 
 fn now(point: &Point, outcome: &Outcome) -> Option<Now> {
@@ -177,7 +187,7 @@ fn now(point: &Point, outcome: &Outcome) -> Option<Now> {
             Change::First => None,
             change => Some(said(change)),
         },
-        rated: words::count(ledger.answered()),
+        rated: words::rows(ledger.answered()),
         failed: failed.then(|| words::failures(outcome)),
         when: when(point.run.began),
         stands_for: stands_for(outcome),
@@ -240,11 +250,12 @@ fn run_row(point: &Point) -> RunRow {
             let of = outcome.ledger.rows.map_or(String::new(), |rows| format!(" of {}", words::count(rows)));
             format!("{}{of}", words::count(outcome.ledger.answered()))
         }),
-        failed: line(&of(&words::failures)),
+        failed: of(&|outcome| words::count(outcome.ledger.all_failed())),
+        reasons: outcome.and_then(words::reasons).map(|text| line(&text)),
         mean: of(&|outcome| outcome.overall().map_or("–".to_owned(), mean)),
         change: said(change),
         test: match change {
-            Change::Compared { comparison, .. } => Some(words::test(comparison)),
+            Change::Compared { comparison, .. } => Some(words::short_test(comparison)),
             _ => None,
         },
         cost: of(&words::cost),

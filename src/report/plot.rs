@@ -281,7 +281,9 @@ pub(super) fn costs(points: &[Point]) -> Option<Bars> {
     let bars = bars.collect();
     let all: crate::model::Money =
         points.iter().filter_map(|point| point.run.outcome.as_ref()?.bill.cost).sum();
-    let top = crate::model::Money::from_dollars(most).to_string();
+    // A scale needs no more digits than that.
+    let top =
+        if most >= 0.1 { format!("${most:.2}") } else { crate::model::Money::from_dollars(most).to_string() };
     let labels = vec![
         Label { x: LEFT - 6.0, y: TOP + 4.0, text: top },
         Label { x: LEFT - 6.0, y: BOTTOM, text: "$0".to_owned() },
@@ -313,7 +315,7 @@ pub(super) fn histogram(score: &Score) -> Option<Bars> {
             height,
             kind: "score".to_owned(),
             label: if bins <= 12 && rows > 0 { count(rows) } else { String::new() },
-            text: format!("{}: {} rows", bin(histogram, at), count(rows)),
+            text: format!("{}: {}", bin(histogram, at), words::rows(rows)),
         }
     });
     let bars: Vec<Bar> = bars.collect();
@@ -342,7 +344,7 @@ pub(super) fn histogram(score: &Score) -> Option<Bars> {
         .position(|rows| *rows == most)
         .map(|at| bin(histogram, at))
         .unwrap_or_default();
-    let sentence = format!("{} rows, mean {}; most have {common}.", count(score.n), mean(score));
+    let sentence = format!("{}, mean {}; the most common is {common}.", words::rows(score.n), mean(score));
     Some(Bars { width: WIDTH, height: BOTTOM + 26.0, bars, labels, sentence })
 }
 
@@ -385,15 +387,16 @@ pub(super) fn verdicts(points: &[Point]) -> Option<Bars> {
                 height: STEP - 8.0,
                 kind: name.to_lowercase(),
                 label: match width {
-                    ..26.0 => String::new(),
-                    26.0..84.0 => name[..1].to_owned(),
+                    ..20.0 => String::new(),
+                    20.0..48.0 => name[..1].to_owned(),
+                    48.0..92.0 => format!("{} {:.0} %", &name[..1], share * 100.0),
                     _ => format!("{name} {:.0} %", share * 100.0),
                 },
                 text: format!(
-                    "{}: {name} {:.1} %, {} rows",
+                    "{}: {name} {:.1} %, {}",
                     when(point.run.began),
                     share * 100.0,
-                    count(rows)
+                    words::rows(rows)
                 ),
             });
             x += width;

@@ -48,9 +48,22 @@ pub(super) fn count(number: u64) -> String {
     text
 }
 
+/// A count of rows.
+pub(super) fn rows(number: u64) -> String {
+    if number == 1 { "1 row".to_owned() } else { format!("{} rows", count(number)) }
+}
+
 /// A number with its sign, the minus a real one.
 fn signed(number: f64) -> String {
-    format!("{}{:.2}", if number < 0.0 { '−' } else { '+' }, number.abs())
+    let digits = format!("{:.2}", number.abs());
+    let sign = if digits == "0.00" {
+        '±'
+    } else if number < 0.0 {
+        '−'
+    } else {
+        '+'
+    };
+    format!("{sign}{digits}")
 }
 
 /// A probability: two digits that count.
@@ -103,13 +116,17 @@ pub fn cost(outcome: &Outcome) -> String {
 
 /// Failed rows with their reasons.
 pub fn failures(outcome: &Outcome) -> String {
-    let failed = &outcome.ledger.failed;
-    if failed.is_empty() {
-        return "0".to_owned();
+    match reasons(outcome) {
+        None => "0".to_owned(),
+        Some(reasons) => format!("{} ({reasons})", count(outcome.ledger.all_failed())),
     }
-    let reasons: Vec<String> =
-        failed.iter().map(|(reason, n)| format!("{} {}", reason.replace('_', " "), count(*n))).collect();
-    format!("{} ({})", count(outcome.ledger.all_failed()), reasons.join(", "))
+}
+
+/// Failed rows by reason, if there are any.
+pub(super) fn reasons(outcome: &Outcome) -> Option<String> {
+    let failed = &outcome.ledger.failed;
+    let reasons = failed.iter().map(|(reason, n)| format!("{} {}", reason.replace('_', " "), count(*n)));
+    (!failed.is_empty()).then(|| reasons.collect::<Vec<_>>().join(", "))
 }
 
 /// What a filter made of the rows.
@@ -128,10 +145,20 @@ pub fn filtered(outcome: &Outcome) -> Option<String> {
 pub(super) fn test(comparison: &Comparison) -> String {
     match comparison.method {
         Method::Welch { t, freedom } => {
-            format!("Welch’s t-test, t = {t:.2}, {freedom:.1} degrees of freedom, one-sided")
+            format!("Welch’s t-test, t = {}, {freedom:.1} degrees of freedom, one-sided", signed(t))
         }
         Method::Permutation { units: (before, after) } => {
             format!("permutation test, {before} and {after} rows without spread, one-sided")
+        }
+    }
+}
+
+/// The figures of a test, where its name stands elsewhere.
+pub(super) fn short_test(comparison: &Comparison) -> String {
+    match comparison.method {
+        Method::Welch { t, freedom } => format!("t = {}, {freedom:.0} degrees of freedom", signed(t)),
+        Method::Permutation { units: (before, after) } => {
+            format!("permutations of {before} and {after} equal rows")
         }
     }
 }

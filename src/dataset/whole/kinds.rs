@@ -281,7 +281,22 @@ mod tests {
             json!({"a": 1, "b": {"c": [1]}, "d": {}, "e": 1_u64 << 60, "f": -1, "g": true, "h": [[{}]]}),
             json!({"a": "x", "b": {"c": {"k": 1}}, "d": {}, "e": 0.5, "f": u64::MAX, "g": 1, "h": []}),
         ];
-        insta::assert_snapshot!(shown(&rows), @"");
+        insta::assert_snapshot!(shown(&rows), @r"
+        a: Utf8
+        b: Utf8
+        d: Utf8
+        e: Utf8
+        f: Utf8
+        g: Utf8
+        h: Utf8
+        column `a` is text, its values other than strings as JSON: it has numbers and strings
+        column `b` is text, its values other than strings as JSON: it has lists and objects
+        column `d` is text, its values other than strings as JSON: it has objects without any key
+        column `e` is text, its values other than strings as JSON: it has integers beyond 9007199254740992 beside fractions
+        column `f` is text, its values other than strings as JSON: it has negative integers and some beyond 9223372036854775807
+        column `g` is text, its values other than strings as JSON: it has booleans and numbers
+        column `h` is text, its values other than strings as JSON: it has objects without any key
+        ");
     }
 
     #[test]
