@@ -2,7 +2,7 @@
 # Measures what the program claims of its speed and memory, each figure beside another one taken in the same run.
 # benches/README.md says what the ratios mean.
 #
-# usage: benches/run.sh [pipeline] [latency] [curator] [cached] [memory] [start] [datasets]
+# usage: benches/run.sh [pipeline] [latency] [curator] [cached] [memory] [start] [datasets] [filter]
 # without an argument: all of them
 set -euo pipefail
 export LC_ALL=C NO_PROXY='*' no_proxy='*'
@@ -39,8 +39,8 @@ per_thousand() { awk -v ms="$1" -v rows="$2" 'BEGIN {printf "%.1f", 1000 * ms / 
 row() { printf '| %s | %s | %s | %s | %s | %s |\n' "$@" >>"$table"; }
 
 for section in "$@"; do
-    [[ $section =~ ^(pipeline|latency|curator|cached|memory|start|datasets)$ ]] ||
-        die "no section $section: pipeline, latency, curator, cached, memory, start, datasets"
+    [[ $section =~ ^(pipeline|latency|curator|cached|memory|start|datasets|filter)$ ]] ||
+        die "no section $section: pipeline, latency, curator, cached, memory, start, datasets, filter"
 done
 ((BASH_VERSINFO[0] >= 5)) || die "needs bash 5, this is $BASH_VERSION"
 python=$(python3 -c 'import sys; print(sys.executable)') || die "needs python3"
@@ -324,8 +324,16 @@ datasets() {
     RUNS=$RUNS "$client" benches/reading.py "$target/release" "$work" >>"$table"
 }
 
+filter() {
+    local client=$work/venv-filter/bin/python
+    if ! "$client" -c 'import polars, duckdb, datasets, pyarrow' 2>/dev/null; then
+        "$python" -m venv "$work/venv-filter" && "$client" -m pip install --quiet polars duckdb datasets pyarrow
+    fi >&2 || { skip filter "no virtual environment with polars, duckdb and datasets could be made"; return; }
+    RUNS=$RUNS "$client" benches/filtering.py "$program" "$work" >>"$table"
+}
+
 sections=("$@")
-(($#)) || sections=(pipeline latency curator cached memory start datasets)
+(($#)) || sections=(pipeline latency curator cached memory start datasets filter)
 load=$(cut -d' ' -f1-3 /proc/loadavg)
 for section in "${sections[@]}"; do "$section"; done
 rm -rf "${work:?}/run"

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{Builder, JoinHandle};
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -37,8 +38,8 @@ const GROUP_ROWS: usize = 128 << 10;
 /// to the memory of rows that were not.
 const GROUP_HELD: usize = 128 << 20;
 
-/// Row groups being encoded at the same time, beside the one that is filling.
-const ENCODERS: usize = 2;
+/// Full row groups that are still being encoded while the next one fills. Rows wait in memory no longer than that.
+const ENCODERS: usize = 1;
 
 /// Fewer rows than this, and fewer bytes, are put together before they are kept: a few rows of each batch would
 /// otherwise be very many small arrays.
@@ -60,10 +61,14 @@ pub(super) struct Writer {
     properties: WriterPropertiesPtr,
     factory: ArrowRowGroupWriterFactory,
     open: Option<Open>,
-    few: Filling,
-    filling: Filling,
-    encoding: VecDeque<JoinHandle<Result<Encoded, ParquetError>>>,
+    few: Few,
+    filling: Option<Group>,
+    /// Row groups of which all rows are given, in their order.
+    encoding: VecDeque<Encoder>,
 }
+
+/// A thread that encodes a row group.
+type Encoder = JoinHandle<Result<Encoded, ParquetError>>;
 
 /// The file at hand.
 struct Open {
@@ -78,16 +83,40 @@ impl std::fmt::Debug for Open {
     }
 }
 
-/// Rows on their way to a row group.
+/// A row group that takes rows. They are encoded as they come.
+#[derive(Debug)]
+struct Group {
+    sender: Sender<RecordBatch>,
+    encoder: Encoder,
+    rows: usize,
+    bytes: usize,
+    held: usize,
+}
+
+impl Group {
+    /// Adds rows, and says whether the group is full.
+    fn push(&mut self, batch: RecordBatch) -> bool {
+        self.rows += batch.num_rows();
+        for (bytes, held) in batch.columns().iter().map(size) {
+            self.bytes += bytes;
+            self.held += held;
+        }
+        // Where the thread has ended, it says why when it is waited for.
+        let is_gone = self.sender.send(batch).is_err();
+        is_gone || self.rows >= GROUP_ROWS || self.bytes >= GROUP_BYTES || self.held >= GROUP_HELD
+    }
+}
+
+/// A few rows each of several batches.
 #[derive(Debug, Default)]
-struct Filling {
+struct Few {
     batches: Vec<RecordBatch>,
     rows: usize,
     bytes: usize,
     held: usize,
 }
 
-impl Filling {
+impl Few {
     fn push(&mut self, batch: RecordBatch) {
         self.rows += batch.num_rows();
         for (bytes, held) in batch.columns().iter().map(size) {
@@ -128,8 +157,8 @@ impl Writer {
             properties,
             factory,
             open: None,
-            few: Filling::default(),
-            filling: Filling::default(),
+            few: Few::default(),
+            filling: None,
             encoding: VecDeque::new(),
         })
     }
@@ -186,12 +215,17 @@ impl Writer {
     /// Adds rows to the row group, and ends it where it is full.
     fn fill(&mut self, mut batch: RecordBatch) -> Result<(), Error> {
         loop {
-            let room = GROUP_ROWS - self.filling.rows;
+            let mut group = match self.filling.take() {
+                Some(group) => group,
+                None => self.begin_group()?,
+            };
+            let room = GROUP_ROWS - group.rows;
             let rest = (batch.num_rows() > room).then(|| batch.slice(room, batch.num_rows() - room));
-            self.filling.push(if rest.is_some() { batch.slice(0, room) } else { batch });
-            let Filling { rows, bytes, held, .. } = self.filling;
-            if rows >= GROUP_ROWS || bytes >= GROUP_BYTES || held >= GROUP_HELD {
-                self.end_group()?;
+            let is_full = group.push(if rest.is_some() { batch.slice(0, room) } else { batch });
+            if is_full {
+                self.encoding.push_back(group.encoder);
+            } else {
+                self.filling = Some(group);
             }
             match rest {
                 Some(rest) => batch = rest,
@@ -200,12 +234,8 @@ impl Writer {
         }
     }
 
-    /// Has the row group encoded; waits for an earlier one if there are enough on the way.
-    fn end_group(&mut self) -> Result<(), Error> {
-        let filling = std::mem::take(&mut self.filling);
-        if filling.rows == 0 {
-            return Ok(());
-        }
+    /// Begins a row group on a thread of its own; waits for an earlier one if there are enough on the way.
+    fn begin_group(&mut self) -> Result<Group, Error> {
         while self.encoding.len() >= ENCODERS {
             self.append()?;
         }
@@ -213,10 +243,11 @@ impl Writer {
         let writers = self.factory.create_column_writers(0);
         let writers = writers.map_err(|error| Error::parquet(self.files.folder(), error))?;
         let schema = Arc::clone(&self.stored);
+        let (sender, batches) = mpsc::channel();
         let thread = Builder::new().name("encode".to_owned());
-        let handle = thread.spawn(move || encode(writers, &schema, filling));
-        self.encoding.push_back(handle.map_err(Error::output(self.files.folder()))?);
-        Ok(())
+        let encoder = thread.spawn(move || encode(writers, &schema, batches));
+        let encoder = encoder.map_err(Error::output(self.files.folder()))?;
+        Ok(Group { sender, encoder, rows: 0, bytes: 0, held: 0 })
     }
 
     /// Appends the oldest row group that is being encoded, and ends the file if it is large enough.
@@ -254,15 +285,15 @@ impl Writer {
         self.files.close(&file, path, rows)
     }
 
-    /// Bytes of memory that rows hold which are not being encoded yet.
+    /// Bytes of memory that rows hold of which there are few.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
-        self.few.held + self.filling.held
+        self.few.held
     }
 
     pub(super) fn finish(mut self) -> Result<Vec<Shard>, Error> {
         self.gather()?;
-        self.end_group()?;
+        self.encoding.extend(self.filling.take().map(|group| group.encoder));
         while !self.encoding.is_empty() {
             self.append()?;
         }
@@ -324,9 +355,11 @@ fn kept(
 fn encode(
     mut writers: Vec<ArrowColumnWriter>,
     schema: &Schema,
-    filling: Filling,
+    batches: Receiver<RecordBatch>,
 ) -> Result<Encoded, ParquetError> {
-    for batch in filling.batches {
+    let mut rows = 0;
+    for batch in batches {
+        rows += batch.num_rows() as u64;
         let mut leaves = writers.iter_mut();
         for (field, column) in schema.fields().iter().zip(batch.columns()) {
             for leaf in compute_leaves(field, column)? {
@@ -338,5 +371,5 @@ fn encode(
         }
     }
     let columns = writers.into_iter().map(ArrowColumnWriter::close).collect::<Result<_, _>>()?;
-    Ok(Encoded { columns, rows: filling.rows as u64 })
+    Ok(Encoded { columns, rows })
 }
