@@ -24,6 +24,7 @@ mod limit;
 mod llama;
 mod log;
 mod money;
+mod report;
 mod settings;
 mod standin;
 mod testhub;
