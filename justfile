@@ -47,6 +47,10 @@ lens-check:
 real-client:
     tests/real_client.sh
 
+# What pyarrow, polars, duckdb, pandas and `datasets` read of a filtered file: by this Python, or one with them from PyPI in target/
+round-trip python="":
+    tests/round_trip.sh {{python}}
+
 # A real llama-server for the tests, into target/llama
 llama-server:
     tests/llama/get.sh

@@ -13,6 +13,7 @@ mod datasets;
 mod dialects;
 mod endpoint;
 mod faults;
+mod filter;
 mod floors;
 mod heuristic;
 mod hub;

@@ -1,6 +1,6 @@
 //! Exit codes: one home, one sentence each. The README's table is compared with this one by a test.
 
-use crate::{dataset, endpoint, export, lens, llama, rate, store};
+use crate::{dataset, endpoint, export, filter, lens, llama, rate, store};
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +65,11 @@ impl Exit {
         if setting || server || error.downcast_ref::<UsageError>().is_some() {
             return Self::Usage;
         }
+        match error.downcast_ref::<filter::Error>() {
+            Some(filter::Error::Unrated { .. }) => return Self::TooManyFailed,
+            Some(error) if error.is_usage() => return Self::Usage,
+            _ => {}
+        }
         let dataset = error.downcast_ref::<dataset::Error>().or(match error.downcast_ref::<rate::Error>() {
             Some(rate::Error::Dataset(error)) => Some(error),
             _ => None,
@@ -76,7 +81,8 @@ impl Exit {
                 Some(lens::Error::Unknown { .. } | lens::Error::Name { .. } | lens::Error::Exists { .. }),
                 _,
             ) => Self::Usage,
-            (.., Some(export::Error::Busy(_))) => Self::TryAgain,
+            (.., Some(export::Error::Busy { .. })) => Self::TryAgain,
+            (.., Some(error)) if error.is_usage() => Self::Usage,
             _ if matches!(error.downcast_ref::<store::Error>(), Some(store::Error::Url(_))) => Self::Usage,
             _ => Self::CannotGoOn,
         }

@@ -5,6 +5,7 @@ mod cache;
 mod dataset;
 mod dry_run;
 pub mod exit;
+mod filter;
 mod history;
 mod lens;
 pub mod llama;
@@ -36,6 +37,7 @@ struct Cli {
 enum Command {
     Summary(Box<summary::SummaryArgs>),
     Report(Box<report::ReportArgs>),
+    Filter(Box<filter::FilterArgs>),
     Dataset(Box<dataset::DatasetArgs>),
     #[command(subcommand)]
     Lens(lens::LensCommand),
@@ -94,6 +96,7 @@ fn start() -> anyhow::Result<Exit> {
         match cli.command {
             Command::Summary(args) => summary::run(*args).await,
             Command::Report(args) => report::run(*args).await,
+            Command::Filter(args) => filter::run(*args).await,
             Command::Dataset(args) => dataset::run(*args).await,
             Command::Lens(command) => lens::run(command),
             Command::Cache(command) => cache::run(command).await,

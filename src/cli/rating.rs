@@ -164,10 +164,7 @@ impl RatingArgs {
         let limits = plan.limits;
         Ok(Meaning {
             command: command.to_owned(),
-            dataset: match (&dataset.hub, Path::new(&dataset.name).file_name()) {
-                (None, Some(name)) => name.to_string_lossy().into_owned(),
-                _ => dataset.name.clone(),
-            },
+            dataset: name_of(&dataset.name, dataset.hub.is_none()),
             config: self.source.config.clone(),
             revision: dataset.revision.clone(),
             split: self.source.split.clone(),
@@ -187,6 +184,14 @@ impl RatingArgs {
             chunks: [limits.tokens_per_chunk, limits.chunks_per_doc, limits.max_search_distance],
             lines: object(lines),
         })
+    }
+}
+
+/// A dataset's name without a path of this machine.
+pub(super) fn name_of(name: &str, is_here: bool) -> String {
+    match Path::new(name).file_name() {
+        Some(last) if is_here => last.to_string_lossy().into_owned(),
+        _ => name.to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::gather::{Found, Gathered, Listing, Scope, gather};
 use super::layout::Format;
+use super::plan::{Files, Hold};
 use super::{Column, Error, Request, Row, opened};
 use crate::rating::run::Sample;
 use futures::StreamExt as _;
@@ -73,7 +74,8 @@ pub async fn describe(mut request: Request) -> Result<Description, Error> {
         }
     }
     let members = gathered.members(&request).await?;
-    let is_at_hub = gathered.hub.is_some();
+    let are_at_hub = gathered.hub.is_some();
+    let files = |members| Files { members, are_at_hub, hold: Hold::Records };
     let is_counted = members.iter().all(|member| member.format == Format::Parquet);
     let first = Sample::First { rows: EXAMPLES };
     let look = Request {
@@ -83,12 +85,12 @@ pub async fn describe(mut request: Request) -> Result<Description, Error> {
         sample: if is_counted { Sample::All } else { first },
         ..request.clone()
     };
-    let seen = opened(look, (members.clone(), is_at_hub)).await?;
+    let seen = opened(look, files(members.clone())).await?;
     let names = seen.columns.iter().map(|column| column.name.clone()).collect();
     let mut examples = Vec::new();
     let rows = opened(
         Request { columns: names, sample: first, keep: Vec::new(), id: None, ..request.clone() },
-        (members, is_at_hub),
+        files(members),
     )
     .await?;
     let mut batches = pin!(rows.batches());

@@ -1,6 +1,7 @@
 //! What can be wrong with a dataset, in words for the person who named it.
 
 use super::layout::Fault;
+use super::whole::TwoTypes;
 use crate::hub;
 use std::any::Any;
 use std::fmt::Write as _;
@@ -164,6 +165,29 @@ pub enum Error {
         /// What the decoder says.
         detail: String,
     },
+    /// A file whose rows have two values of the same name.
+    #[error("`{name}` has two columns of the name `{column}`: rename one of them")]
+    TwoColumns {
+        /// The file, as the user wrote it.
+        name: String,
+        /// The name.
+        column: String,
+    },
+    /// A column that has one type in one file and another type in another.
+    #[error("column `{}` is {} in `{}` and {} in `{}`: give it one type in all files", .0.column, .0.kind, .0.name, .0.other, .0.other_name)]
+    TwoTypes(Box<TwoTypes>),
+    /// Rows of JSON that have more keys than a table can have columns.
+    #[error(
+        "`{name}` has rows of more than {most} different keys, most of them in column `{column}`: write JSON lines, which keep rows as they are"
+    )]
+    TooManyKeys {
+        /// The dataset, as the user wrote it.
+        name: String,
+        /// The column with most of them.
+        column: String,
+        /// How many there may be.
+        most: usize,
+    },
     /// A file that was written to while it was read.
     #[error("`{name}` has become shorter while it was read: run again when it is complete")]
     Changed {
@@ -206,6 +230,9 @@ impl Error {
             | Self::NoObjects { .. }
             | Self::Corrupt { .. }
             | Self::Changed { .. }
+            | Self::TwoColumns { .. }
+            | Self::TwoTypes(_)
+            | Self::TooManyKeys { .. }
             | Self::Io { .. } => false,
         }
     }

@@ -3,6 +3,7 @@
 use super::error::{Error, plain};
 use super::layout;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,10 @@ const MOST: usize = 1_000_000;
 /// summaries. In a folder that is given as a dataset such files are no data.
 pub const OWN_MARKS: [&[u8]; 3] =
     [b"{\"v\":1,\"id\":", b"{\n  \"v\": 1,\n  \"run\": \"", b"Dataset,Lens,Poor,Low,Medium,Good,Total"];
+
+/// The receipt that lies in a folder of kept rows, which this program has written, and how it begins. Such a folder is a
+/// dataset like any other when it is named itself; inside of another one it is no data.
+pub const OUTPUT_RECEIPT: (&str, &[u8]) = ("classified.json", b"{\"v\":1,\"output\":");
 
 /// What the first line of a rating has further on, whatever it is.
 const OWN_LENS: &[u8] = b",\"lens\":\"";
@@ -66,13 +71,58 @@ pub(super) fn files(folder: &Path, name: &str, notes: &mut Vec<String>) -> Resul
 }
 
 /// Whether this program wrote the file.
-pub(super) fn is_own(path: &Path) -> bool {
+fn is_own(path: &Path) -> bool {
     const LOOK: u64 = 4096;
     let mut start = Vec::new();
     let read = File::open(path).and_then(|file| file.take(LOOK).read_to_end(&mut start));
     let [line, ..] = OWN_MARKS;
     let is_line = || memchr::memmem::find(&start, OWN_LENS).is_some();
     read.is_ok() && OWN_MARKS.iter().any(|mark| start.starts_with(mark) && (*mark != line || is_line()))
+}
+
+/// Takes out of a folder's files those that this program wrote, and names them: its results, whole folders of kept rows
+/// (and what is kept aside until they are complete), each by the folder. The receipt of the folder itself is no data either.
+pub(super) fn take_own(folder: &Path, files: &mut Vec<(String, u64)>) -> Vec<String> {
+    let (receipt, mark) = OUTPUT_RECEIPT;
+    let is_receipt =
+        |path: &str| path.rsplit('/').next() == Some(receipt) && begins_with(&folder.join(path), mark);
+    let mut outputs: BTreeSet<String> = BTreeSet::new();
+    for (path, _) in files.iter() {
+        let work = folders(path).find(|folder| is_work(folder));
+        let output =
+            || path.rsplit_once('/').filter(|_| is_receipt(path)).map(|(folder, _)| format!("{folder}/"));
+        outputs.extend(work.map(str::to_owned).or_else(output));
+    }
+    let mut own = BTreeSet::new();
+    files.retain(|(path, _)| {
+        if let Some(output) = folders(path).find(|folder| outputs.contains(*folder)) {
+            own.insert(output.to_owned());
+            return false;
+        }
+        let is_own = layout::format_of(path).is_ok() && is_own(&folder.join(path));
+        if is_own {
+            own.insert(path.clone());
+        }
+        !is_own && !is_receipt(path)
+    });
+    own.into_iter().collect()
+}
+
+/// The folders that a path leads through, the outermost first, each with its `/`.
+fn folders(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(end, _)| &path[..=end])
+}
+
+/// Whether a folder, whose path ends in `/`, is what an output is kept in until it is complete: `.NAME.part`.
+fn is_work(folder: &str) -> bool {
+    let name = folder.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    name.strip_prefix('.').and_then(|name| name.strip_suffix(".part")).is_some_and(|name| !name.is_empty())
+}
+
+fn begins_with(path: &Path, mark: &[u8]) -> bool {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(mark.len() as u64).read_to_end(&mut start));
+    read.is_ok() && start == mark
 }
 
 /// What `save_to_disk` of the Python library left in a folder.

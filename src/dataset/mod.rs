@@ -11,7 +11,7 @@ use crate::record::Record;
 use batch::Batch;
 use error::plain;
 use futures::stream::{self, Stream};
-use plan::Plan;
+use plan::{Files, Hold, Plan};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
@@ -41,7 +41,7 @@ mod wanted;
 pub mod whole;
 
 pub use describe::{Description, describe};
-pub use folder::OWN_MARKS;
+pub use folder::{OUTPUT_RECEIPT, OWN_MARKS};
 pub use layout::Fault;
 
 /// How many streamed files a sample looks into, unless it is told otherwise.
@@ -268,14 +268,23 @@ pub async fn find(request: Request) -> Result<Found, Error> {
 }
 
 impl Found {
+    /// The commit of a repository at the Hub.
+    pub fn revision(&self) -> Option<&str> {
+        self.gathered.revision.as_deref()
+    }
+
     /// Opens the files: checks the columns, counts the rows, draws the sample.
     ///
     /// The work is done on threads of its own, and given up when the future is dropped.
     pub async fn open(&self) -> Result<Dataset, Error> {
         let gather::Gathered { revision, hub, spool, .. } = &self.gathered;
-        let dataset = opened(self.request.clone(), (self.members.clone(), hub.is_some())).await?;
+        let dataset = opened(self.request.clone(), self.files(Hold::Records)).await?;
         let plan = dataset.plan.keeping(spool.clone());
         Ok(Dataset { revision: revision.clone(), hub: hub.clone(), plan, ..dataset })
+    }
+
+    fn files(&self, hold: Hold) -> Files {
+        Files { members: self.members.clone(), are_at_hub: self.gathered.hub.is_some(), hold }
     }
 }
 
@@ -284,27 +293,34 @@ pub async fn open(request: Request) -> Result<Dataset, Error> {
     find(request).await?.open().await
 }
 
-/// A dataset of these files, which are those of a repository at the Hub or not.
-async fn opened(request: Request, members: (Vec<gather::Member>, bool)) -> Result<Dataset, Error> {
+/// A dataset of these files.
+async fn opened(request: Request, files: Files) -> Result<Dataset, Error> {
     let name = request.name.clone();
     let runtime = tokio::runtime::Handle::current();
-    let (reply, answer) = oneshot::channel();
-    let work = spawn_blocking(move || {
-        let opened = plan::open(request, members, runtime, &|| reply.is_closed());
-        // Whoever asked may have left.
-        let _ = reply.send(opened);
-    });
-    let opened = match answer.await {
-        Ok(opened) => opened?,
-        Err(_) => {
-            return Err(work
-                .await
-                .err()
-                .map_or_else(|| broken(&name, "no reply"), |error| panicked(&name, error)));
-        }
-    };
+    let opened =
+        while_wanted(&name, move |is_stopped| plan::open(request, files, runtime, is_stopped)).await?;
     let plan::Opened { columns, rows, sampled, drawn, plan } = opened;
     Ok(Dataset { name, columns, rows, sampled, drawn, revision: None, hub: None, plan })
+}
+
+/// Runs work on a thread for it, which can ask whether the future has been dropped.
+async fn while_wanted<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce(&dyn Fn() -> bool) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (reply, answer) = oneshot::channel();
+    let work = spawn_blocking(move || {
+        let done = work(&|| reply.is_closed());
+        // Whoever asked may have left.
+        let _ = reply.send(done);
+    });
+    match answer.await {
+        Ok(done) => done,
+        Err(_) => {
+            let panic = work.await.err();
+            Err(panic.map_or_else(|| broken(name, "no reply"), |error| panicked(name, error)))
+        }
+    }
 }
 
 /// Runs work that waits for files on a thread for it.
@@ -315,50 +331,57 @@ async fn blocking<T: Send + 'static>(
     spawn_blocking(work).await.map_err(|error| panicked(name, error))?
 }
 
-/// What the stream has of the thread that reads.
-enum Reading {
-    Ready(Box<Dataset>),
-    Running { name: String, batches: mpsc::Receiver<Result<Vec<Row>, Error>>, work: JoinHandle<()> },
-    Done,
-}
-
 impl Dataset {
     /// The rows in order, in batches of at most 256 rows and about 4 MiB of text (a larger row comes alone).
     ///
     /// At most a few batches are in memory. Reading begins when the stream is first polled, inside a tokio
     /// runtime, and stops when it is dropped. An error is the last item.
     pub fn batches(self) -> impl Stream<Item = Result<Vec<Row>, Error>> + Send {
-        stream::unfold(Reading::Ready(Box::new(self)), |mut reading| async move {
-            loop {
-                reading = match reading {
-                    Reading::Ready(dataset) => dataset.start(),
-                    Reading::Running { name, mut batches, work } => match batches.recv().await {
-                        Some(Ok(batch)) => {
-                            return Some((Ok(batch), Reading::Running { name, batches, work }));
-                        }
-                        Some(Err(error)) => return Some((Err(error), Reading::Done)),
-                        None => match work.await {
-                            Ok(()) => Reading::Done,
-                            Err(error) => return Some((Err(panicked(&name, error)), Reading::Done)),
-                        },
-                    },
-                    Reading::Done => return None,
-                }
-            }
-        })
-    }
-
-    fn start(self) -> Reading {
-        const WAITING: usize = 2;
         let Self { name, plan, .. } = self;
-        let (sender, batches) = mpsc::channel(WAITING);
-        let work = spawn_blocking(move || {
+        handed_over(name, move |sender| {
             let mut batch = Batch::new(sender);
             let outcome = read::read(plan, &mut batch);
             batch.finish(outcome);
-        });
-        Reading::Running { name, batches, work }
+        })
     }
+}
+
+/// What a stream has of the thread that reads.
+enum Reading<T, R> {
+    Ready(R),
+    Running { batches: mpsc::Receiver<Result<T, Error>>, work: JoinHandle<()> },
+    Done,
+}
+
+/// What a thread of its own reads, as a stream. The thread begins when the stream is first polled, is two items ahead,
+/// and finds the channel closed when the stream is dropped. An error is the last item.
+fn handed_over<T: Send + 'static>(
+    name: String,
+    read: impl FnOnce(mpsc::Sender<Result<T, Error>>) + Send + 'static,
+) -> impl Stream<Item = Result<T, Error>> + Send {
+    const WAITING: usize = 2;
+    stream::unfold((name, Reading::Ready(read)), |(name, mut reading)| async move {
+        loop {
+            reading = match reading {
+                Reading::Ready(read) => {
+                    let (sender, batches) = mpsc::channel(WAITING);
+                    Reading::Running { batches, work: spawn_blocking(move || read(sender)) }
+                }
+                Reading::Running { mut batches, work } => match batches.recv().await {
+                    Some(Ok(batch)) => return Some((Ok(batch), (name, Reading::Running { batches, work }))),
+                    Some(Err(error)) => return Some((Err(error), (name, Reading::Done))),
+                    None => match work.await {
+                        Ok(()) => Reading::Done,
+                        Err(error) => {
+                            let error = panicked(&name, error);
+                            return Some((Err(error), (name, Reading::Done)));
+                        }
+                    },
+                },
+                Reading::Done => return None,
+            }
+        }
+    })
 }
 
 /// The thread gave up, on a fault of ours or of a decoder: an error, and no silent end of the rows.

@@ -4,7 +4,7 @@ use super::batch::{Batch, Stop};
 use super::error::{Error, plain};
 use super::gather::{At, Member};
 use super::layout::{self, Compression, Format};
-use super::parquet::Parquet;
+use super::parquet::{Footer, Parquet};
 use super::plan::{self, Begun, Part, Plan, Work};
 use super::remote::Remote;
 use super::sample::Chosen;
@@ -12,12 +12,16 @@ use super::sequence::{
     Broken, Input, Kind, LONGEST_MAGIC, Look, Sequence, Unit, declared, decompressed, is_compressed, look,
 };
 use super::wanted::{Known, Wanted};
-use super::{Request, Row};
+use super::{Column, Row};
 use crate::hub;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
+use serde_json::{Map, Value};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
+use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// What is fetched of a streamed parquet file first: most footers are shorter.
@@ -31,54 +35,75 @@ pub(super) async fn tail(file: &hub::File) -> Result<Bytes, hub::Error> {
 /// Reads the planned rows into the batch.
 pub(super) fn read(plan: Plan, batch: &mut Batch) -> Result<(), Stop> {
     let Plan { request, work, runtime, .. } = plan;
-    match work {
-        Work::Held(rows) => rows.into_iter().try_for_each(|row| batch.push(row)),
-        Work::Parts(parts, most) => {
-            let reading = Reading { request: &request, runtime: &runtime, left: most };
-            match parts.first() {
-                Some(part) if part.member.format == Format::Parquet => reading.parquet(parts, batch),
-                _ => reading.sequences(parts, batch),
-            }
-        }
+    let (parts, left) = match work {
+        Work::Held(rows) => return rows.into_iter().try_for_each(|row| batch.push(row)),
+        Work::Parts(parts, most) => (parts, most),
+    };
+    let mut reading = Reading { runtime: &runtime, left };
+    if parts.first().is_some_and(|part| part.member.format == Format::Parquet) {
+        let columns: Vec<String> = super::wanted::columns(&request).cloned().collect();
+        return reading.parquet(
+            parts,
+            &|footer, chosen, member| footer.choose(&columns, chosen, &member.label),
+            &mut |parquet, member, index| parquet.read(&Wanted::new(&request, member, index), batch),
+        );
     }
+    for mut part in parts {
+        if reading.left == 0 {
+            break;
+        }
+        let Part { index, member, begun, .. } = &mut part;
+        let wanted = Wanted::new(&request, member, *index);
+        let mut cursor = Cursor::open(member, std::mem::replace(begun, Begun::Nothing), &runtime)?;
+        cursor.want(&wanted)?;
+        cursor.each(&part, &mut reading.left, |cursor, row| batch.push(cursor.read(row, &wanted)))?;
+    }
+    Ok(())
 }
 
-struct Reading<'r> {
-    request: &'r Request,
-    runtime: &'r Handle,
+/// Prepares the chosen rows of a parquet file to be read.
+type Prepare<'r> = &'r dyn Fn(Footer, Chosen<()>, &Member) -> Result<Parquet, Error>;
+
+pub(super) struct Reading<'r> {
+    pub(super) runtime: &'r Handle,
     /// How many rows may still come.
-    left: u64,
+    pub(super) left: u64,
 }
 
 impl Reading<'_> {
-    /// Parquet files; those of the Hub are begun before it is their turn.
-    fn parquet(mut self, parts: Vec<Part>, batch: &mut Batch) -> Result<(), Stop> {
+    /// Reads parquet files, each with its index; those of the Hub are begun before it is their turn.
+    pub(super) fn parquet(
+        &mut self,
+        parts: Vec<Part>,
+        prepare: Prepare,
+        read: &mut dyn FnMut(Parquet, &Member, usize) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
         const FILES_AHEAD: usize = 8;
         const BYTES_AHEAD: u64 = 24 << 20;
         let mut parts = parts.into_iter();
-        let mut ready: VecDeque<(Wanted, Result<Parquet, Error>, u64)> = VecDeque::new();
+        let mut ready: VecDeque<(Member, usize, Result<Parquet, Error>, u64)> = VecDeque::new();
         loop {
             let mut ahead: u64 = ready.iter().map(|(.., bytes)| bytes).sum();
             while ready.len() <= 1 || (ready.len() < FILES_AHEAD && ahead < BYTES_AHEAD) {
                 let Some(part) = (if self.left > 0 { parts.next() } else { None }) else { break };
                 let is_local = matches!(part.member.at, At::Local(_));
-                let wanted = Wanted::new(self.request, &part.member, part.index);
-                let opened = self.open(part);
+                let (member, index) = (part.member.clone(), part.index);
+                let opened = self.open(part, prepare);
                 let begun =
                     opened.as_ref().map_or(0, |parquet| parquet.begin(BYTES_AHEAD.saturating_sub(ahead)));
                 ahead += begun;
                 let failed = opened.is_err();
-                ready.push_back((wanted, opened, begun));
+                ready.push_back((member, index, opened, begun));
                 if is_local || failed {
                     break;
                 }
             }
-            let Some((wanted, parquet, _)) = ready.pop_front() else { return Ok(()) };
-            parquet?.read(&wanted, batch)?;
+            let Some((member, index, parquet, _)) = ready.pop_front() else { return Ok(()) };
+            read(parquet?, &member, index)?;
         }
     }
 
-    fn open(&mut self, part: Part) -> Result<Parquet, Error> {
+    fn open(&mut self, part: Part, prepare: Prepare) -> Result<Parquet, Error> {
         let Part { member, chosen, begun, .. } = part;
         let footer = match (begun, &member.at) {
             (Begun::Footer(footer), _) => *footer,
@@ -93,53 +118,7 @@ impl Reading<'_> {
             Chosen::Rows(rows) => Chosen::Rows(rows.into_iter().map(|(row, _)| (row, ())).collect()),
         };
         self.left = self.left.saturating_sub(chosen.count());
-        let columns: Vec<String> = super::wanted::columns(self.request).cloned().collect();
-        footer.choose(&columns, chosen, &member.label)
-    }
-
-    /// Files that are read from front to back.
-    fn sequences(mut self, parts: Vec<Part>, batch: &mut Batch) -> Result<(), Stop> {
-        for part in parts {
-            if self.left == 0 {
-                break;
-            }
-            let Part { index, member, chosen, is_counted, begun } = part;
-            let wanted = Wanted::new(self.request, &member, index);
-            let mut cursor = Cursor::open(&member, begun, self.runtime)?;
-            cursor.want(&wanted)?;
-            let changed = || Error::Changed { name: plain(&member.label) };
-            match chosen {
-                Chosen::Head(rows) => {
-                    let rows = rows.min(self.left);
-                    let mut row = 0;
-                    while row < rows && cursor.advance()? {
-                        batch.push(cursor.read(row, &wanted))?;
-                        row += 1;
-                    }
-                    if is_counted && row < rows {
-                        return Err(changed().into());
-                    }
-                    self.left -= row;
-                }
-                Chosen::Rows(rows) => {
-                    let mut next = 0;
-                    for (row, place) in rows {
-                        if let Some(place) = place {
-                            cursor.seek(place)?;
-                            next = row;
-                        }
-                        while next <= row {
-                            if !cursor.advance()? {
-                                return Err(changed().into());
-                            }
-                            next += 1;
-                        }
-                        batch.push(cursor.read(row, &wanted))?;
-                    }
-                }
-            }
-        }
-        Ok(())
+        prepare(footer, chosen, &member)
     }
 }
 
@@ -165,6 +144,47 @@ impl Cursor {
     /// Goes on to the next row; false at the end.
     pub(super) fn advance(&mut self) -> Result<bool, Error> {
         self.sequence.advance().map_err(|broken| broken.of(&self.label))
+    }
+
+    /// Shows each chosen row of the part that this is of, as long as some are left.
+    pub(super) fn each(
+        &mut self,
+        part: &Part,
+        left: &mut u64,
+        mut show: impl FnMut(&mut Self, u64) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let changed = || Error::Changed { name: plain(&part.member.label) };
+        match &part.chosen {
+            Chosen::Head(rows) => {
+                let rows = (*rows).min(*left);
+                let mut row = 0;
+                while row < rows && self.advance()? {
+                    show(self, row)?;
+                    row += 1;
+                }
+                if part.is_counted && row < rows {
+                    return Err(changed().into());
+                }
+                *left -= row;
+            }
+            Chosen::Rows(rows) => {
+                let mut next = 0;
+                for (row, place) in rows {
+                    if let Some(place) = place {
+                        self.seek(*place)?;
+                        next = *row;
+                    }
+                    while next <= *row {
+                        if !self.advance()? {
+                            return Err(changed().into());
+                        }
+                        next += 1;
+                    }
+                    show(self, *row)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn seek(&mut self, place: super::sequence::Place) -> Result<(), Error> {
@@ -201,6 +221,45 @@ impl Cursor {
             Some(column) => Err(known.unknown(&self.label, column)),
             None => Ok(known),
         }
+    }
+
+    /// The columns that the format declares before any row.
+    pub(super) fn columns(&self) -> Option<Vec<Column>> {
+        self.sequence.columns()
+    }
+
+    /// The values of these columns in the current row, or why it cannot be read.
+    pub(super) fn values(&mut self, columns: &[String]) -> Result<Vec<Option<Value>>, String> {
+        self.sequence.roots(columns)
+    }
+
+    /// The current row of JSON, and whether it has integers of more than 64 bits, which are strings of their digits then.
+    pub(super) fn object(&mut self) -> Result<(Map<String, Value>, bool), String> {
+        self.sequence.object()
+    }
+
+    /// The schema of an Arrow file, as it is written.
+    pub(super) fn arrow_schema(&self) -> Option<SchemaRef> {
+        let Sequence::Arrow(rows) = &self.sequence else { return None };
+        Some(Arc::new(rows.schema().clone()))
+    }
+
+    /// The schema that batches of an Arrow file are decoded in, where text is bytes.
+    pub(super) fn decoded_schema(&self) -> Option<SchemaRef> {
+        let Sequence::Arrow(rows) = &self.sequence else { return None };
+        Some(rows.decoded_schema())
+    }
+
+    /// The number of the current batch of an Arrow file, and of the current row in it.
+    pub(super) fn place(&self) -> Option<(u64, usize)> {
+        let Sequence::Arrow(rows) = &self.sequence else { return None };
+        rows.place()
+    }
+
+    /// The current batch of an Arrow file, decoded, or why none of its rows can be read.
+    pub(super) fn batch(&mut self) -> Result<RecordBatch, String> {
+        let Sequence::Arrow(rows) = &mut self.sequence else { return Err("no batch".into()) };
+        rows.batch().cloned()
     }
 
     /// About how many bytes the current row has.

@@ -1,7 +1,7 @@
 //! One JSONL file per lens: a line per chunk, in row order, `.part` until complete.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
 use super::Error;
+use super::lock::Lock;
 use crate::model::Money;
 use crate::rating::failure::Failure;
 use crate::rating::run::Meaning;
@@ -31,6 +32,7 @@ pub struct Lines {
     path: PathBuf,
     meaning: Meaning,
     fields: Fields,
+    _lock: Lock,
 }
 
 impl Lines {
@@ -39,12 +41,9 @@ impl Lines {
         fs::create_dir_all(folder).map_err(Error::write(folder))?;
         let path = folder.join(format!("{}.jsonl", meaning.lens));
         let part = folder.join(format!("{}.jsonl.part", meaning.lens));
-        let mut file = open_locked(&part, &path)?;
-        while !is_still(&file, &part) {
-            // The run that held the lock has just given the file its name: it is not ours to write.
-            file = open_locked(&part, &path)?;
-        }
-        file.set_len(0).map_err(Error::write(&part))?;
+        // Before the unfinished file is emptied: it may be another run's, which is still writing it.
+        let lock = Lock::take(&path, &meaning.command)?;
+        let file = File::create(&part).map_err(Error::write(&part))?;
         Ok(Self {
             file: BufWriter::with_capacity(1 << 16, file),
             line: Vec::new(),
@@ -52,6 +51,7 @@ impl Lines {
             path,
             meaning,
             fields,
+            _lock: lock,
         })
     }
 
@@ -129,30 +129,6 @@ impl Lines {
         }
         Ok(Some(aside))
     }
-}
-
-/// Opens the unfinished file for this run alone; it is emptied only once the lock is held.
-fn open_locked(part: &Path, path: &Path) -> Result<File, Error> {
-    let file =
-        File::options().create(true).write(true).truncate(false).open(part).map_err(Error::write(part))?;
-    match file.try_lock() {
-        // A file system without locks: two runs at once are then the user's to avoid.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Busy(path.to_owned())),
-    }
-}
-
-/// Whether the open file is still the one of this name.
-#[cfg(unix)]
-fn is_still(file: &File, part: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    file.metadata().is_ok_and(|open| fs::metadata(part).is_ok_and(|named| open.ino() == named.ino()))
-}
-
-/// Whether there is a file of this name; a system without inodes does not rename what is open.
-#[cfg(not(unix))]
-fn is_still(_: &File, part: &Path) -> bool {
-    part.exists()
 }
 
 /// What the lines of one record share.

@@ -1,34 +1,21 @@
-//! Results on disk: one JSONL per lens with every rating, and `summary.csv` with a row per dataset and lens.
+//! Results on disk: one JSONL per lens with every rating, and `summary.csv` with a row per dataset and lens; the folder
+//! of the rows that a filter keeps, the scores it judged by, and the rows that have none.
 
+pub mod card;
+mod error;
+pub mod folder;
 pub mod jsonl;
+pub mod lock;
+pub mod scores;
+pub mod shards;
 pub mod summary_csv;
+pub mod unrated;
 
-use std::io;
+pub use error::Error;
+
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
-
-/// What can go wrong with a result file.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file system says no.
-    #[error("cannot write {path}: {source}; check the folder and its disk, or set DATA_DIR to another place")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// Another run writes the same file.
-    #[error("another run is writing {0}; try again when it has ended")]
-    Busy(PathBuf),
-}
-
-impl Error {
-    fn write(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
-        move |source| Self::Write { path: path.to_owned(), source }
-    }
-}
 
 /// The folder of a dataset's results within `data_dir`: its name with `/` as `_`, so that no name leads elsewhere.
 pub fn folder(data_dir: &Path, dataset: &str) -> PathBuf {

@@ -14,6 +14,7 @@ mod sample;
 mod scenarios;
 mod show;
 mod table;
+mod whole;
 
 use std::fs;
 use std::path::PathBuf;

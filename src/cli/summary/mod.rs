@@ -1,7 +1,7 @@
 //! `classified summary`: rate a sample of each dataset through each lens, and say how good it is.
 
 mod one;
-mod show;
+pub(super) mod show;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

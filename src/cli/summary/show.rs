@@ -14,23 +14,29 @@ pub(super) fn show(console: Console, summaries: &[Summary]) -> Result<(), consol
     let mut text = tables::summary(summaries);
     text.push('\n');
     for (nth, summary) in summaries.iter().enumerate() {
-        let name = format!("{} · {} · {}", summary.dataset, summary.lens, summary.model);
-        let _ = write!(text, "\n{}\n  {}", plain(&name), summary.ledger);
-        let (usage, unsettled) = (&summary.usage, summary.unsettled);
-        if usage.input + usage.output > 0 || usage.cost.is_none() || unsettled.attempts > 0 {
-            let cost = usage.cost.map_or_else(
-                || "cost unknown: no price for this model (--price), or no usage in its replies".to_owned(),
-                |cost| cost.to_string(),
-            );
-            let _ = write!(text, "\n  {} tokens in, {} out: {cost}", usage.input, usage.output);
-        }
-        text.push_str(&may_be_billed(unsettled));
+        let _ = write!(text, "\n{}", account(summary));
         // Once per dataset: it is the same for all its lenses.
         if summaries.get(nth + 1).is_none_or(|next| next.dataset != summary.dataset) {
             let _ = write!(text, "\n  {}", tables::inference(summary));
         }
     }
     console.result(&text)
+}
+
+/// Where every row went, and what that cost.
+pub(in crate::cli) fn account(summary: &Summary) -> String {
+    let name = format!("{} · {} · {}", summary.dataset, summary.lens, summary.model);
+    let mut text = format!("{}\n  {}", plain(&name), summary.ledger);
+    let (usage, unsettled) = (&summary.usage, summary.unsettled);
+    if usage.input + usage.output > 0 || usage.cost.is_none() || unsettled.attempts > 0 {
+        let cost = usage.cost.map_or_else(
+            || "cost unknown: no price for this model (--price), or no usage in its replies".to_owned(),
+            |cost| cost.to_string(),
+        );
+        let _ = write!(text, "\n  {} tokens in, {} out: {cost}", usage.input, usage.output);
+    }
+    text.push_str(&may_be_billed(unsettled));
+    text
 }
 
 /// What may be billed beside the cost.

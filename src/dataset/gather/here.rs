@@ -89,14 +89,7 @@ fn local(path: PathBuf, name: &str) -> Result<Listing, Error> {
             notes,
         });
     }
-    let mut own = Vec::new();
-    files.retain(|(file, _)| {
-        let is_own = layout::format_of(file).is_ok() && folder::is_own(&path.join(file));
-        if is_own {
-            own.push(file.clone());
-        }
-        !is_own
-    });
+    let own = folder::take_own(&path, &mut files);
     if !own.is_empty() {
         notes.push(format!(
             "not read, as results of this program: {}",

@@ -8,13 +8,16 @@ use super::sample::Chosen;
 use super::wanted::{Known, Wanted};
 use crate::record::cell::cell;
 use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetStatisticsPolicy, RowGroupMetaData};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, PageIndexPolicy, ParquetStatisticsPolicy, RowGroupMetaData,
+};
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 use std::any::Any;
 use std::io;
@@ -25,6 +28,7 @@ use std::sync::Arc;
 mod fetch;
 pub(super) mod footer;
 pub(super) mod schema;
+mod whole;
 
 /// What the footer of a parquet file says.
 #[derive(Debug)]
@@ -91,14 +95,7 @@ impl Footer {
         let options = options.with_offset_index_policy(pages);
         let metadata = guarded(|| for_reading(&bytes, metadata.parquet_schema(), options))
             .map_err(|error| unread(name, error))?;
-        let parquet = Parquet { bytes, metadata, mask, chosen };
-        if let Bytes::Hub(blocks) = &parquet.bytes {
-            // A page index is a stranger's too: sums of its offsets may overflow.
-            let ranges = guarded(|| Ok(fetch::plan(&parquet))).unwrap_or_default();
-            let columns = parquet.leaves().count();
-            blocks.plan(ranges, fetch::gap(&parquet), columns);
-        }
-        Ok(parquet)
+        Ok(Parquet::planned(bytes, metadata, mask, chosen))
     }
 }
 
@@ -145,6 +142,28 @@ struct Group {
 }
 
 impl Parquet {
+    /// A file whose ranges to come are planned, if it is to be fetched.
+    fn planned(
+        bytes: Bytes,
+        metadata: ArrowReaderMetadata,
+        mask: ProjectionMask,
+        chosen: Chosen<()>,
+    ) -> Self {
+        let parquet = Self { bytes, metadata, mask, chosen };
+        if let Bytes::Hub(blocks) = &parquet.bytes {
+            // A page index is a stranger's too: sums of its offsets may overflow.
+            let ranges = guarded(|| Ok(fetch::plan(&parquet))).unwrap_or_default();
+            let columns = parquet.leaves().count();
+            blocks.plan(ranges, fetch::gap(&parquet), columns);
+        }
+        parquet
+    }
+
+    /// The schema of what is decoded.
+    pub(super) fn schema(&self) -> &Schema {
+        self.metadata.schema()
+    }
+
     /// Begins to fetch what will be read, `room` bytes at most, and says how many bytes that is.
     pub(super) fn begin(&self, room: u64) -> u64 {
         match &self.bytes {
@@ -155,8 +174,24 @@ impl Parquet {
 
     /// Reads the chosen rows into the batch.
     pub(super) fn read(self, wanted: &Wanted, batch: &mut Batch) -> Result<(), Stop> {
+        const ROWS: u64 = 256;
+        const BYTES: u64 = 4 << 20;
+        self.each(&wanted.name, AtOnce { rows: ROWS, bytes: BYTES }, |decoded, chosen| {
+            let roots = wanted.picker.roots().iter();
+            let columns: Vec<_> = roots.map(|root| decoded.column_by_name(root)).collect();
+            chosen.iter().try_for_each(|at| batch.push(read_row(&columns, at.index, at.row, wanted)))
+        })
+    }
+
+    /// Decodes some rows at a time, and shows them, and which of them are chosen; `name` is what messages call the file.
+    pub(super) fn each(
+        &self,
+        name: &str,
+        at_once: AtOnce,
+        mut show: impl FnMut(&RecordBatch, &[At]) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
         for group in self.groups() {
-            self.read_group(&group, wanted, batch)?;
+            self.read_group(&group, name, at_once, &mut show)?;
         }
         Ok(())
     }
@@ -193,39 +228,47 @@ impl Parquet {
         self.leaves().any(|column| column.max_rep_level() > 0)
     }
 
-    fn read_group(&self, group: &Group, wanted: &Wanted, batch: &mut Batch) -> Result<(), Stop> {
+    fn read_group(
+        &self,
+        group: &Group,
+        name: &str,
+        at_once: AtOnce,
+        show: &mut impl FnMut(&RecordBatch, &[At]) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
         let groups = self.metadata.metadata().num_row_groups();
         let problem = format!("row group {} of {groups} cannot be read", group.index + 1);
-        let undecoded = |error| failed(&wanted.name, &problem, error);
-        let mut reader = guarded(|| self.decode(group)).map_err(undecoded)?;
+        let undecoded = |error| failed(name, &problem, error);
+        let mut reader = guarded(|| self.decode(group, at_once)).map_err(undecoded)?;
         let mut rows = group.decoded.iter().cloned().flatten();
         let mut chosen = group.chosen.iter().cloned().flatten().peekable();
+        let mut shown = Vec::new();
         while let Some(decoded) =
             guarded(|| reader.next().transpose().map_err(unwrapped)).map_err(undecoded)?
         {
-            let roots = wanted.picker.roots().iter();
-            let columns: Vec<_> = roots.map(|root| decoded.column_by_name(root)).collect();
+            shown.clear();
             for (index, row) in (0..decoded.num_rows()).zip(&mut rows) {
                 if chosen.next_if_eq(&row).is_some() {
-                    batch.push(read_row(&columns, index, row, wanted))?;
+                    shown.push(At { index, row });
                 }
             }
+            show(&decoded, &shown)?;
         }
         match chosen.next() {
             None => Ok(()),
-            Some(_) => Err(corrupt(&wanted.name, &problem, "it has fewer rows than the footer says").into()),
+            Some(_) => Err(corrupt(name, &problem, "it has fewer rows than the footer says").into()),
         }
     }
 
     fn decode(
         &self,
         group: &Group,
+        at_once: AtOnce,
     ) -> Result<impl Iterator<Item = Result<RecordBatch, ArrowError>> + use<>, ParquetError> {
         let reader =
             ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone())
                 .with_row_groups(vec![group.index])
                 .with_projection(self.mask.clone())
-                .with_batch_size(self.rows_at_once(group));
+                .with_batch_size(self.rows_at_once(group, at_once));
         match self.selection(group)? {
             None => reader.build(),
             Some(selection) => reader.with_row_selection(selection).build(),
@@ -250,17 +293,40 @@ impl Parquet {
     ///
     /// Decoded texts are views that keep their whole page in memory, so what counts is not only the size of
     /// the rows but how far apart they are.
-    fn rows_at_once(&self, group: &Group) -> usize {
-        const MOST: u128 = 256;
-        const BYTES: u64 = 4 << 20;
-        let columns = self.metadata.metadata().row_group(group.index).columns();
-        let leaves = columns.iter().enumerate().filter(|(leaf, _)| self.mask.leaf_included(*leaf));
-        let bytes = leaves.map(|(_, column)| column.uncompressed_size().max(0).unsigned_abs());
+    fn rows_at_once(&self, group: &Group, at_once: AtOnce) -> usize {
+        let metadata = self.metadata.metadata().row_group(group.index);
+        let leaves = metadata.columns().iter().enumerate().filter(|(leaf, _)| self.mask.leaf_included(*leaf));
+        let bytes = leaves.map(|(_, column)| unfolded(column));
         let bytes = bytes.fold(1, u64::saturating_add);
         let decoded: u64 = group.decoded.iter().map(|run| run.end - run.start).sum();
-        let rows = u128::from(BYTES) * u128::from(decoded) / u128::from(bytes);
-        usize::try_from(rows.clamp(1, MOST)).unwrap_or(1)
+        let rows = u128::from(at_once.bytes) * u128::from(decoded) / u128::from(bytes);
+        usize::try_from(rows.clamp(1, at_once.rows.into())).unwrap_or(1)
     }
+}
+
+/// About how many bytes a column chunk takes as it is decoded: its pages, or its values, of which a run takes a few bytes
+/// of a page.
+fn unfolded(column: &ColumnChunkMetaData) -> u64 {
+    const WIDTH: u64 = 8;
+    let values = column.num_values().max(0).unsigned_abs().saturating_mul(WIDTH);
+    let is_list = column.column_descr().max_rep_level() > 0;
+    column.uncompressed_size().max(0).unsigned_abs().max(if is_list { values } else { 0 })
+}
+
+/// How much is decoded at a time, at most; a larger row comes alone.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AtOnce {
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+}
+
+/// A chosen row among those that were decoded together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct At {
+    /// Where it is among them.
+    pub(super) index: usize,
+    /// Its number in the file.
+    pub(super) row: u64,
 }
 
 /// One row of decoded columns, which are the roots of the picker.

@@ -154,6 +154,38 @@ fn view(field: &Arc<Field>) -> Arc<Field> {
     Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
+/// The same fields with every text and every binary value as a view of bytes, those behind dictionaries too: a dictionary
+/// that repeats a long text does not unfold in memory.
+pub(super) fn bytes_for_text(fields: &Fields) -> Fields {
+    let field = |field: &Arc<Field>| {
+        let data_type = bytes_type(field.data_type());
+        Arc::new(field.as_ref().clone().with_data_type(data_type))
+    };
+    fields.iter().map(field).collect()
+}
+
+fn bytes_type(data_type: &DataType) -> DataType {
+    let item =
+        |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_data_type(bytes_type(field.data_type())));
+    match data_type {
+        DataType::Utf8
+        | DataType::LargeUtf8
+        | DataType::Utf8View
+        | DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView => DataType::BinaryView,
+        DataType::Dictionary(_, value) if bytes_type(value) == DataType::BinaryView => DataType::BinaryView,
+        DataType::List(field) => DataType::List(item(field)),
+        DataType::LargeList(field) => DataType::LargeList(item(field)),
+        DataType::ListView(field) => DataType::ListView(item(field)),
+        DataType::LargeListView(field) => DataType::LargeListView(item(field)),
+        DataType::FixedSizeList(field, length) => DataType::FixedSizeList(item(field), *length),
+        DataType::Struct(fields) => DataType::Struct(bytes_for_text(fields)),
+        DataType::Map(entry, is_sorted) => DataType::Map(item(entry), *is_sorted),
+        other => other.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -139,19 +139,58 @@ impl Opening<'_> {
         Ok(Part { index, member: member.clone(), chosen, is_counted: true, begun })
     }
 
-    /// The last bytes of streamed files, a few fetched at a time; nothing of files on this machine.
     fn tails<'m>(&self, members: impl Iterator<Item = &'m Member>) -> Tails {
-        const AT_ONCE: usize = 8;
-        let files: Vec<_> = members
-            .map(|member| match &member.at {
-                At::Hub(file) => Some(file.clone()),
-                At::Local(_) => None,
-            })
-            .collect();
-        let tails = stream::iter(files)
-            .map(|file| async move { Some(read::tail(&file?).await.map_err(Error::from)) });
-        self.runtime.block_on(tails.buffered(AT_ONCE).collect::<Vec<_>>()).into_iter()
+        tails(members, &self.runtime)
     }
+}
+
+/// How many footers are fetched at a time.
+const AT_ONCE: usize = 8;
+
+/// The last bytes of streamed files, a few fetched at a time; nothing of files on this machine.
+fn tails<'m>(members: impl Iterator<Item = &'m Member>, runtime: &Handle) -> Tails {
+    let files: Vec<_> = members
+        .map(|member| match &member.at {
+            At::Hub(file) => Some(file.clone()),
+            At::Local(_) => None,
+        })
+        .collect();
+    let tails =
+        stream::iter(files).map(|file| async move { Some(read::tail(&file?).await.map_err(Error::from)) });
+    runtime.block_on(tails.buffered(AT_ONCE).collect::<Vec<_>>()).into_iter()
+}
+
+/// Shows the footer of each parquet file whose rows come, `most` rows at most. What is fetched of streamed files is kept
+/// in their parts.
+pub(in crate::dataset) fn each_footer(
+    parts: &mut [Part],
+    most: u64,
+    runtime: &Handle,
+    show: &mut dyn FnMut(&Member, &Footer) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut rows = 0_u64;
+    for parts in parts.chunks_mut(AT_ONCE) {
+        let unread = parts.iter().filter(|part| !matches!(part.begun, Begun::Footer(_)));
+        let mut tails = tails(unread.map(|part| &part.member), runtime);
+        for part in parts {
+            if rows >= most {
+                return Ok(());
+            }
+            if !matches!(part.begun, Begun::Footer(_)) {
+                let read = footer(&part.member, tails.next().flatten().transpose()?, runtime)?;
+                part.begun = Begun::Footer(Box::new(read));
+            }
+            if let Begun::Footer(footer) = &part.begun {
+                show(&part.member, footer)?;
+                rows = rows.saturating_add(part.chosen.count().min(footer.rows));
+            }
+            // A file on this machine is opened again: there may be more of them than can be open at a time.
+            if matches!(part.member.at, At::Local(_)) {
+                part.begun = Begun::Nothing;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The footer of a parquet file.

@@ -10,12 +10,12 @@ use super::sequence::{Input, Place};
 use super::wanted::columns;
 use super::{Access, Column, Drawn, Reach, Request, Row, Shape};
 use crate::rating::run::Sample;
-use rows::HEAD_ROWS;
+use rows::{HEAD_ROWS, Sampled};
 use std::io;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
-pub(super) use footers::footer;
+pub(super) use footers::{each_footer, footer};
 
 mod footers;
 mod rows;
@@ -85,20 +85,39 @@ impl Plan {
     }
 }
 
+/// The files of a dataset.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) members: Vec<Member>,
+    /// Whether they are those of a repository at the Hub, here or there.
+    pub(super) are_at_hub: bool,
+    pub(super) hold: Hold,
+}
+
+/// What is kept of rows that are drawn from a stream while it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Their records: the stream is not read again.
+    Records,
+    /// Their numbers: the stream is read again.
+    Numbers,
+}
+
 /// Opens the files: what is known of their rows without reading them all, or by counting where they are here.
 pub(super) fn open(
     request: Request,
-    (members, is_at_hub): (Vec<Member>, bool),
+    files: Files,
     runtime: Handle,
     is_stopped: &dyn Fn() -> bool,
 ) -> Result<Opened, Error> {
+    let Files { members, are_at_hub, hold } = files;
     for member in &members {
         member.check()?;
     }
     let request = Arc::new(request);
     let opening = Opening { request: Arc::clone(&request), runtime: runtime.clone(), is_stopped };
     // What the cache happens to have does not change which rows are drawn.
-    let is_streamed = is_at_hub && request.access == Access::Stream;
+    let is_streamed = are_at_hub && request.access == Access::Stream;
     let is_parquet = members.iter().all(|member| member.format == Format::Parquet);
     let is_here = members.iter().all(|member| matches!(member.at, At::Local(_)));
     let many = members.len() > request.max_files;
@@ -111,7 +130,9 @@ pub(super) fn open(
         (false, true, Sample::Random { rows, .. }) if rows >= HEAD_ROWS && request.reach == Reach::Head => {
             opening.in_order(members)?
         }
-        (false, true, Sample::Random { rows, seed }) => opening.held(&members, rows, seed)?,
+        (false, true, Sample::Random { rows, seed }) => {
+            opening.held(members, Sampled { rows, seed }, hold)?
+        }
         (false, true, Sample::All) if !is_here => opening.in_order(members)?,
         (false, _, Sample::First { .. }) => opening.in_order(members)?,
         (false, ..) => opening.counted(members)?,

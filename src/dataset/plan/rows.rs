@@ -1,11 +1,11 @@
 //! Files that are read from front to back: their rows are counted by reading, or not at all.
 
-use super::{Begun, Opening, Part, Sketch, Work};
+use super::{Begun, Hold, Opening, Part, Sketch, Work};
 use crate::dataset::error::Error;
 use crate::dataset::gather::Member;
 use crate::dataset::read::{self, Cursor};
 use crate::dataset::remote::Tape;
-use crate::dataset::sample::{Draw, by_file};
+use crate::dataset::sample::{self, Chosen, Draw, by_file};
 use crate::dataset::sequence::{self, Input, Place};
 use crate::dataset::wanted::Wanted;
 use crate::dataset::{Column, Drawn, News, Reach, Row};
@@ -16,6 +16,13 @@ pub(super) const HEAD_ROWS: u64 = 10_000;
 
 /// The head of a stream of unknown length has this many bytes of records at most, unless more rows are asked for.
 const HEAD_BYTES: usize = 64 << 20;
+
+/// How many rows are drawn, and by which seed.
+#[derive(Clone, Copy)]
+pub(super) struct Sampled {
+    pub(super) rows: u64,
+    pub(super) seed: u64,
+}
 
 impl Opening<'_> {
     /// Files on this machine that are read from front to back: they are read once to count their rows.
@@ -113,12 +120,13 @@ impl Opening<'_> {
     }
 
     /// A sample of streamed files that do not say how many rows they have: of their head, or of all that comes.
-    pub(super) fn held(&self, members: &[Member], rows: u64, seed: u64) -> Result<Sketch, Error> {
+    pub(super) fn held(&self, members: Vec<Member>, sampled: Sampled, hold: Hold) -> Result<Sketch, Error> {
+        let Sampled { rows, seed } = sampled;
         if self.request.reach == Reach::Whole {
             let bytes = members.iter().map(|member| member.size).sum::<u64>() as f64;
             self.request.news(&News::Note(&format!("reading the whole stream first: {:.1} MB", bytes / 1e6)));
         }
-        let (columns, first, input) = self.look_ahead(members)?;
+        let (columns, first, input) = self.look_ahead(&members)?;
         let mut begun = Some(Begun::Input(input));
         let mut draw = Draw::new(rows, seed);
         let (mut passed, mut bytes) = (0_u64, 0_usize);
@@ -139,18 +147,38 @@ impl Opening<'_> {
                     break 'files;
                 }
                 bytes += cursor.size();
-                draw.offer(row, || cursor.read(row, &wanted));
+                draw.offer(row, || (hold == Hold::Records).then(|| cursor.read(row, &wanted)));
                 row += 1;
                 passed += 1;
             }
         }
-        let held: Vec<Row> = draw.finish().into_iter().map(|drawn| drawn.place).collect();
+        let held = draw.finish();
         let drawn = match is_whole {
             true if held.len() as u64 == passed => Drawn::All,
             true => Drawn::Uniform,
             false => Drawn::Head { rows: passed },
         };
         let sampled = Some(held.len() as u64);
-        Ok(Sketch { columns, rows: is_whole.then_some(passed), sampled, drawn, work: Work::Held(held) })
+        let work = match hold {
+            Hold::Records => Work::Held(held.into_iter().filter_map(|drawn| drawn.place).collect()),
+            Hold::Numbers => Work::Parts(numbered(held, members), u64::MAX),
+        };
+        Ok(Sketch { columns, rows: is_whole.then_some(passed), sampled, drawn, work })
     }
+}
+
+/// Rows that were drawn from streams, as parts of their files that are read again.
+fn numbered(drawn: Vec<sample::Drawn<Option<Row>>>, members: Vec<Member>) -> Vec<Part> {
+    let mut rows: Vec<Vec<(u64, Option<Place>)>> = members.iter().map(|_| Vec::new()).collect();
+    for drawn in drawn {
+        rows[drawn.file].push((drawn.row, None));
+    }
+    let parts = members.into_iter().zip(rows).enumerate().map(|(index, (member, rows))| Part {
+        index,
+        member,
+        chosen: Chosen::Rows(rows),
+        is_counted: true,
+        begun: Begun::Nothing,
+    });
+    parts.filter(|part| part.chosen.count() > 0).collect()
 }

@@ -179,6 +179,16 @@ impl Sequence {
         }
     }
 
+    /// The whole current row of JSON, and whether it has integers that 64 bits do not hold: those are strings of their
+    /// digits then. Of other formats the row as it is.
+    pub(in crate::dataset) fn object(&mut self) -> Result<(Map<String, Value>, bool), String> {
+        match self {
+            Self::Jsonl(rows) => rows.object(),
+            Self::Json(rows) => rows.object(),
+            Self::Csv(_) | Self::Text(_) | Self::Arrow(_) => Ok((self.row()?, false)),
+        }
+    }
+
     fn whole(&mut self, names: &[String]) -> Result<Vec<Option<Value>>, String> {
         if let Self::Arrow(rows) = self {
             rows.want_all();

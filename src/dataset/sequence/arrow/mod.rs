@@ -80,6 +80,22 @@ impl Arrow {
         schema::known(&self.schema)
     }
 
+    /// The schema as it is written.
+    pub(in crate::dataset) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// The schema of [`Arrow::batch`], where every text is bytes.
+    pub(in crate::dataset) fn decoded_schema(&self) -> Arc<Schema> {
+        self.decoded.clone()
+    }
+
+    /// The number of the current batch, and the current row's place in it.
+    pub(in crate::dataset) fn place(&self) -> Option<(u64, usize)> {
+        let row = self.batch.as_ref()?.next.checked_sub(1)?;
+        Some((self.batches, usize::try_from(row).ok()?))
+    }
+
     /// Whether the schema has this column, or what this path leads to.
     pub(super) fn has(&self, column: &str) -> bool {
         schema::path(self.schema.fields(), column).is_some()
@@ -172,9 +188,10 @@ impl Arrow {
         self.batch.as_ref().map_or(0, |batch| batch.frame.body.len() as u64 / batch.rows.max(1))
     }
 
-    pub(super) fn roots(&mut self, roots: &[String]) -> Result<Vec<Option<Value>>, String> {
+    /// The current batch, of which only the wanted columns are decoded, or why none of its rows can be read.
+    pub(in crate::dataset) fn batch(&mut self) -> Result<&RecordBatch, String> {
         let Self { batch, decoded, dictionaries, wanted, batches, .. } = self;
-        let Some(Batch { frame, rows, next, decoded: columns }) = batch else { return Err("no row".into()) };
+        let Some(Batch { frame, rows, decoded: columns, .. }) = batch else { return Err("no row".into()) };
         let rows = *rows;
         let columns = columns.get_or_insert_with(|| {
             let decode = || decode(frame, decoded, dictionaries, wanted.as_deref());
@@ -185,8 +202,12 @@ impl Arrow {
             let batch = guarded(decode).and_then(lengths);
             batch.map_err(|detail| format!("record batch {batches} cannot be decoded: {}", plain(&detail)))
         });
-        let columns = columns.as_ref().map_err(Clone::clone)?;
-        let row = usize::try_from(next.saturating_sub(1)).map_err(|error| error.to_string())?;
+        columns.as_ref().map_err(Clone::clone)
+    }
+
+    pub(super) fn roots(&mut self, roots: &[String]) -> Result<Vec<Option<Value>>, String> {
+        let (_, row) = self.place().ok_or("no row")?;
+        let columns = self.batch()?;
         let value = |root: &String| {
             let column = columns.column_by_name(root);
             let cell = column.map(|column| guarded(|| cell(column, row)));

@@ -61,6 +61,13 @@ impl Json {
         }
     }
 
+    pub(super) fn object(&self) -> Result<(Map<String, Value>, bool), String> {
+        match self {
+            Self::Lines(rows) => rows.object(),
+            Self::Elements(rows) => rows.parse(row::exact_object),
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         match self {

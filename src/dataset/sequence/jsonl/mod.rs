@@ -45,6 +45,10 @@ impl Jsonl {
         self.parse(row::object)
     }
 
+    pub(super) fn object(&self) -> Result<(Map<String, Value>, bool), String> {
+        self.parse(row::exact_object)
+    }
+
     /// The length of the current row in bytes.
     pub(super) fn size(&self) -> u64 {
         self.lines.raw().map_or_else(|length| length, |line| line.len() as u64)

@@ -1,7 +1,7 @@
 //! One row of JSON, read as far as it is wanted.
 
 use crate::record::MAX_VALUES;
-use memchr::{memchr_iter, memrchr};
+use memchr::{memchr_iter, memchr2, memrchr};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::cell::Cell;
@@ -31,6 +31,69 @@ pub(in crate::dataset) fn object(line: &[u8]) -> Result<Map<String, Value>, Faul
         Value::Object(entries) => Ok(entries),
         _ => Err(Fault { line: 1, byte: 1, detail: OBJECT.into() }),
     }
+}
+
+/// The whole object on this line, with integers that 64 bits do not hold as strings of their digits, and whether there are
+/// any. As a double they would silently become other numbers.
+pub(in crate::dataset) fn exact_object(line: &[u8]) -> Result<(Map<String, Value>, bool), Fault> {
+    match long_integers_quoted(line) {
+        None => Ok((object(line)?, false)),
+        // Where something else is wrong, its place in the line is that of the line itself.
+        Some(quoted) => object(&quoted).or_else(|_| object(line)).map(|object| (object, true)),
+    }
+}
+
+/// The same line with quotes around integers that 64 bits do not hold, if there are any.
+fn long_integers_quoted(line: &[u8]) -> Option<Vec<u8>> {
+    /// The digits of the largest integer of 63 bits.
+    const DIGITS: usize = 19;
+    let mut quoted: Option<Vec<u8>> = None;
+    let (mut at, mut copied) = (0, 0);
+    while at < line.len() {
+        match line[at] {
+            b'"' => at = string_end(line, at + 1),
+            b'-' | b'0'..=b'9' => {
+                let rest = &line[at..];
+                let is_part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+                let length = rest.iter().take_while(is_part).count();
+                if length >= DIGITS && is_long_integer(&rest[..length]) {
+                    let quoted = quoted.get_or_insert_default();
+                    quoted.extend_from_slice(&line[copied..at]);
+                    quoted.push(b'"');
+                    quoted.extend_from_slice(&rest[..length]);
+                    quoted.push(b'"');
+                    copied = at + length;
+                }
+                at += length;
+            }
+            _ => at += 1,
+        }
+    }
+    if let Some(quoted) = &mut quoted {
+        quoted.extend_from_slice(&line[copied..]);
+    }
+    quoted
+}
+
+/// Where the string ends that has begun before this byte.
+fn string_end(line: &[u8], mut at: usize) -> usize {
+    while let Some(found) = line.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found + 1;
+        if line[at - 1] == b'"' {
+            return at;
+        }
+        at += 1;
+    }
+    line.len()
+}
+
+/// Whether these bytes are an integer, as JSON writes one, of more than 64 bits.
+fn is_long_integer(number: &[u8]) -> bool {
+    let digits = number.strip_prefix(b"-").unwrap_or(number);
+    let is_integer =
+        digits.iter().all(u8::is_ascii_digit) && digits.first().is_some_and(|first| *first != b'0');
+    let text = str::from_utf8(number).unwrap_or_default();
+    is_integer && text.parse::<u64>().is_err() && text.parse::<i64>().is_err()
 }
 
 const OBJECT: &str = "expected a JSON object, `{…}`";

@@ -1,0 +1,523 @@
+//! Which rows are kept, by what the lenses and the columns say of them.
+//!
+//! The rules, in this order:
+//! 1. A row that a cheaper rater screened out is dropped ([`Why::First`]), whatever other lenses say of it.
+//! 2. A row is *unrated* when any lens of the command has no rating for it. Then [`Unrated`] decides: it is left out, or it
+//!    ends the run, or it is kept if nothing else speaks against it. Of such a row those cuts are asked whose values it has:
+//!    the scores that it does have, and a condition that needs none of the others.
+//! 3. `--min`: every lens's score, or the one value that `--by` names, is at least this.
+//! 4. `--verdict`: every lens's verdict, or that of the lens that `--by` names, is one of these.
+//! 5. `--where`: see [`super::condition`].
+//! 6. `--top`, which stands alone: the best so many by `--by`, or by the only lens. An unrated row that is kept is kept
+//!    beside them.
+//!
+//! A value that is missing, null or NaN passes nothing ([`Why::Missing`]).
+
+use minijinja::value::Value;
+
+use super::condition::{Condition, Unanswered, value};
+use super::error::{Error, plain};
+use super::names::{Kind, Name, Names};
+use super::scores::{Scored, ScoredRow, Scores};
+use super::top::{Ranking, Threshold, Top};
+use super::values::{Numbers, Values};
+use crate::dataset::Column;
+use crate::dataset::whole::Table;
+use crate::lens::Verdict;
+
+/// What is kept.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Cuts {
+    /// The least score.
+    pub min: Option<f64>,
+    /// The verdicts that are kept; all if empty.
+    pub verdicts: Vec<Verdict>,
+    /// An expression, as the user wrote it.
+    pub condition: Option<String>,
+    /// The best so many.
+    pub top: Option<Top>,
+    /// What `min` and `top` go by, and whose verdict counts: a lens, `<lens>_<field>`, or `row.<column>`.
+    pub by: Option<String>,
+    /// What becomes of rows without a rating.
+    pub unrated: Unrated,
+}
+
+/// What becomes of rows without a rating.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Unrated {
+    /// They are not kept.
+    #[default]
+    Drop,
+    /// They are kept, if nothing else speaks against them.
+    Keep,
+    /// The first of them is an error.
+    Fail,
+}
+
+/// What becomes of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It is written.
+    Kept,
+    /// It is not written.
+    Dropped(Why),
+    /// It has no rating, and is not written.
+    Unrated,
+    /// It has no rating, and is written ([`Unrated::Keep`]).
+    KeptUnrated,
+}
+
+impl Decision {
+    /// Whether the row is written.
+    pub fn is_kept(self) -> bool {
+        matches!(self, Self::Kept | Self::KeptUnrated)
+    }
+}
+
+/// Why a row is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// A score, a verdict or the condition.
+    Cut,
+    /// A value that the cut needs is missing, null or NaN.
+    Missing,
+    /// A cheaper rater screened it out.
+    First,
+    /// It is not among the best so many.
+    Rank,
+}
+
+impl Why {
+    /// The word used in outputs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::Missing => "missing value",
+            Self::First => "first rater",
+            Self::Rank => "rank",
+        }
+    }
+}
+
+/// What has to be read to rank rows, before any can be judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RanksBy {
+    /// Nothing: there is no `--top`.
+    Nothing,
+    /// The scores alone: [`Judge::rank`] takes rows without their table.
+    Scores,
+    /// The rows themselves.
+    Rows,
+}
+
+/// What `--by` names.
+#[derive(Debug)]
+enum By {
+    /// Every lens's score.
+    Lenses,
+    One(Name),
+}
+
+#[derive(Debug)]
+enum Cut {
+    Joined { min: Option<f64>, verdicts: Vec<Verdict>, condition: Option<Condition> },
+    Ranked { top: Top, ranking: Ranking, threshold: Option<Threshold> },
+}
+
+/// Judges rows, in their order.
+#[derive(Debug)]
+pub struct Judge {
+    by: By,
+    cut: Cut,
+    unrated: Unrated,
+    lenses: usize,
+}
+
+impl Judge {
+    /// A judge by these cuts of rows with these scores and columns; all that can be wrong with the cuts is found here.
+    pub fn new(cuts: &Cuts, scores: &[Scores], columns: &[Column]) -> Result<Self, Error> {
+        let names = Names { scores, columns };
+        let by = match &cuts.by {
+            Some(name) => {
+                By::One(names.find(name).map_err(|problem| Error::Cut(format!("--by: {problem}")))?)
+            }
+            None => By::Lenses,
+        };
+        if let By::One(name) = &by
+            && let Some(kind @ (Kind::Bool | Kind::List | Kind::Object)) = names.kind(name)
+        {
+            return Err(Error::Cut(format!("--by: `{}` is {kind}, and no number", names.text(name))));
+        }
+        let joined = cuts.min.is_some() || !cuts.verdicts.is_empty() || cuts.condition.is_some();
+        let cut = match cuts.top {
+            Some(_) if joined => {
+                return Err(Error::Cut(
+                    "--top stands alone: leave --min, --verdict and --where out".to_owned(),
+                ));
+            }
+            Some(top) => {
+                let problem = match (&by, scores) {
+                    (By::Lenses, []) => {
+                        Some("no lens to rank by: name a column with --by row.<column>".to_owned())
+                    }
+                    (By::Lenses, [_, _, ..]) => {
+                        let lenses: Vec<String> = scores.iter().map(|scores| plain(&scores.lens)).collect();
+                        Some(format!(
+                            "several lenses to rank by ({}): choose one with --by",
+                            lenses.join(", ")
+                        ))
+                    }
+                    _ => None,
+                };
+                if let Some(problem) = problem {
+                    return Err(Error::Cut(format!("--top: {problem}")));
+                }
+                Cut::Ranked { top, ranking: Ranking::default(), threshold: None }
+            }
+            None if !joined => {
+                return Err(Error::Cut(
+                    "nothing says which rows to keep: give --min, --verdict, --where or --top".to_owned(),
+                ));
+            }
+            None => {
+                check_min(cuts.min, &by, names)?;
+                check_verdicts(&cuts.verdicts, &by, names)?;
+                let condition = cuts.condition.as_deref();
+                let condition = condition.map(|source| Condition::parse(source, names)).transpose()?;
+                if by_is_idle(cuts) {
+                    return Err(Error::Cut(
+                        "--by names what --min, --verdict or --top go by: give one of them".to_owned(),
+                    ));
+                }
+                Cut::Joined { min: cuts.min, verdicts: cuts.verdicts.clone(), condition }
+            }
+        };
+        Ok(Self { by, cut, unrated: cuts.unrated, lenses: scores.len() })
+    }
+
+    /// What [`Judge::rank`] needs.
+    pub fn ranks_by(&self) -> RanksBy {
+        match (&self.cut, &self.by) {
+            (Cut::Joined { .. }, _) => RanksBy::Nothing,
+            (Cut::Ranked { .. }, By::One(Name::Column(_))) => RanksBy::Rows,
+            (Cut::Ranked { .. }, _) => RanksBy::Scores,
+        }
+    }
+
+    /// Ranks rows by their scores; where [`RanksBy::Rows`] is asked for, by [`Judge::rank_table`].
+    pub fn rank(&mut self, rows: &[ScoredRow]) {
+        let Cut::Ranked { ranking, .. } = &mut self.cut else { return };
+        for row in rows {
+            let is_whole = row.lenses.iter().all(|scored| matches!(scored, Scored::Rated { .. }));
+            ranking.push(if is_whole { ranked_by(&self.by, row) } else { None });
+        }
+    }
+
+    /// Ranks the rows of a table, whose scores are these (none without lenses).
+    pub fn rank_table(&mut self, table: &Table, rows: &[ScoredRow]) -> Result<(), Error> {
+        let (Cut::Ranked { ranking, .. }, By::One(Name::Column(path))) = (&mut self.cut, &self.by) else {
+            self.rank(rows);
+            return Ok(());
+        };
+        let numbers = Numbers::new(table, path);
+        for at in 0..table.rows.len() {
+            let is_whole = rows
+                .get(at)
+                .is_none_or(|row| row.lenses.iter().all(|scored| matches!(scored, Scored::Rated { .. })));
+            ranking.push(if is_whole { by_column(&numbers, path, table, at)? } else { None });
+        }
+        Ok(())
+    }
+
+    /// Ends the ranking, given how many rows there are, with a score or without. Before it a `--top` keeps nothing.
+    pub fn ranked(&mut self, rows_in: u64) -> Option<Threshold> {
+        let Cut::Ranked { top, ranking, threshold } = &mut self.cut else { return None };
+        *threshold = Some(std::mem::take(ranking).threshold(*top, rows_in));
+        *threshold
+    }
+
+    /// Judges the rows of a table, whose scores are these, one a row (none without lenses). Tables come in their order.
+    pub fn judge(&mut self, table: &Table, rows: &[ScoredRow]) -> Result<Vec<Decision>, Error> {
+        let count = table.rows.len();
+        if self.lenses > 0 && rows.len() != count {
+            return Err(Error::Cut(format!("{} rows have scores, of a table of {count}", rows.len())));
+        }
+        let view = View::new(self, table);
+        let decided: Result<Vec<Decision>, Error> = (0..count)
+            .map(|at| self.decide(&view, at, rows.get(at).map_or(&[], |row| &row.lenses)))
+            .collect();
+        let mut decided = decided?;
+        let Cut::Ranked { threshold, .. } = &self.cut else { return Ok(decided) };
+        let mut threshold = threshold.unwrap_or(Threshold { value: f64::INFINITY, ties: 0, kept: 0 });
+        for (at, decision) in decided.iter_mut().enumerate() {
+            if *decision != Decision::Kept {
+                continue;
+            }
+            let score = match &view.by {
+                Some((numbers, path)) => by_column(numbers, path, table, at)?,
+                None => rows.get(at).and_then(|row| ranked_by(&self.by, row)),
+            };
+            if score.is_none() {
+                *decision = Decision::Dropped(Why::Missing);
+            } else if !threshold.admits(score) {
+                *decision = Decision::Dropped(Why::Rank);
+            }
+        }
+        if let Cut::Ranked { threshold: left, .. } = &mut self.cut {
+            *left = Some(threshold);
+        }
+        Ok(decided)
+    }
+
+    /// By how much each row of a table is above the cut, or below it (negative), where the cut is a score.
+    pub fn margins(&self, table: &Table, rows: &[ScoredRow]) -> Vec<Option<f64>> {
+        let least = match &self.cut {
+            Cut::Joined { min, .. } => *min,
+            Cut::Ranked { threshold, .. } => threshold.map(|threshold| threshold.value),
+        };
+        let Some(least) = least.filter(|least| least.is_finite()) else {
+            return vec![None; table.rows.len()];
+        };
+        let view = View::new(self, table);
+        let value = |at: usize| match (&self.by, &view.by) {
+            (_, Some((numbers, _))) => numbers.get(at).ok().flatten(),
+            (By::One(name), None) => score_of(name, &rows.get(at)?.lenses),
+            (By::Lenses, None) => rows.get(at)?.lenses.iter().filter_map(overall).min_by(f64::total_cmp),
+        };
+        let margin = |at: usize| value(at).map(|value| value - least).filter(|margin| margin.is_finite());
+        (0..table.rows.len()).map(margin).collect()
+    }
+
+    /// All but the rank.
+    fn decide(&self, view: &View<'_>, at: usize, lenses: &[Scored]) -> Result<Decision, Error> {
+        if lenses.iter().any(|scored| matches!(scored, Scored::Screened(_))) {
+            return Ok(Decision::Dropped(Why::First));
+        }
+        let unrated = lenses.iter().find_map(|scored| match scored {
+            Scored::Unrated(reason) => Some(reason),
+            _ => None,
+        });
+        let kept = match (unrated, self.unrated) {
+            (None, _) => Decision::Kept,
+            (Some(_), Unrated::Drop) => return Ok(Decision::Unrated),
+            (Some(_), Unrated::Keep) => Decision::KeptUnrated,
+            (Some(reason), Unrated::Fail) => {
+                return Err(Error::Unrated { id: plain(&view.table.ids.get(at)), reason: plain(reason) });
+            }
+        };
+        let Cut::Joined { min, verdicts, condition } = &self.cut else { return Ok(kept) };
+        if let Some(min) = *min
+            && let Some(why) = self.below(min, view, at, lenses)?
+        {
+            return Ok(Decision::Dropped(why));
+        }
+        if !verdicts.is_empty()
+            && let Some(why) = self.outside(verdicts, lenses)
+        {
+            return Ok(Decision::Dropped(why));
+        }
+        let Some(condition) = condition else { return Ok(kept) };
+        let dropped = match view.values(condition, at, lenses)? {
+            Asked::Unrated => None,
+            Asked::Missing => Some(Why::Missing),
+            Asked::Values(values) => match condition.holds(values) {
+                Ok(true) => None,
+                Ok(false) => Some(Why::Cut),
+                Err(Unanswered::Missing) => Some(Why::Missing),
+                Err(Unanswered::Wrong(problem)) => return Err(Error::row(&view.table.ids.get(at), problem)),
+            },
+        };
+        Ok(dropped.map_or(kept, Decision::Dropped))
+    }
+
+    /// Why a row does not reach the least score; None if it does, or has no rating to tell.
+    fn below(&self, min: f64, view: &View<'_>, at: usize, lenses: &[Scored]) -> Result<Option<Why>, Error> {
+        let against = |value: Option<f64>| match value {
+            None => Some(Why::Missing),
+            Some(value) if value.is_nan() => Some(Why::Missing),
+            Some(value) if value < min => Some(Why::Cut),
+            Some(_) => None,
+        };
+        Ok(match (&self.by, &view.by) {
+            (By::Lenses, _) => {
+                lenses.iter().filter(|scored| is_rated(scored)).find_map(|scored| against(overall(scored)))
+            }
+            (By::One(Name::Column(_)), Some((numbers, path))) => {
+                against(by_column(numbers, path, view.table, at)?)
+            }
+            (By::One(name), _) if lens_of(name).is_some_and(|lens| !is_rated(&lenses[lens])) => None,
+            (By::One(name), _) => against(score_of(name, lenses)),
+        })
+    }
+
+    fn outside(&self, verdicts: &[Verdict], lenses: &[Scored]) -> Option<Why> {
+        let lens = match &self.by {
+            By::One(name) => lens_of(name),
+            By::Lenses => None,
+        };
+        let asked = lenses.iter().enumerate().filter(|(at, _)| lens.is_none_or(|lens| lens == *at));
+        let mut asked = asked.map(|(_, scored)| scored);
+        asked.find_map(|scored| match scored {
+            Scored::Rated { verdict: Some(verdict), .. } => (!verdicts.contains(verdict)).then_some(Why::Cut),
+            Scored::Rated { verdict: None, .. } => Some(Why::Missing),
+            Scored::Screened(_) | Scored::Unrated(_) => None,
+        })
+    }
+}
+
+/// `--by` beside nothing that goes by it.
+fn by_is_idle(cuts: &Cuts) -> bool {
+    cuts.by.is_some() && cuts.min.is_none() && cuts.verdicts.is_empty()
+}
+
+fn check_min(min: Option<f64>, by: &By, names: Names<'_>) -> Result<(), Error> {
+    let Some(min) = min else { return Ok(()) };
+    let problem = match by {
+        _ if min.is_nan() => Some("expected a number".to_owned()),
+        By::Lenses if names.scores.is_empty() => {
+            Some("no lens has a score here: name a column with --by row.<column>".to_owned())
+        }
+        By::Lenses => names.scores.iter().find_map(|scores| off_the_scale(min, scores)),
+        By::One(Name::Score(lens)) => off_the_scale(min, &names.scores[*lens]),
+        By::One(_) => None,
+    };
+    problem.map_or(Ok(()), |problem| Err(Error::Cut(format!("--min: {problem}"))))
+}
+
+fn off_the_scale(min: f64, scores: &Scores) -> Option<String> {
+    let (low, high) = scores.scale?;
+    let is_on_it = (low..=high).contains(&min);
+    (!is_on_it).then(|| format!("{min} is not on the scale of `{}`, {low} to {high}", plain(&scores.lens)))
+}
+
+fn check_verdicts(verdicts: &[Verdict], by: &By, names: Names<'_>) -> Result<(), Error> {
+    if verdicts.is_empty() {
+        return Ok(());
+    }
+    let asked = match by {
+        By::One(Name::Column(_)) => Err("a column has no verdict: name a lens with --by".to_owned()),
+        By::One(Name::Score(lens) | Name::Field(lens, _)) => Ok(&names.scores[*lens..=*lens]),
+        By::Lenses if names.scores.is_empty() => Err("no lens gives a verdict here".to_owned()),
+        By::Lenses => Ok(names.scores),
+    };
+    let without = asked.map(|asked| asked.iter().find(|scores| !scores.has_verdicts));
+    let problem = match without {
+        Ok(None) => return Ok(()),
+        Ok(Some(scores)) => format!(
+            "lens `{}` has no verdicts, since it has no cuts: use --min, or give it \"cuts\" in its config.json",
+            plain(&scores.lens)
+        ),
+        Err(problem) => problem,
+    };
+    Err(Error::Cut(format!("--verdict: {problem}")))
+}
+
+/// Reads `good,medium`.
+pub fn verdicts(text: &str) -> Result<Vec<Verdict>, String> {
+    let one = |name: &str| {
+        let known = Verdict::ALL.into_iter().find(|verdict| verdict.name().eq_ignore_ascii_case(name.trim()));
+        known.ok_or_else(|| {
+            format!("unknown verdict `{}`: they are poor, low, medium and good", plain(name.trim()))
+        })
+    };
+    text.split(',').map(one).collect()
+}
+
+/// What the cuts read of a table.
+struct View<'t> {
+    table: &'t Table,
+    /// The column that `--by` names.
+    by: Option<(Numbers<'t>, &'t str)>,
+    /// The condition's columns, in the order of its names; none where a name is a score.
+    columns: Vec<Option<Values<'t>>>,
+}
+
+/// A condition's values in a row.
+enum Asked {
+    Values(Vec<Value>),
+    Missing,
+    /// One of them is a score that the row was not given.
+    Unrated,
+}
+
+impl<'t> View<'t> {
+    fn new(judge: &'t Judge, table: &'t Table) -> Self {
+        let by = match &judge.by {
+            By::One(Name::Column(path)) => Some((Numbers::new(table, path), path.as_str())),
+            _ => None,
+        };
+        let uses = match &judge.cut {
+            Cut::Joined { condition: Some(condition), .. } => condition.uses(),
+            _ => &[],
+        };
+        let columns = uses.iter().map(|name| match name {
+            Name::Column(path) => Some(Values::new(table, path)),
+            _ => None,
+        });
+        Self { table, by, columns: columns.collect() }
+    }
+
+    fn values(&self, condition: &Condition, at: usize, lenses: &[Scored]) -> Result<Asked, Error> {
+        let unrated = |name: &Name| lens_of(name).is_some_and(|lens| !is_rated(&lenses[lens]));
+        if condition.uses().iter().any(unrated) {
+            return Ok(Asked::Unrated);
+        }
+        let mut values = Vec::with_capacity(self.columns.len());
+        for (name, column) in condition.uses().iter().zip(&self.columns) {
+            let found = match column {
+                None => score_of(name, lenses).filter(|score| !score.is_nan()).map(Value::from),
+                Some(column) => {
+                    let found = column.get(at).map_err(|problem| {
+                        let column = if let Name::Column(path) = name { plain(path) } else { String::new() };
+                        Error::row(&self.table.ids.get(at), format!("column `{column}`: {}", plain(&problem)))
+                    })?;
+                    found.filter(|found| !found.is_null()).map(value)
+                }
+            };
+            let Some(found) = found else { return Ok(Asked::Missing) };
+            values.push(found);
+        }
+        Ok(Asked::Values(values))
+    }
+}
+
+fn by_column(numbers: &Numbers<'_>, path: &str, table: &Table, at: usize) -> Result<Option<f64>, Error> {
+    numbers.get(at).map_err(|problem| {
+        Error::row(&table.ids.get(at), format!("--by: column `{}` is {problem}", plain(path)))
+    })
+}
+
+fn is_rated(scored: &Scored) -> bool {
+    matches!(scored, Scored::Rated { .. })
+}
+
+fn overall(scored: &Scored) -> Option<f64> {
+    if let Scored::Rated { score, .. } = scored { Some(*score) } else { None }
+}
+
+fn lens_of(name: &Name) -> Option<usize> {
+    match name {
+        Name::Score(lens) | Name::Field(lens, _) => Some(*lens),
+        Name::Column(_) => None,
+    }
+}
+
+fn score_of(name: &Name, lenses: &[Scored]) -> Option<f64> {
+    match (name, lenses.get(lens_of(name)?)?) {
+        (Name::Score(_), scored) => overall(scored),
+        (Name::Field(_, field), Scored::Rated { fields, .. }) => fields.get(*field).copied(),
+        _ => None,
+    }
+}
+
+/// The score that a row is ranked by, of those that ratings give.
+fn ranked_by(by: &By, row: &ScoredRow) -> Option<f64> {
+    let score = match by {
+        By::Lenses => row.lenses.first().and_then(overall),
+        By::One(name) => score_of(name, &row.lenses),
+    };
+    score.filter(|score| !score.is_nan())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! The values that cuts ask of a table of rows, one column at a time.
+
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type};
+use serde_json::Value;
+
+use super::names::number;
+use crate::dataset::whole::{Rows, Table};
+use crate::record::cell::cell;
+
+/// A column, or a path into one, of a table.
+pub(super) struct Values<'t> {
+    table: &'t Table,
+    path: &'t str,
+    /// The column of this name, so that it is not looked for in every row.
+    array: Option<&'t ArrayRef>,
+}
+
+impl<'t> Values<'t> {
+    pub(super) fn new(table: &'t Table, path: &'t str) -> Self {
+        let array = match &table.rows {
+            Rows::Arrow(batch) => batch.column_by_name(path),
+            Rows::Objects(_) => None,
+        };
+        Self { table, path, array }
+    }
+
+    /// The value in a row; `None` where there is none.
+    pub(super) fn get(&self, row: usize) -> Result<Option<Value>, String> {
+        match self.array {
+            Some(array) => cell(array, row).map(Some),
+            None => self.table.value(self.path, row),
+        }
+    }
+
+    /// The column as numbers, where it holds nothing else.
+    fn numbers(&self) -> Option<Float64Array> {
+        let array = self.array?;
+        // A single is the short decimal that people see, not the double next to it: that is for `get`.
+        let is_exact = match array.data_type() {
+            DataType::Float16 | DataType::Float32 => false,
+            other => other.is_numeric(),
+        };
+        let floats = is_exact.then(|| cast(array, &DataType::Float64).ok())??;
+        Some(floats.as_primitive::<Float64Type>().clone())
+    }
+}
+
+/// A column's numbers, read as they are asked for.
+pub(super) enum Numbers<'t> {
+    /// All at once.
+    Array(Float64Array),
+    /// One by one.
+    Each(Values<'t>),
+}
+
+impl<'t> Numbers<'t> {
+    pub(super) fn new(table: &'t Table, path: &'t str) -> Self {
+        let values = Values::new(table, path);
+        values.numbers().map_or(Self::Each(values), Self::Array)
+    }
+
+    /// The number in a row; `None` where it is missing, null or NaN. The error says what is there instead.
+    pub(super) fn get(&self, row: usize) -> Result<Option<f64>, String> {
+        match self {
+            Self::Array(array) => {
+                let value = array.is_valid(row).then(|| array.value(row));
+                Ok(value.filter(|value| !value.is_nan()))
+            }
+            Self::Each(values) => values.get(row)?.map_or(Ok(None), |value| number(&value)),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Decimal128Array, Float32Array, Int64Array, RecordBatch, StringArray};
+
+    use super::*;
+    use crate::dataset::whole::Ids;
+
+    /// A table of these columns, with rows `f#0`, `f#1`, …
+    pub(in crate::filter) fn arrow_table(columns: Vec<(&str, ArrayRef)>) -> Table {
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let ids = Ids::Numbered { label: "f".into(), rows: (0..batch.num_rows() as u64).collect() };
+        Table { file: 0, ids, rows: Rows::Arrow(batch) }
+    }
+
+    /// A table of these objects, with rows `f#0`, `f#1`, …
+    pub(in crate::filter) fn object_table(rows: &[Value]) -> Table {
+        let ids = Ids::Numbered { label: "f".into(), rows: (0..rows.len() as u64).collect() };
+        let objects = rows.iter().map(|row| row.as_object().unwrap().clone()).collect();
+        Table { file: 0, ids, rows: Rows::Objects(objects) }
+    }
+
+    #[test]
+    fn numbers_are_those_that_people_see() {
+        let decimals = Decimal128Array::from(vec![1250]).with_precision_and_scale(10, 2).unwrap();
+        let table = arrow_table(vec![
+            ("int", Arc::new(Int64Array::from(vec![3]))),
+            ("single", Arc::new(Float32Array::from(vec![0.7]))),
+            ("nan", Arc::new(Float64Array::from(vec![f64::NAN]))),
+            ("null", Arc::new(Int64Array::from(vec![None]))),
+            ("decimal", Arc::new(decimals)),
+            ("text", Arc::new(StringArray::from(vec!["2.5"]))),
+            ("word", Arc::new(StringArray::from(vec!["good"]))),
+        ]);
+        let get = |path: &str| Numbers::new(&table, path).get(0);
+        assert_eq!((get("int"), get("single")), (Ok(Some(3.0)), Ok(Some(0.7))));
+        assert_eq!((get("nan"), get("null"), get("none")), (Ok(None), Ok(None), Ok(None)));
+        assert_eq!((get("decimal"), get("text")), (Ok(Some(12.5)), Ok(Some(2.5))));
+        assert_eq!(get("word").unwrap_err(), "text (`good`), and no number");
+    }
+}

@@ -1,0 +1,123 @@
+//! Stopped at any moment: nothing paid is lost, no half output is left, and the same command finishes the job.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{filter, kept, line, score, scored, those, world};
+use crate::standin::{Config, Standin};
+use crate::world::{Run, World};
+
+const FILTER: [&str; 8] =
+    ["filter", "rows.jsonl", "text", "textbook_quality", "--min=2", "-o", "out", "--workers=4"];
+
+fn slow(rows: usize) -> (World, Standin) {
+    let config = Config { delay: Duration::from_millis(4), ..scored(rows, Vec::new()) };
+    let (world, standin) = World::with_endpoint(config);
+    world.write("rows.jsonl", (0..rows).map(|row| line(row).to_string()).collect::<Vec<_>>().join("\n"));
+    (world, standin)
+}
+
+fn until(standin: &Standin, requests: u64) {
+    let began = Instant::now();
+    while standin.counters().requests < requests {
+        assert!(began.elapsed() < Duration::from_mins(1), "the run does not ask");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn killed_while_rating_and_finished_it_is_the_same_as_undisturbed() {
+    let (world, standin) = slow(200);
+    for moment in 1..=4 {
+        let mut child = world.start(&FILTER);
+        until(&standin, standin.counters().requests + 11 * moment);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!world.path("out").exists());
+    }
+    let asked = standin.counters().requests;
+    world.run(&FILTER).exits(0);
+    assert_eq!(kept(&world, "out"), those(200, |row| score(row) >= 2.0));
+    assert!(standin.counters().requests <= 200 + 4 * 15, "{asked}");
+    assert!(!world.path(".out.part").exists());
+    let mut undisturbed = FILTER;
+    undisturbed[6] = "other";
+    world.run(&undisturbed).exits(0);
+    let shard = "data/train-00000-of-00001.parquet";
+    assert_eq!(
+        fs::read(world.path("out").join(shard)).unwrap(),
+        fs::read(world.path("other").join(shard)).unwrap()
+    );
+}
+
+#[test]
+fn killed_while_writing_and_finished_it_is_the_same_as_undisturbed() {
+    let (world, _standin) = world(0);
+    let rows: String =
+        (0..60_000).map(|n| json!({"n": n, "text": format!("{n} ").repeat(40)}).to_string() + "\n").collect();
+    world.write("rows.jsonl", rows);
+    let command = |out: &'static str| ["filter", "rows.jsonl", "--by=row.n", "--min=100", "-o", out];
+    world.run(&command("whole")).exits(0);
+    for wait in [5, 30, 60, 90, 120, 200] {
+        let mut child = world.start(&command("out"));
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(wait) && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // There is the whole output, or none.
+        if world.path("out").exists() {
+            assert!(world.path("out/classified.json").exists());
+        }
+    }
+    world.run(&command("out")).exits(0);
+    let shard = "data/train-00000-of-00001.parquet";
+    assert_eq!(
+        fs::read(world.path("whole").join(shard)).unwrap(),
+        fs::read(world.path("out").join(shard)).unwrap()
+    );
+    assert!(!world.path(".out.part").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_keeps_what_is_rated_and_writes_no_output() {
+    let (world, standin) = slow(200);
+    let child = world.start(&FILTER);
+    until(&standin, 40);
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.unwrap().success());
+    let run = Run::of(child.wait_with_output().unwrap()).exits(130);
+    assert!(run.stderr.contains("the same command"), "{}", run.stderr);
+    assert!(!world.path("out").exists());
+    let asked = standin.counters().requests;
+    world.run(&FILTER).exits(0);
+    assert_eq!(standin.counters().requests, 200, "{asked} had been asked");
+}
+
+#[test]
+fn at_the_cap_it_stops_and_goes_on_from_there() {
+    let (world, standin) = world(40);
+    let capped = ["--min", "2", "-o", "out", "--price", "10,40", "--max-cost", "0.3"];
+    let run = filter(&world, &capped).exits(4);
+    assert!(run.stderr.contains("--max-cost"), "{}", run.stderr);
+    assert!(!world.path("out").exists());
+    let asked = standin.counters().requests;
+    assert!(asked > 0 && asked < 40, "{asked}");
+    filter(&world, &["--min", "2", "-o", "out", "--price", "10,40"]).exits(0);
+    assert_eq!(standin.counters().requests, 40);
+}
+
+#[test]
+fn of_two_at_once_the_second_names_the_first() {
+    let (world, standin) = slow(400);
+    let mut child = world.start(&FILTER);
+    until(&standin, 10);
+    let run = world.run(&FILTER).exits(75);
+    assert!(run.stderr.contains(&child.id().to_string()), "{}", run.stderr);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
