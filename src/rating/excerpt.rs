@@ -201,7 +201,9 @@ mod tests {
 
     fn chosen(ratings: &[Rating]) -> Vec<Excerpt> {
         let (mut chooser, target) = (Chooser::default(), target());
-        ratings.iter().for_each(|rating| chooser.add(rating, &target));
+        for rating in ratings {
+            chooser.add(rating, &target);
+        }
         chooser.excerpts()
     }
 

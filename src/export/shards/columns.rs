@@ -252,9 +252,10 @@ mod tests {
 
     #[test]
     fn metadata_stands_in_the_footer_in_a_fixed_order_and_what_is_broken_is_left_out_with_a_note() {
-        let metadata: HashMap<_, _> = ["pandas", "b", "a", "huggingface", "ARROW:schema", "content_defined_chunking"]
-            .map(|key| (key.to_owned(), format!("of {key}")))
-            .into();
+        let metadata: HashMap<_, _> =
+            ["pandas", "b", "a", "huggingface", "ARROW:schema", "content_defined_chunking"]
+                .map(|key| (key.to_owned(), format!("of {key}")))
+                .into();
         let schema = Schema::new_with_metadata(vec![Field::new("c", DataType::Utf8, true)], metadata);
         let columns = Columns::new(&schema, &[]).unwrap();
         let keys: Vec<_> = columns.metadata.iter().map(|entry| entry.key.as_str()).collect();
