@@ -62,8 +62,23 @@ impl Ledger {
 
     /// Failed rows as a share of those that were tried: empty rows and rows not reached do not count.
     pub fn failed_share(&self) -> f64 {
+        self.share(self.all_failed())
+    }
+
+    /// The share of those that failed for the state of the endpoint, and may be rated when they are asked again.
+    pub fn passing_share(&self) -> f64 {
+        self.share(
+            self.failed
+                .iter()
+                .filter(|(reason, _)| !reason.is_of_the_question())
+                .map(|(_, count)| count)
+                .sum(),
+        )
+    }
+
+    fn share(&self, failed: u64) -> f64 {
         let tried = self.answered() + self.all_failed();
-        if tried == 0 { 0.0 } else { self.all_failed() as f64 / tried as f64 }
+        if tried == 0 { 0.0 } else { failed as f64 / tried as f64 }
     }
 }
 
@@ -123,5 +138,6 @@ mod tests {
         ledger.add(Fate::Rated);
         ledger.add(Fate::Failed(Reason::Timeout));
         assert!((ledger.failed_share() - 0.5).abs() < f64::EPSILON);
+        assert!((ledger.passing_share() - 0.5).abs() < f64::EPSILON);
     }
 }

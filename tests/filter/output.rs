@@ -58,9 +58,9 @@ fn unrated_rows_can_be_kept_or_forbidden() {
 }
 
 #[test]
-fn where_too_many_rows_failed_nothing_is_written_and_they_are_asked_again() {
-    let refused = Rule { times: Some(4), ..Rule::always(Action::Refusal("No.".into())) };
-    let (world, standin) = World::with_endpoint(scored(20, vec![refused]));
+fn where_too_many_rows_failed_for_the_endpoint_s_state_nothing_is_written_and_they_are_asked_again() {
+    let down = Rule { contains: Some("Row 3. ".into()), times: Some(6), ..Rule::always(Action::status(500)) };
+    let (world, standin) = World::with_endpoint(scored(20, vec![down]));
     world.write("rows.jsonl", (0..20).map(|row| line(row).to_string()).collect::<Vec<_>>().join("\n"));
     let run = filter(&world, &["--min", "2", "-o", "out"]).exits(3);
     assert!(run.stderr.contains("--fail-above"), "{}", run.stderr);
@@ -68,7 +68,15 @@ fn where_too_many_rows_failed_nothing_is_written_and_they_are_asked_again() {
     let asked = standin.counters().requests;
     filter(&world, &["--min", "2", "-o", "out"]).exits(0);
     assert_eq!(kept(&world, "out"), those(20, |row| score(row) >= 2.0));
-    assert_eq!(standin.counters().requests, asked + 4);
+    assert_eq!(standin.counters().requests, asked + 1);
+}
+
+#[test]
+fn where_too_many_rows_failed_for_what_they_are_the_output_is_there_and_the_exit_code_says_so() {
+    let (world, _standin) = mixed();
+    let run = filter(&world, &["--min", "1", "-o", "out"]).exits(3);
+    assert!(run.stderr.contains("--fail-above"), "{}", run.stderr);
+    assert_eq!(kept(&world, "out").len(), 9);
 }
 
 #[test]

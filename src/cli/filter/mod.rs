@@ -37,6 +37,7 @@ use crate::filter::tally::{Examples, Tally};
 use crate::lens::Lens;
 use crate::rate::{Plan, Progress};
 use crate::rating::excerpt::Chooser;
+use crate::rating::ledger::Ledger;
 use crate::rating::run::{Filtered, Meaning};
 use crate::rating::summary::Summary;
 
@@ -209,13 +210,18 @@ async fn judged(
     shown: &mut Shown,
 ) -> anyhow::Result<Option<Filtered>> {
     let console = args.rating.settings.output.console();
-    let worst = shown.summaries.iter().map(|summary| summary.ledger.failed_share()).fold(0.0, f64::max);
-    let too_many = worst > args.rating.fail_above;
+    let allowed = args.rating.fail_above;
+    let worst = |share: fn(&Ledger) -> f64| {
+        shown.summaries.iter().map(|summary| share(&summary.ledger)).fold(0.0, f64::max)
+    };
+    let (failed, passing) = (worst(Ledger::failed_share), worst(Ledger::passing_share));
+    if failed > allowed {
+        ended.exit = Exit::TooManyFailed;
+    }
     let Some(ready) = ready else {
         console.note(&format!("scores in {}", path.display()));
-        if too_many {
-            show::too_many(console, worst, args.rating.fail_above, "the same command asks them again");
-            ended.exit = Exit::TooManyFailed;
+        if failed > allowed {
+            show::too_many(console, (failed, allowed), "the same command asks them again");
         }
         return Ok(None);
     };
@@ -225,14 +231,15 @@ async fn judged(
         ended.exit = Exit::TooManyFailed;
         return Ok(None);
     }
-    if too_many {
-        let what =
-            "nothing is written: the same command asks them again, a larger --fail-above does without them";
-        show::too_many(console, worst, args.rating.fail_above, what);
-        ended.exit = Exit::TooManyFailed;
-        if !args.preview {
-            return Ok(None);
-        }
+    // What failed for the state of the endpoint can be had by asking again; an output without it would be called done.
+    if passing > allowed && !args.preview {
+        let what = "for reasons that may pass: nothing is written, and the same command asks them again; a larger \
+                    --fail-above does without them";
+        show::too_many(console, (passing, allowed), what);
+        return Ok(None);
+    }
+    if failed > allowed {
+        show::too_many(console, (failed, allowed), "they count as unrated");
     }
     let pass = Second { args, found, scores: Some(path), has_all_rows: true };
     let Some(written) = pass.run(*ready, &mut session.signals, shown).await? else {

@@ -116,9 +116,9 @@ pub(super) fn json(shown: &Shown, exit: u8) -> Value {
 }
 
 /// Says that more rows failed than the user allows.
-pub(super) fn too_many(console: Console, share: f64, allowed: f64, what: &str) {
+pub(super) fn too_many(console: Console, (share, allowed): (f64, f64), what: &str) {
     console.warn(&format!(
-        "{:.1} % of the rows failed, more than --fail-above {:.1} %: exit code 3; {what}",
+        "{:.1} % of the rows failed, more than --fail-above {:.1} % (exit code 3): {what}",
         share * 100.0,
         allowed * 100.0
     ));
