@@ -120,7 +120,9 @@ mod tests {
 
     fn estimate(values: &[f64]) -> Estimate {
         let mut mean = Mean::default();
-        values.iter().for_each(|value| mean.push(*value));
+        for value in values {
+            mean.push(*value);
+        }
         mean.estimate().unwrap()
     }
 
@@ -210,7 +212,9 @@ mod tests {
     #[test]
     fn an_interval_is_that_of_an_endless_population() {
         let mut mean = Mean::default();
-        BEFORE.iter().for_each(|value| mean.push(*value));
+        for value in BEFORE {
+            mean.push(value);
+        }
         assert_eq!(mean.estimate().unwrap().interval(), mean.interval(None));
     }
 }
