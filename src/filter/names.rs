@@ -70,7 +70,10 @@ impl Names<'_> {
     /// A lens's name, or `<lens>_<field>`. In an expression a name is of letters, digits and `_` alone; so `_` stands
     /// for any other character of a lens's or a field's name.
     pub(super) fn score(&self, name: &str) -> Result<Name, String> {
-        let lens = self.scores.iter().position(|scores| is_called(name, &[&scores.lens]));
+        // As its column in the output is called, too.
+        let is_score =
+            |scores: &Scores| is_called(name, &[&scores.lens]) || is_called(name, &[&scores.lens, "score"]);
+        let lens = self.scores.iter().position(is_score);
         let field = || {
             self.scores.iter().enumerate().find_map(|(lens, scores)| {
                 let field = scores.fields.iter().position(|field| is_called(name, &[&scores.lens, field]))?;
