@@ -132,7 +132,7 @@ mod tests {
 
     const BEFORE: [f64; 7] = [1.0, 1.5, 2.0, 2.5, 3.0, 2.0, 2.5];
 
-    // The expected numbers below are scipy 1.17's: `ttest_ind(…, equal_var=False, alternative="less")`, `t.cdf`.
+    // The expected numbers below are scipy 1.17's: Welch's test for two independent samples, the alternative "less", and `t.cdf`.
 
     #[test]
     fn welchs_test_agrees_with_scipy() {
