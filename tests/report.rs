@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
-use crate::standin::{Config, Standin};
+use crate::standin::{Action, Config, Rule, Script, Standin};
 use crate::world::{Run, World};
 
 const RATE: [&str; 6] = ["summary", "rows.jsonl", "text", "--model", "heuristic", "--quiet"];
@@ -273,4 +273,98 @@ fn the_heuristic_goes_on_where_no_run_can_be_recorded() {
         .exits(0);
     assert!(run.stderr.contains("the run is not recorded for reports"), "{}", run.stderr);
     assert!(run.stdout.contains("Raw Scores"));
+}
+
+#[cfg(unix)]
+fn signal(name: &str, child: &std::process::Child) {
+    let kill = std::process::Command::new("kill").args([name, &child.id().to_string()]).status();
+    assert!(kill.unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn after_a_day_of_cron_the_report_shows_exactly_what_happened() {
+    const ROWS: usize = 80;
+    let worse = Rule {
+        contains: Some("(worse)".into()),
+        ..Rule::always(Action::Arguments(r#"{"rationale": "Nothing is explained.", "overall": 1}"#.into()))
+    };
+    let config = Config { delay: Duration::from_millis(3), script: Script(vec![worse]), ..Config::default() };
+    let (world, standin) = World::with_endpoint(config);
+    let run = [
+        "summary",
+        "rows.jsonl",
+        "text",
+        "textbook_quality",
+        "--workers=4",
+        "--price=1,1",
+        "--quiet",
+        "--format=json",
+    ];
+    let data = |nth: usize| {
+        // Half of the rows are new each time.
+        let number = |row: usize| nth * ROWS / 2 + row;
+        let word = |row: usize| if nth == 16 && row % 2 == 0 { "(worse)" } else { "" };
+        let line = |row: usize| json!({"text": format!("{word} {}", crate::world::text(number(row)), word = word(row))});
+        world.write("rows.jsonl", (0..ROWS).map(|row| line(row).to_string()).collect::<Vec<_>>().join("\n"));
+    };
+    let mut alerts = Vec::new();
+    let mut first = None;
+    for nth in 1..=20 {
+        match nth {
+            7 => {
+                data(nth);
+                let child = world.start(&run);
+                until(&standin, standin.counters().requests + 5);
+                signal("-STOP", &child);
+                first = Some(child);
+            }
+            8 => {
+                // It meets the one before it, which then ends as ever.
+                let second = world.run(&run).exits(75);
+                let child = first.take().unwrap();
+                signal("-CONT", &child);
+                assert!(second.stderr.contains(&child.id().to_string()), "{}", second.stderr);
+                assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
+            }
+            12 => {
+                data(nth);
+                let mut child = world.start(&run);
+                until(&standin, standin.counters().requests + 20);
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+            nth => {
+                data(nth);
+                let done = world.run(&run).exits(0);
+                assert_eq!(done.ledger()["not_reached"], 0);
+                if report(&world, &["--alert-drop"]).code == 5 {
+                    alerts.push(nth);
+                }
+            }
+        }
+    }
+    assert_eq!(alerts, [16]);
+    let document = report(&world, &["--alert-drop"]).exits(0).json();
+    assert_eq!(document["series"].as_array().unwrap().len(), 1);
+    let changes = changes(&document);
+    // The eighth never began.
+    assert_eq!(changes.len(), 19);
+    let at = |kind: &str| -> Vec<usize> {
+        changes.iter().enumerate().filter(|(_, each)| **each == kind).map(|(at, _)| at + 1).collect()
+    };
+    assert_eq!((at("first"), at("not_compared")), (vec![1], vec![11]));
+    assert_eq!((at("drop"), at("rise")), (vec![15], vec![16]));
+    assert_eq!(at("within_noise").len(), 15);
+    let runs = document["series"][0]["runs"].as_array().unwrap();
+    let unfinished = |run: &&Value| run["finished"] == false;
+    assert_eq!(runs.iter().filter(unfinished).count(), 1);
+    // No question was asked twice, but for those that the killed run had in flight.
+    let answered: u64 = standin.answered().values().sum();
+    let distinct = standin.answered().len() as u64;
+    assert!(answered - distinct <= 15, "{answered} answers to {distinct} questions");
+    let page = world.path("report.html");
+    world.run(&["report", "-o", "report.html"]).exits(0);
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains("not finished") && page.contains("drop"), "{page}");
 }
