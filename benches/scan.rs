@@ -2,6 +2,8 @@
 //!
 //!     scan dataset NAME COLUMN    through the program's own reading, streamed where it is at the Hub
 //!     scan parquet FOLDER COLUMN  with the parquet crate alone, from disk
+//!     scan whole NAME COLUMN      all columns as they are, through the program's own reading; COLUMN is the one that is weighed
+//!     scan columns FOLDER COLUMN  all columns with the parquet crate alone, from disk
 //!     scan json FILE COLUMN       with serde_json alone, a Value a line, from disk
 
 use std::fs::{self, File};
@@ -11,6 +13,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
+use arrow::array::Array as _;
+use classified::dataset::whole::{Form, Item, Rows, Table};
 use classified::dataset::{self, Access, Request};
 use classified::hub::Options;
 use futures::StreamExt as _;
@@ -24,12 +28,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [how, name, column] = arguments.as_slice() else {
-        bail!("usage: scan dataset|parquet|json NAME COLUMN")
+        bail!("usage: scan dataset|parquet|whole|columns|json NAME COLUMN")
     };
     let began = Instant::now();
     let (rows, bytes) = match how.as_str() {
         "dataset" => tokio::runtime::Runtime::new()?.block_on(through_dataset(name, column))?,
-        "parquet" => with_parquet(name, column)?,
+        "whole" => tokio::runtime::Runtime::new()?.block_on(whole(name, column))?,
+        "parquet" => with_parquet(name, Some(column))?,
+        "columns" => with_parquet(name, None)?,
         "json" => with_serde_json(name, column)?,
         _ => bail!("unknown way: {how}"),
     };
@@ -62,13 +68,36 @@ async fn through_dataset(name: &str, column: &str) -> anyhow::Result<(u64, u64)>
     Ok((rows, bytes))
 }
 
-fn with_parquet(folder: &str, column: &str) -> anyhow::Result<(u64, u64)> {
+async fn whole(name: &str, column: &str) -> anyhow::Result<(u64, u64)> {
+    #[expect(clippy::disallowed_methods, reason = "a program of its own")]
+    let variable = |name: &str| std::env::var(name).ok();
+    let hub = Arc::new(Options::from(&variable)?);
+    let request = Request { access: Access::Stream, ..Request::new(name, vec![column.to_owned()], hub) };
+    let mut tables = Box::pin(dataset::find(request).await?.whole(Form::Arrow).await?.tables());
+    let (mut rows, mut bytes) = (0, 0);
+    while let Some(item) = tables.next().await {
+        match item? {
+            Item::Table(Table { rows: Rows::Arrow(batch), .. }) => {
+                rows += batch.num_rows() as u64;
+                bytes +=
+                    batch.column_by_name(column).map_or(0, |column| column.get_array_memory_size()) as u64;
+            }
+            other => bail!("a row that cannot be read, or no table: {other:?}"),
+        }
+    }
+    Ok((rows, bytes))
+}
+
+/// Of one column, or of all.
+fn with_parquet(folder: &str, column: Option<&str>) -> anyhow::Result<(u64, u64)> {
     let mut files = Vec::new();
     collect(Path::new(folder), &mut files)?;
     let (mut rows, mut bytes) = (0, 0);
     for file in files {
         let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(file)?)?;
-        let mask = ProjectionMask::columns(reader.parquet_schema(), [column]);
+        let mask = column.map_or_else(ProjectionMask::all, |column| {
+            ProjectionMask::columns(reader.parquet_schema(), [column])
+        });
         for batch in reader.with_projection(mask).build()? {
             let batch = batch?;
             rows += batch.num_rows() as u64;

@@ -25,6 +25,7 @@ mod limit;
 mod llama;
 mod log;
 mod money;
+mod report;
 mod settings;
 mod standin;
 mod testhub;

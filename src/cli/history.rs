@@ -8,6 +8,7 @@ use super::rater::Raters;
 use super::rating::RatingArgs;
 use super::session::Ended;
 use crate::console::Console;
+use crate::rating::excerpt::Chooser;
 use crate::rating::run::{self, Filtered, How, Meaning, Run};
 use crate::rating::summary::Summary;
 use crate::store::{self, Store};
@@ -63,7 +64,7 @@ impl History {
         for (run, summary) in runs.iter_mut().zip(summaries) {
             let mut outcome = summary.outcome(self.ended(ended, summary), seconds);
             outcome.filter = filtered.cloned();
-            run.excerpts = summary.excerpts.as_ref().map(|chooser| chooser.excerpts()).unwrap_or_default();
+            run.excerpts = summary.excerpts.as_ref().map(Chooser::excerpts).unwrap_or_default();
             if let (Some(store), Some(id)) = (&self.store, run.id)
                 && let Err(error) = store.finish(id, &outcome, &run.excerpts).await
             {

@@ -314,13 +314,11 @@ async fn while_wanted<T: Send + 'static>(
         // Whoever asked may have left.
         let _ = reply.send(done);
     });
-    match answer.await {
-        Ok(done) => done,
-        Err(_) => {
-            let panic = work.await.err();
-            Err(panic.map_or_else(|| broken(name, "no reply"), |error| panicked(name, error)))
-        }
+    if let Ok(done) = answer.await {
+        return done;
     }
+    let panic = work.await.err();
+    Err(panic.map_or_else(|| broken(name, "no reply"), |error| panicked(name, error)))
 }
 
 /// Runs work that waits for files on a thread for it.

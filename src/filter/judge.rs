@@ -17,42 +17,18 @@ use minijinja::value::Value;
 
 use super::condition::{Condition, Unanswered, value};
 use super::error::{Error, plain};
-use super::names::{Kind, Name, Names};
+use super::names::{Name, Names};
 use super::scores::{Scored, ScoredRow, Scores};
 use super::top::{Ranking, Threshold, Top};
 use super::values::{Numbers, Values};
 use crate::dataset::Column;
 use crate::dataset::whole::Table;
 use crate::lens::Verdict;
+use cuts::By;
 
-/// What is kept.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Cuts {
-    /// The least score.
-    pub min: Option<f64>,
-    /// The verdicts that are kept; all if empty.
-    pub verdicts: Vec<Verdict>,
-    /// An expression, as the user wrote it.
-    pub condition: Option<String>,
-    /// The best so many.
-    pub top: Option<Top>,
-    /// What `min` and `top` go by, and whose verdict counts: a lens, `<lens>_<field>`, or `row.<column>`.
-    pub by: Option<String>,
-    /// What becomes of rows without a rating.
-    pub unrated: Unrated,
-}
+pub use cuts::{Cuts, Unrated, verdicts};
 
-/// What becomes of rows without a rating.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Unrated {
-    /// They are not kept.
-    #[default]
-    Drop,
-    /// They are kept, if nothing else speaks against them.
-    Keep,
-    /// The first of them is an error.
-    Fail,
-}
+mod cuts;
 
 /// What becomes of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,17 +86,9 @@ pub enum RanksBy {
     Rows,
 }
 
-/// What `--by` names.
-#[derive(Debug)]
-enum By {
-    /// Every lens's score.
-    Lenses,
-    One(Name),
-}
-
 #[derive(Debug)]
 enum Cut {
-    Joined { min: Option<f64>, verdicts: Vec<Verdict>, condition: Option<Condition> },
+    Joined { min: Option<f64>, verdicts: Vec<Verdict>, condition: Option<Box<Condition>> },
     Ranked { top: Top, ranking: Ranking, threshold: Option<Threshold> },
 }
 
@@ -137,61 +105,13 @@ impl Judge {
     /// A judge by these cuts of rows with these scores and columns; all that can be wrong with the cuts is found here.
     pub fn new(cuts: &Cuts, scores: &[Scores], columns: &[Column]) -> Result<Self, Error> {
         let names = Names { scores, columns };
-        let by = match &cuts.by {
-            Some(name) => {
-                By::One(names.find(name).map_err(|problem| Error::Cut(format!("--by: {problem}")))?)
-            }
-            None => By::Lenses,
-        };
-        if let By::One(name) = &by
-            && let Some(kind @ (Kind::Bool | Kind::List | Kind::Object)) = names.kind(name)
-        {
-            return Err(Error::Cut(format!("--by: `{}` is {kind}, and no number", names.text(name))));
-        }
-        let joined = cuts.min.is_some() || !cuts.verdicts.is_empty() || cuts.condition.is_some();
-        let cut = match cuts.top {
-            Some(_) if joined => {
-                return Err(Error::Cut(
-                    "--top stands alone: leave --min, --verdict and --where out".to_owned(),
-                ));
-            }
-            Some(top) => {
-                let problem = match (&by, scores) {
-                    (By::Lenses, []) => {
-                        Some("no lens to rank by: name a column with --by row.<column>".to_owned())
-                    }
-                    (By::Lenses, [_, _, ..]) => {
-                        let lenses: Vec<String> = scores.iter().map(|scores| plain(&scores.lens)).collect();
-                        Some(format!(
-                            "several lenses to rank by ({}): choose one with --by",
-                            lenses.join(", ")
-                        ))
-                    }
-                    _ => None,
-                };
-                if let Some(problem) = problem {
-                    return Err(Error::Cut(format!("--top: {problem}")));
-                }
-                Cut::Ranked { top, ranking: Ranking::default(), threshold: None }
-            }
-            None if !joined => {
-                return Err(Error::Cut(
-                    "nothing says which rows to keep: give --min, --verdict, --where or --top".to_owned(),
-                ));
-            }
-            None => {
-                check_min(cuts.min, &by, names)?;
-                check_verdicts(&cuts.verdicts, &by, names)?;
-                let condition = cuts.condition.as_deref();
-                let condition = condition.map(|source| Condition::parse(source, names)).transpose()?;
-                if by_is_idle(cuts) {
-                    return Err(Error::Cut(
-                        "--by names what --min, --verdict or --top go by: give one of them".to_owned(),
-                    ));
-                }
-                Cut::Joined { min: cuts.min, verdicts: cuts.verdicts.clone(), condition }
-            }
-        };
+        let by = By::find(cuts.by.as_deref(), names)?;
+        cuts::check(cuts, &by, names)?;
+        let condition = cuts.condition.as_deref();
+        let condition = condition.map(|source| Condition::parse(source, names).map(Box::new)).transpose()?;
+        let joined = Cut::Joined { min: cuts.min, verdicts: cuts.verdicts.clone(), condition };
+        let ranked = |top| Cut::Ranked { top, ranking: Ranking::default(), threshold: None };
+        let cut = cuts.top.map_or(joined, ranked);
         Ok(Self { by, cut, unrated: cuts.unrated, lenses: scores.len() })
     }
 
@@ -363,64 +283,6 @@ impl Judge {
             Scored::Screened(_) | Scored::Unrated(_) => None,
         })
     }
-}
-
-/// `--by` beside nothing that goes by it.
-fn by_is_idle(cuts: &Cuts) -> bool {
-    cuts.by.is_some() && cuts.min.is_none() && cuts.verdicts.is_empty()
-}
-
-fn check_min(min: Option<f64>, by: &By, names: Names<'_>) -> Result<(), Error> {
-    let Some(min) = min else { return Ok(()) };
-    let problem = match by {
-        _ if min.is_nan() => Some("expected a number".to_owned()),
-        By::Lenses if names.scores.is_empty() => {
-            Some("no lens has a score here: name a column with --by row.<column>".to_owned())
-        }
-        By::Lenses => names.scores.iter().find_map(|scores| off_the_scale(min, scores)),
-        By::One(Name::Score(lens)) => off_the_scale(min, &names.scores[*lens]),
-        By::One(_) => None,
-    };
-    problem.map_or(Ok(()), |problem| Err(Error::Cut(format!("--min: {problem}"))))
-}
-
-fn off_the_scale(min: f64, scores: &Scores) -> Option<String> {
-    let (low, high) = scores.scale?;
-    let is_on_it = (low..=high).contains(&min);
-    (!is_on_it).then(|| format!("{min} is not on the scale of `{}`, {low} to {high}", plain(&scores.lens)))
-}
-
-fn check_verdicts(verdicts: &[Verdict], by: &By, names: Names<'_>) -> Result<(), Error> {
-    if verdicts.is_empty() {
-        return Ok(());
-    }
-    let asked = match by {
-        By::One(Name::Column(_)) => Err("a column has no verdict: name a lens with --by".to_owned()),
-        By::One(Name::Score(lens) | Name::Field(lens, _)) => Ok(&names.scores[*lens..=*lens]),
-        By::Lenses if names.scores.is_empty() => Err("no lens gives a verdict here".to_owned()),
-        By::Lenses => Ok(names.scores),
-    };
-    let without = asked.map(|asked| asked.iter().find(|scores| !scores.has_verdicts));
-    let problem = match without {
-        Ok(None) => return Ok(()),
-        Ok(Some(scores)) => format!(
-            "lens `{}` has no verdicts, since it has no cuts: use --min, or give it \"cuts\" in its config.json",
-            plain(&scores.lens)
-        ),
-        Err(problem) => problem,
-    };
-    Err(Error::Cut(format!("--verdict: {problem}")))
-}
-
-/// Reads `good,medium`.
-pub fn verdicts(text: &str) -> Result<Vec<Verdict>, String> {
-    let one = |name: &str| {
-        let known = Verdict::ALL.into_iter().find(|verdict| verdict.name().eq_ignore_ascii_case(name.trim()));
-        known.ok_or_else(|| {
-            format!("unknown verdict `{}`: they are poor, low, medium and good", plain(name.trim()))
-        })
-    };
-    text.split(',').map(one).collect()
 }
 
 /// What the cuts read of a table.

@@ -70,7 +70,10 @@ impl Names<'_> {
     /// A lens's name, or `<lens>_<field>`. In an expression a name is of letters, digits and `_` alone; so `_` stands
     /// for any other character of a lens's or a field's name.
     pub(super) fn score(&self, name: &str) -> Result<Name, String> {
-        let lens = self.scores.iter().position(|scores| is_called(name, &[&scores.lens]));
+        // As its column in the output is called, too.
+        let is_score =
+            |scores: &Scores| is_called(name, &[&scores.lens]) || is_called(name, &[&scores.lens, "score"]);
+        let lens = self.scores.iter().position(is_score);
         let field = || {
             self.scores.iter().enumerate().find_map(|(lens, scores)| {
                 let field = scores.fields.iter().position(|field| is_called(name, &[&scores.lens, field]))?;
@@ -103,14 +106,22 @@ impl Names<'_> {
     pub(super) fn kind(&self, name: &Name) -> Option<Kind> {
         let Name::Column(path) = name else { return Some(Kind::Number) };
         let column = self.columns.iter().find(|column| column.name == *path)?;
-        let kind = column.kind.strip_prefix("null or ").unwrap_or(&column.kind);
+        // Of JSON the kinds that were seen: `null or string`.
+        let is_nested = column.kind.contains('<');
+        let mut seen = column.kind.split(" or ").filter(|kind| *kind != "null");
+        let kind = if is_nested { Some(column.kind.as_str()) } else { seen.next() }?;
+        if !is_nested && seen.next().is_some() {
+            return None;
+        }
         Some(match kind {
             "bool" => Kind::Bool,
-            "string" => Kind::Text,
+            // Times are read as text.
+            "string" | "timestamp" | "date" | "time" => Kind::Text,
             "number" | "int8" | "int16" | "int32" | "int64" | "uint8" | "uint16" | "uint32" | "uint64"
-            | "float16" | "float32" | "float64" | "double" => Kind::Number,
+            | "float16" | "float32" | "float64" => Kind::Number,
             "list" => Kind::List,
             "object" => Kind::Object,
+            _ if kind.starts_with("decimal") => Kind::Text,
             _ if kind.starts_with("list<") => Kind::List,
             _ if kind.starts_with("struct<") || kind.starts_with("map<") => Kind::Object,
             _ => return None,
@@ -217,6 +228,8 @@ mod tests {
             column("meta", "struct<lang: string>"),
             column("a.b", "null or number"),
             column("when", "timestamp"),
+            column("sure", "bool or null"),
+            column("any", "list or null or string"),
         ]
     }
 
@@ -233,14 +246,15 @@ mod tests {
         assert_eq!(names.find("row.a.b"), Ok(Name::Column("a.b".into())));
         assert_eq!((kind("my-lens"), kind("row.lang")), (Some(Kind::Number), Some(Kind::Text)));
         assert_eq!((kind("row.a.b"), kind("row.meta")), (Some(Kind::Number), Some(Kind::Object)));
-        assert_eq!((kind("row.when"), kind("row.meta.lang")), (None, None));
+        assert_eq!((kind("row.when"), kind("row.sure")), (Some(Kind::Text), Some(Kind::Bool)));
+        assert_eq!((kind("row.any"), kind("row.meta.lang")), (None, None));
     }
 
     #[test]
     fn an_unknown_name_is_told_what_there_is() {
         let (scores, columns) = (scores(), columns());
         let names = Names { scores: &scores, columns: &columns };
-        insta::assert_snapshot!(names.find("textbook_qualty").unwrap_err(), @"unknown name `textbook_qualty` (did you mean `textbook_quality`?); lenses: textbook_quality, my-lens; fields: textbook_quality_clarity, textbook_quality_overall, my-lens_overall; columns: row.lang, row.meta, row.a.b, row.when");
+        insta::assert_snapshot!(names.find("textbook_qualty").unwrap_err(), @"unknown name `textbook_qualty` (did you mean `textbook_quality`?); lenses: textbook_quality, my-lens; fields: textbook_quality_clarity, textbook_quality_overall, my-lens_overall; columns: row.lang, row.meta, row.a.b, row.when, row.sure, row.any");
         assert!(names.find("lang").unwrap_err().contains("did you mean `row.lang`?"));
         assert!(names.find("row.lnag").unwrap_err().contains("did you mean `row.lang`?"));
         assert!(names.find("row.a").is_err());

@@ -59,24 +59,22 @@ impl ScoresFile {
         // Of rows without a schema the first ones are looked at.
         let layout = match &declared {
             Some(schema) => Layout::of_schema(schema),
-            None => loop {
-                match rest.next().await.transpose()? {
-                    Some(Item::Table(table)) => {
-                        let layout = match &table.rows {
-                            Rows::Objects(objects) => Layout::of_objects(objects),
-                            Rows::Arrow(batch) => Layout::of_schema(&batch.schema()),
-                        };
-                        first.push_back(Item::Table(table));
-                        break layout;
-                    }
-                    Some(Item::Unreadable(row)) => {
-                        return Err(Error::file(
-                            name,
-                            format!("cannot be read: row `{}`: {}", plain(&row.id), row.detail),
-                        ));
-                    }
-                    None => break Err("has no rows".to_owned()),
+            None => match rest.next().await.transpose()? {
+                Some(Item::Table(table)) => {
+                    let layout = match &table.rows {
+                        Rows::Objects(objects) => Layout::of_objects(objects),
+                        Rows::Arrow(batch) => Layout::of_schema(&batch.schema()),
+                    };
+                    first.push_back(Item::Table(table));
+                    layout
                 }
+                Some(Item::Unreadable(row)) => {
+                    return Err(Error::file(
+                        name,
+                        format!("cannot be read: row `{}`: {}", plain(&row.id), row.detail),
+                    ));
+                }
+                None => Err("has no rows".to_owned()),
             },
         };
         let (layout, scores) = layout.map_err(|problem| Error::file(name, problem))?;
@@ -149,7 +147,7 @@ fn from_batch(
     }
     let row = |at: usize| {
         let id = text(&ids, at).filter(|id| !id.is_empty()).ok_or_else(no_id)?;
-        let scored = arrays.iter().zip(scores).map(|(arrays, scores)| {
+        let lenses = arrays.iter().zip(scores).map(|(arrays, scores)| {
             Ok(match number(&arrays.score, at) {
                 Some(score) => Scored::Rated {
                     score,
@@ -168,7 +166,7 @@ fn from_batch(
                 ),
             })
         });
-        let lenses = scored.collect::<Result<Vec<_>, String>>();
+        let lenses = lenses.collect::<Result<Vec<_>, String>>();
         lenses.map(|lenses| ScoredRow { id: id.to_owned(), lenses }).map_err(|problem| of_row(id, &problem))
     };
     (0..batch.num_rows()).map(row).collect()

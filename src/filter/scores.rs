@@ -18,6 +18,16 @@ pub struct Scores {
     pub has_verdicts: bool,
 }
 
+impl Scores {
+    /// The names of its columns in a table of scores.
+    pub fn columns(&self) -> Vec<String> {
+        let own = ["score", "first", "verdict", "failure"].into_iter();
+        own.chain(self.fields.iter().map(String::as_str))
+            .map(|what| format!("{}_{what}", self.lens))
+            .collect()
+    }
+}
+
 /// What a lens says of a row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scored {

@@ -224,7 +224,9 @@ mod tests {
     /// Which rows the threshold keeps.
     fn kept(scores: &[Option<f64>], top: Top) -> Vec<usize> {
         let mut ranking = Ranking::default();
-        scores.iter().for_each(|score| ranking.push(*score));
+        for score in scores {
+            ranking.push(*score);
+        }
         let mut threshold = ranking.threshold(top, scores.len() as u64);
         let kept = threshold.kept;
         let rows: Vec<usize> = (0..scores.len()).filter(|row| threshold.admits(scores[*row])).collect();
@@ -267,7 +269,7 @@ mod tests {
         fn a_key_keeps_the_order_and_the_value(one in any::<f64>(), other in any::<f64>()) {
             prop_assume!(!one.is_nan() && !other.is_nan());
             prop_assert_eq!(one.partial_cmp(&other), Some(key(one).cmp(&key(other))));
-            prop_assert_eq!(value(key(one).unwrap()), one);
+            prop_assert_eq!(value(key(one).unwrap()).to_bits(), (one + 0.0).to_bits());
         }
     }
 }

@@ -62,7 +62,7 @@ pub struct Chooser {
 #[derive(Debug, Clone)]
 struct Entry(Rank, Arc<Excerpt>);
 
-/// Two measures, the lesser first, then the hash of the id: so that the choice does not depend on the order of rows.
+/// Two measures, the lesser first, then a hash of the id: so that the choice does not depend on the order of rows.
 type Rank = (f64, f64, u64);
 
 fn order(one: &Rank, other: &Rank) -> Ordering {
@@ -81,8 +81,10 @@ impl Chooser {
         let spread = (high - low).max(0.0);
         let border = target.lens.cuts.as_ref().map(|cuts| border(cuts, &scores, overall));
         // Without spread and without a border nothing tells how sure the rater is.
-        let uncertain = border.or((spread > 0.0).then_some(0.0)).map(|border| (-spread, border, hash));
-        let ranks = [Some((-overall, 0.0, hash)), Some((overall, 0.0, hash)), uncertain];
+        let least_sure = border.or((spread > 0.0).then_some(0.0));
+        // Of many equal rows each kind has others.
+        let uncertain = least_sure.map(|border| (-spread, border, hash.rotate_left(32)));
+        let ranks = [Some((-overall, 0.0, hash)), Some((overall, 0.0, !hash)), uncertain];
         let mut excerpt: Option<Arc<Excerpt>> = None;
         for ((list, (_, most)), rank) in
             [&mut self.best, &mut self.worst, &mut self.uncertain].into_iter().zip(MOST).zip(ranks)
@@ -199,7 +201,9 @@ mod tests {
 
     fn chosen(ratings: &[Rating]) -> Vec<Excerpt> {
         let (mut chooser, target) = (Chooser::default(), target());
-        ratings.iter().for_each(|rating| chooser.add(rating, &target));
+        for rating in ratings {
+            chooser.add(rating, &target);
+        }
         chooser.excerpts()
     }
 

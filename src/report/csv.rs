@@ -5,6 +5,7 @@ use super::{Change, Point, Report, Series};
 use crate::lens::Verdict;
 use crate::model::Money;
 use crate::stats::Interval;
+use crate::stats::compare::Estimate;
 
 /// The columns before the verdicts, and after them.
 const BEFORE: [&str; 23] = [
@@ -68,7 +69,7 @@ fn row(series: &Series, Point { run, change }: &Point) -> Vec<String> {
     let ledger = outcome.map(|outcome| &outcome.ledger);
     let score = outcome.and_then(|outcome| outcome.overall());
     let estimate = score.and_then(|score| score.estimate);
-    let interval = estimate.and_then(|estimate| estimate.interval());
+    let interval = estimate.as_ref().and_then(Estimate::interval);
     let filter = outcome.and_then(|outcome| outcome.filter.as_ref());
     let bill = outcome.map(|outcome| &outcome.bill);
     let comparison = match change {

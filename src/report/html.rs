@@ -16,6 +16,7 @@ use crate::rating::excerpt::{Excerpt, Kind};
 use crate::rating::run::{Outcome, Sample, Score};
 use crate::rating::summary::Inference;
 use crate::stats::Interval;
+use crate::stats::compare::Estimate;
 
 const TEMPLATE: &str = include_str!("page.html");
 
@@ -177,7 +178,7 @@ fn others(outcome: &Outcome) -> impl Iterator<Item = &Score> {
 fn now(point: &Point, outcome: &Outcome) -> Option<Now> {
     let score = outcome.overall()?;
     let (mean, ledger) = (score.mean?, &outcome.ledger);
-    let interval = score.estimate.as_ref().and_then(|estimate| estimate.interval());
+    let interval = score.estimate.as_ref().and_then(Estimate::interval);
     let failed = ledger.all_failed() > 0;
     Some(Now {
         mean: format!("{mean:.2}"),

@@ -85,7 +85,8 @@ fn escaped(text: &str) -> String {
             '>' => safe.push_str("&gt;"),
             '&' => safe.push_str("&amp;"),
             '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '#' | '|' | '!' | '~' | '$' => {
-                safe.extend(['\\', c])
+                safe.push('\\');
+                safe.push(c);
             }
             '\u{fffe}' => safe.push_str("&#58;"),
             '\u{ffff}' => safe.push_str("&#46;"),

@@ -10,6 +10,7 @@ use crate::lens::Verdict;
 use crate::rating::histogram::{Bins, Histogram};
 use crate::rating::run::{Outcome, Score, Verdicts};
 use crate::stats::Interval;
+use crate::stats::compare::Estimate;
 
 /// A text beside a plot.
 #[derive(Debug, Serialize)]
@@ -73,7 +74,7 @@ pub(super) struct Bar {
 pub(super) struct Bars {
     pub(super) width: f64,
     pub(super) height: f64,
-    pub(super) bars: Vec<Bar>,
+    pub(super) all: Vec<Bar>,
     pub(super) labels: Vec<Label>,
     pub(super) sentence: String,
 }
@@ -126,7 +127,7 @@ fn ticks(low: f64, high: f64) -> Vec<f64> {
 }
 
 fn interval(score: &Score) -> Option<Interval> {
-    score.estimate.as_ref().and_then(|estimate| estimate.interval())
+    score.estimate.as_ref().and_then(Estimate::interval)
 }
 
 /// The means of complete runs over time, with their intervals; runs that were not finished stand at the bottom. `None`
@@ -279,7 +280,7 @@ pub(super) fn costs(points: &[Point]) -> Option<Bars> {
         }
     });
     let bars = bars.collect();
-    let all: crate::model::Money =
+    let together: crate::model::Money =
         points.iter().filter_map(|point| point.run.outcome.as_ref()?.bill.cost).sum();
     // A scale needs no more digits than that.
     let top =
@@ -290,8 +291,8 @@ pub(super) fn costs(points: &[Point]) -> Option<Bars> {
     ];
     let unknown = known.iter().filter(|cost| cost.is_none()).count();
     let unknown = if unknown > 0 { format!(" Of {unknown} the cost is not known.") } else { String::new() };
-    let sentence = format!("Cost of each run, {all} together.{unknown}");
-    Some(Bars { width: WIDTH, height: BOTTOM + 6.0, bars, labels, sentence })
+    let sentence = format!("Cost of each run, {together} together.{unknown}");
+    Some(Bars { width: WIDTH, height: BOTTOM + 6.0, all: bars, labels, sentence })
 }
 
 /// How many rows have which score.
@@ -345,7 +346,7 @@ pub(super) fn histogram(score: &Score) -> Option<Bars> {
         .map(|at| bin(histogram, at))
         .unwrap_or_default();
     let sentence = format!("{}, mean {}; the most common is {common}.", words::rows(score.n), mean(score));
-    Some(Bars { width: WIDTH, height: BOTTOM + 26.0, bars, labels, sentence })
+    Some(Bars { width: WIDTH, height: BOTTOM + 26.0, all: bars, labels, sentence })
 }
 
 fn bin(histogram: &Histogram, at: usize) -> String {
@@ -405,7 +406,7 @@ pub(super) fn verdicts(points: &[Point]) -> Option<Bars> {
             labels.push(Label { x: start - 8.0, y: y + 16.0, text: when(point.run.began)[..10].to_owned() });
         }
     }
-    Some(Bars { width: WIDTH, height: known.len() as f64 * STEP - 8.0, bars, labels, sentence })
+    Some(Bars { width: WIDTH, height: known.len() as f64 * STEP - 8.0, all: bars, labels, sentence })
 }
 
 /// Each verdict's share with its interval.

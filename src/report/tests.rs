@@ -180,7 +180,9 @@ fn the_heuristic_of_another_version_is_another_rater() {
     let mut runs = vec![run(1, 2.4), run(2, 2.4)];
     runs[1].outcome.as_mut().unwrap().program = "2.0.0".into();
     assert_eq!(way(&changes(runs.clone())[1]), Some(Way::Noise), "a model is the same whoever asks it");
-    runs.iter_mut().for_each(|run| run.meaning.model = "heuristic".into());
+    for run in &mut runs {
+        run.meaning.model = "heuristic".into();
+    }
     insta::assert_snapshot!(changes(runs)[1], @"not comparable: version of classified: 1.0.0, now 2.0.0");
 }
 

@@ -6,7 +6,7 @@ use super::{Change, Way};
 use crate::endpoint::Day;
 use crate::rating::run::{How, Outcome, Run, Score};
 use crate::stats::Interval;
-use crate::stats::compare::{Comparison, Method};
+use crate::stats::compare::{Comparison, Estimate, Method};
 
 /// A day of milliseconds.
 const DAY: i64 = 86_400_000;
@@ -79,7 +79,7 @@ fn probability(p: f64) -> String {
 
 /// The mean of a score, with half the width of the interval by which runs are compared.
 pub fn mean(score: &Score) -> String {
-    let interval = score.estimate.as_ref().and_then(|estimate| estimate.interval());
+    let interval = score.estimate.as_ref().and_then(Estimate::interval);
     match (score.mean, interval) {
         (None, _) => "–".to_owned(),
         (Some(mean), None) => format!("{mean:.2}"),

@@ -120,7 +120,9 @@ mod tests {
 
     fn estimate(values: &[f64]) -> Estimate {
         let mut mean = Mean::default();
-        values.iter().for_each(|value| mean.push(*value));
+        for value in values {
+            mean.push(*value);
+        }
         mean.estimate().unwrap()
     }
 
@@ -130,7 +132,7 @@ mod tests {
 
     const BEFORE: [f64; 7] = [1.0, 1.5, 2.0, 2.5, 3.0, 2.0, 2.5];
 
-    // The expected numbers below are scipy 1.17's: `ttest_ind(…, equal_var=False, alternative="less")`, `t.cdf`.
+    // The expected numbers below are scipy 1.17's: Welch's test for two independent samples, the alternative "less", and `t.cdf`.
 
     #[test]
     fn welchs_test_agrees_with_scipy() {
@@ -210,7 +212,9 @@ mod tests {
     #[test]
     fn an_interval_is_that_of_an_endless_population() {
         let mut mean = Mean::default();
-        BEFORE.iter().for_each(|value| mean.push(*value));
+        for value in BEFORE {
+            mean.push(value);
+        }
         assert_eq!(mean.estimate().unwrap().interval(), mean.interval(None));
     }
 }

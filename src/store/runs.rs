@@ -188,6 +188,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_database_of_before_excerpts_is_brought_up_to_date_with_its_runs() {
+        let (folder, store) = store().await;
+        store.begin(&meaning("a")).await.unwrap();
+        // As the first version of the program left it.
+        for statement in ["DROP TABLE excerpts", "DELETE FROM _sqlx_migrations WHERE version > 1"] {
+            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&store.read).await.unwrap();
+        }
+        store.close().await.unwrap();
+        let store = Store::open(&folder.path().join("ratings.db").display().to_string()).await.unwrap();
+        let runs = store.runs().await.unwrap().runs;
+        assert_eq!(runs.len(), 1);
+        store.finish(runs[0].id.unwrap(), &outcome(), &[excerpt("r#1")]).await.unwrap();
+    }
+
+    #[tokio::test]
     async fn pruning_ratings_takes_the_excerpts_of_their_runs_along() {
         let (_folder, store) = store().await;
         let mut ids = Vec::new();

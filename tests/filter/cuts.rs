@@ -220,3 +220,28 @@ fn a_preview_shows_both_sides_of_the_cut_and_writes_nothing() {
         std::fs::read_dir(world.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| ["rows.jsonl", ".local"].contains(&name.to_str().unwrap())), "{left:?}");
 }
+
+#[test]
+fn a_lens_whose_score_is_called_score_is_judged_by_it() {
+    let world = World::new();
+    world.write("rows.jsonl", (0..5).map(|row| super::line(row).to_string()).collect::<Vec<_>>().join("\n"));
+    let property = |kind: &str| json!({"type": kind, "description": "x"});
+    let function = |score: &str| {
+        json!({"name": "rate", "parameters": {"type": "object", "required": ["rationale", score],
+            "properties": {"rationale": property("string"), score: {"type": "number", "enum": [1, 2, 3]}}}})
+    };
+    for (lens, score) in [("mine", "score"), ("other", "first")] {
+        let file = |name: &str, text: &str| world.write(&format!("lenses/{lens}/{name}"), text);
+        file("config.json", r#"{"input_fields": ["text"], "type": "score", "heuristic": "prose"}"#);
+        file("functions.json", &function(score).to_string());
+        file("system.jinja", "Rate.");
+        file("prompt.jinja", "{{ text }}");
+    }
+    let by = |lens: &str, more: &[&str]| {
+        world.run(&[&["filter", "rows.jsonl", "text", lens, "--model", "heuristic"], more].concat())
+    };
+    by("mine", &["--where", "mine >= 1 and mine_score <= 3", "-o", "out"]).exits(0);
+    assert_eq!(kept(&world, "out").len(), 5);
+    let run = by("other", &["--min", "1", "-o", "other"]).exits(2);
+    assert!(run.stderr.contains("other_first"), "{}", run.stderr);
+}

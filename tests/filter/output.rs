@@ -95,6 +95,10 @@ fn the_same_job_again_has_nothing_to_do_and_another_needs_force() {
     assert_eq!(kept(&world, "out"), those(20, |row| score(row) >= 3.0));
     assert_eq!(standin.counters().requests, 20);
 
+    // Of the same job too: rows that had no rating are asked again.
+    let run = filter(&world, &["--min", "3", "-o", "out", "--force"]).exits(0);
+    assert!(!run.stderr.contains("nothing to do") && run.json()["ledger"]["rows_in"] == 20, "{}", run.stderr);
+
     // Other data under the same name is another job.
     world.write("rows.jsonl", (0..21).map(|row| line(row).to_string()).collect::<Vec<_>>().join("\n"));
     filter(&world, &["--min", "3", "-o", "out"]).exits(2);

@@ -38,7 +38,7 @@ pub(in crate::cli) struct FilterArgs {
     pub(super) dataset: String,
     /// Columns to rate, separated by commas, in the order of the lenses' input fields; none where nothing is to be rated
     pub(super) columns: Option<String>,
-    /// Lenses, separated by commas [default: textbook_quality]
+    /// Lenses, separated by commas [default: `textbook_quality`]
     pub(super) lenses: Option<String>,
     /// Folder of the kept rows, or file of the scores with --scores-only
     #[arg(long, short, value_name = "PATH", required_unless_present_any = ["preview", "dry_run"])]
@@ -66,7 +66,7 @@ pub(in crate::cli) struct FilterArgs {
     /// Size at which a file of kept rows ends and the next begins
     #[arg(long, default_value = "500MB", value_name = "SIZE", value_parser = size)]
     pub(super) shard_size: u64,
-    /// Name of the score's columns, NAME and int_NAME, in place of LENS_score and LENS_int_score
+    /// Name of the score's columns, `NAME` and `int_NAME`, in place of `LENS_score` and `LENS_int_score`
     #[arg(long, value_name = "NAME")]
     pub(super) score_name: Option<String>,
     /// Replace an output of another job; only what this program wrote is ever replaced
@@ -92,7 +92,7 @@ pub(super) struct CutArgs {
     /// Keep the rows of the highest score: a number of rows, or a share of all, such as 10%
     #[arg(long, value_name = "ROWS", conflicts_with_all = ["min", "verdict", "condition"])]
     pub(super) top: Option<String>,
-    /// What --min, --verdict and --top go by: LENS, LENS_FIELD or row.COLUMN
+    /// What --min, --verdict and --top go by: `LENS`, `LENS_FIELD` or `row.COLUMN`
     #[arg(long, value_name = "NAME")]
     pub(super) by: Option<String>,
 }

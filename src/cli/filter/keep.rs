@@ -136,12 +136,11 @@ impl Pass {
         let margins = self.judge.margins(table, rows);
         for (at, decision) in decisions.iter().enumerate() {
             let own;
-            let row = match rows.get(at) {
-                Some(row) => row,
-                None => {
-                    own = ScoredRow { id: table.ids.get(at).into_owned(), lenses: Vec::new() };
-                    &own
-                }
+            let row = if let Some(row) = rows.get(at) {
+                row
+            } else {
+                own = ScoredRow { id: table.ids.get(at).into_owned(), lenses: Vec::new() };
+                &own
             };
             let text = || self.shown.as_ref().and_then(|column| table.value(column, at).ok().flatten());
             let text = || text().map(|value| crate::record::text(&value).into_owned()).unwrap_or_default();

@@ -150,7 +150,7 @@ async fn by_ratings(
         let meant = Meant { command: "filter", columns, target, lines };
         meanings.push(args.rating.meaning(meant, &plan, &dataset)?);
     }
-    let lenses: Vec<Scores> = plan.targets.iter().map(score::scores_of).collect();
+    let lenses = score::scores_of(&plan.targets)?;
     let ready = if args.scores_only {
         None
     } else {

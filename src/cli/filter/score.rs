@@ -1,8 +1,9 @@
 //! The first pass: every row's ratings, into the table of scores.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, usage};
 use crate::cli::rater;
 use crate::cli::session::{Ended, Session};
 use crate::dataset::Dataset;
@@ -14,14 +15,35 @@ use crate::rating::summary::Summary;
 use crate::rating::{Rating, Target};
 use crate::record;
 
-/// What a target's ratings are called in a table of scores.
-pub(super) fn scores_of(target: &Target) -> Scores {
-    let lens = &target.lens;
-    Scores {
-        lens: lens.name.clone(),
-        fields: target.scores.clone(),
-        scale: Some((lens.scale.low, lens.scale.high)),
-        has_verdicts: lens.cuts.is_some(),
+/// What the targets' ratings are called in a table of scores; an error where two would be called the same.
+pub(super) fn scores_of(targets: &[Target]) -> anyhow::Result<Vec<Scores>> {
+    let scores: Vec<Scores> = targets
+        .iter()
+        .map(|target| {
+            let lens = &target.lens;
+            // An overall field of that name is the score itself.
+            let is_other = |(at, name): &(usize, &String)| *at != target.overall || *name != "score";
+            Scores {
+                lens: lens.name.clone(),
+                fields: target
+                    .scores
+                    .iter()
+                    .enumerate()
+                    .filter(is_other)
+                    .map(|(_, name)| name.clone())
+                    .collect(),
+                scale: Some((lens.scale.low, lens.scale.high)),
+                has_verdicts: lens.cuts.is_some(),
+            }
+        })
+        .collect();
+    let mut seen = HashSet::new();
+    match scores.iter().flat_map(Scores::columns).find(|column| !seen.insert(column.clone())) {
+        None => Ok(scores),
+        Some(column) => Err(usage(format!(
+            "two scores would be called {column}: filter by these lenses one at a time, or rename a score field (`score`, \
+             `first`, `verdict` and `failure` are taken)"
+        ))),
     }
 }
 
@@ -60,7 +82,12 @@ impl Rows {
 fn scored(rating: &Rating, target: &Target) -> Scored {
     match (rating.scores(), rating.screened, rating.failure()) {
         (Some(fields), ..) => {
-            Scored::Rated { score: fields[target.overall], verdict: target.verdict(&fields), fields }
+            let (score, verdict) = (fields[target.overall], target.verdict(&fields));
+            let mut fields = fields;
+            if target.scores[target.overall] == "score" {
+                fields.remove(target.overall);
+            }
+            Scored::Rated { score, verdict, fields }
         }
         (None, Some(score), _) => Scored::Screened(score),
         (None, None, Some(failure)) => Scored::Unrated(failure.to_string()),

@@ -95,7 +95,7 @@ fn examples(text: &mut String, args: &FilterArgs, shown: &Shown) {
                 .iter()
                 .map(|score| score.map_or("–".to_owned(), |score| format!("{score:.2}")))
                 .collect();
-            let _ = writeln!(text, "  {}  {}  {}", plain(&id), scores.join(" "), plain(&excerpt));
+            let _ = writeln!(text, "  {}  {}  {}", plain(id), scores.join(" "), plain(excerpt));
         }
         text.push('\n');
     }

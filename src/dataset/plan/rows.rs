@@ -152,16 +152,16 @@ impl Opening<'_> {
                 passed += 1;
             }
         }
-        let held = draw.finish();
+        let kept = draw.finish();
         let drawn = match is_whole {
-            true if held.len() as u64 == passed => Drawn::All,
+            true if kept.len() as u64 == passed => Drawn::All,
             true => Drawn::Uniform,
             false => Drawn::Head { rows: passed },
         };
-        let sampled = Some(held.len() as u64);
+        let sampled = Some(kept.len() as u64);
         let work = match hold {
-            Hold::Records => Work::Held(held.into_iter().filter_map(|drawn| drawn.place).collect()),
-            Hold::Numbers => Work::Parts(numbered(held, members), u64::MAX),
+            Hold::Records => Work::Held(kept.into_iter().filter_map(|drawn| drawn.place).collect()),
+            Hold::Numbers => Work::Parts(numbered(kept, members), u64::MAX),
         };
         Ok(Sketch { columns, rows: is_whole.then_some(passed), sampled, drawn, work })
     }

@@ -124,13 +124,12 @@ impl Converter {
         let Some(dictionary) = array.as_any_dictionary_opt() else { return Err("no dictionary".into()) };
         let values = dictionary.values();
         let is_known = |known: &Dictionary| known.texts.data_type() == to && is_same(&known.source, values);
-        let known = match self.dictionaries.iter().position(is_known) {
-            Some(known) => known,
-            None => {
-                self.dictionaries.truncate(REMEMBERED - 1);
-                self.dictionaries.insert(0, Dictionary::new(values, to)?);
-                0
-            }
+        let known = if let Some(known) = self.dictionaries.iter().position(is_known) {
+            known
+        } else {
+            self.dictionaries.truncate(REMEMBERED - 1);
+            self.dictionaries.insert(0, Dictionary::new(values, to)?);
+            0
         };
         let known = &self.dictionaries[known];
         if let Some(faults) = &known.faults {
@@ -202,20 +201,20 @@ fn is_bytes(data_type: &DataType) -> bool {
 fn bytes(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, String> {
     match (array.data_type(), to) {
         (from, to) if from == to => Ok(array.clone()),
-        (_, DataType::Utf8) => string(gathered::<i32>(array)?),
-        (_, DataType::LargeUtf8) => string(gathered::<i64>(array)?),
+        (_, DataType::Utf8) => string(&gathered::<i32>(array)?),
+        (_, DataType::LargeUtf8) => string(&gathered::<i64>(array)?),
         (_, DataType::Binary) => Ok(Arc::new(gathered::<i32>(array)?)),
         (_, DataType::LargeBinary) => Ok(Arc::new(gathered::<i64>(array)?)),
         (DataType::BinaryView, DataType::Utf8View) => {
             let views = array.as_binary_view();
             views.clone().to_string_view().map(|texts| Arc::new(texts) as ArrayRef).map_err(|_| fault(views))
         }
-        (_, DataType::Utf8View) => cast(&string(gathered::<i64>(array)?)?, to),
+        (_, DataType::Utf8View) => cast(&string(&gathered::<i64>(array)?)?, to),
         _ => cast(array, to),
     }
 }
 
-fn string<O: OffsetSizeTrait>(bytes: GenericBinaryArray<O>) -> Result<ArrayRef, String> {
+fn string<O: OffsetSizeTrait>(bytes: &GenericBinaryArray<O>) -> Result<ArrayRef, String> {
     let (offsets, values, nulls) = bytes.clone().into_parts();
     match GenericStringArray::<O>::try_new(offsets, values, nulls) {
         Ok(texts) => Ok(Arc::new(texts)),

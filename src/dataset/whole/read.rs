@@ -142,7 +142,7 @@ impl<'f> File<'f> {
                     }
                     objects.rows.push(row);
                     objects.own.push(own);
-                    objects.objects.push(object);
+                    objects.gathered.push(object);
                     objects.bytes += bytes;
                     Ok(())
                 }
@@ -208,14 +208,14 @@ struct Objects<'o> {
     label: &'o str,
     rows: Vec<u64>,
     own: Vec<Option<String>>,
-    objects: Vec<Map<String, Value>>,
+    gathered: Vec<Map<String, Value>>,
     bytes: u64,
 }
 
 impl Objects<'_> {
     fn flush(&mut self, hand: &Hand, origin: Origin) -> Result<(), Stop> {
         self.bytes = 0;
-        let objects = std::mem::take(&mut self.objects);
+        let objects = std::mem::take(&mut self.gathered);
         let rows = match self.schema {
             None => Rows::Objects(objects),
             Some(schema) => Rows::Arrow(built(schema, &objects).map_err(|detail| {

@@ -29,7 +29,7 @@ pub(super) fn weigh(array: &ArrayRef, rows: &mut [u64]) {
             }
         }
         DataType::List(_) => {
-            list(array.as_list::<i32>().values(), array.as_list::<i32>().value_offsets(), rows)
+            list(array.as_list::<i32>().values(), array.as_list::<i32>().value_offsets(), rows);
         }
         DataType::LargeList(_) => {
             list(array.as_list::<i64>().values(), array.as_list::<i64>().value_offsets(), rows);
@@ -72,7 +72,9 @@ pub(super) fn weigh(array: &ArrayRef, rows: &mut [u64]) {
 }
 
 fn add(rows: &mut [u64], weight: u64) {
-    rows.iter_mut().for_each(|row| *row = row.saturating_add(weight));
+    for row in rows {
+        *row = row.saturating_add(weight);
+    }
 }
 
 fn lengths(lengths: impl Iterator<Item = u32>, rows: &mut [u64]) {

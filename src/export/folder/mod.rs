@@ -71,7 +71,7 @@ pub enum Older {
 pub enum Begun {
     /// It is to be written.
     Work(Work),
-    /// The same job has been done: there is nothing to do.
+    /// The same job has been done, and [`Older::Keep`] asks for no other: there is nothing to do.
     Done(Box<Receipt>),
 }
 
@@ -123,7 +123,8 @@ impl Work {
             There::Nothing | There::EmptyFolder => {}
             There::Output(receipt) => {
                 let missing = places.missing(&receipt);
-                if receipt.digest == Digest::of(&job).to_string() && missing.is_none() {
+                let is_same = receipt.digest == Digest::of(&job).to_string() && missing.is_none();
+                if is_same && older == Older::Keep {
                     return Ok(Begun::Done(receipt));
                 }
                 let why = match missing {

@@ -21,6 +21,7 @@
 //! replaced by a call of a function that compares like with like, and the result is compiled, once.
 
 mod compare;
+mod known;
 mod rewrite;
 
 use std::sync::Arc;
@@ -195,7 +196,7 @@ fn environment() -> Environment<'static> {
         if let Some(op) = Op::of_test(name) {
             environment.add_test(name, move |left: &Value, right: &Value| {
                 compare(op, left, right)
-                    .map_err(|fault| told(op, &fault, ["an item", "a value"], [left, right]))
+                    .map_err(|fault| told(op, fault, ["an item", "a value"], [left, right]))
             });
         }
     }
@@ -219,7 +220,7 @@ fn alike(list: &Value, options: &Kwargs) -> Result<(), minijinja::Error> {
     let Some(first) = items.next() else { return Ok(()) };
     for item in items {
         compare(Op::Le, &first, &item)
-            .map_err(|fault| told(Op::Le, &fault, ["an item", "another"], [&first, &item]))?;
+            .map_err(|fault| told(Op::Le, fault, ["an item", "another"], [&first, &item]))?;
     }
     Ok(())
 }
@@ -229,14 +230,14 @@ fn register(environment: &mut Environment<'static>, name: String, ops: Vec<Op>, 
     if let ([op], [left_text, right_text]) = (&ops[..], &texts[..]) {
         let (op, texts) = (*op, [left_text.clone(), right_text.clone()]);
         environment.add_function(name, move |left: &Value, right: &Value| {
-            compare(op, left, right).map_err(|fault| told(op, &fault, [&texts[0], &texts[1]], [left, right]))
+            compare(op, left, right).map_err(|fault| told(op, fault, [&texts[0], &texts[1]], [left, right]))
         });
         return;
     }
     environment.add_function(name, move |values: Rest<Value>| {
         for ((op, pair), texts) in ops.iter().zip(values.windows(2)).zip(texts.windows(2)) {
             let holds = compare(*op, &pair[0], &pair[1])
-                .map_err(|fault| told(*op, &fault, [&texts[0], &texts[1]], [&pair[0], &pair[1]]))?;
+                .map_err(|fault| told(*op, fault, [&texts[0], &texts[1]], [&pair[0], &pair[1]]))?;
             if !holds {
                 return Ok(false);
             }
@@ -246,25 +247,28 @@ fn register(environment: &mut Environment<'static>, name: String, ops: Vec<Op>, 
 }
 
 /// The engine's error for a comparison that is not made.
-fn told(op: Op, fault: &Fault, texts: [&str; 2], values: [&Value; 2]) -> minijinja::Error {
-    let kinds = match fault {
-        Fault::Missing => return minijinja::Error::from(ErrorKind::UndefinedError),
-        _ => values.map(|value| Some(value.clone())),
-    };
-    minijinja::Error::new(ErrorKind::InvalidOperation, "unlike kinds")
-        .with_source(Unlike(unlike(op, fault, texts, kinds)))
+fn told(op: Op, fault: Fault, texts: [&str; 2], values: [&Value; 2]) -> minijinja::Error {
+    if fault == Fault::Missing {
+        return minijinja::Error::from(ErrorKind::UndefinedError);
+    }
+    minijinja::Error::new(ErrorKind::InvalidOperation, "unlike kinds").with_source(Unlike(unlike(
+        op,
+        fault,
+        texts,
+        values.map(Some),
+    )))
 }
 
 /// What is said of a comparison that is not made. Constants stand for themselves; of others the value is shown.
-fn unlike(op: Op, fault: &Fault, texts: [&str; 2], values: [Option<Value>; 2]) -> String {
+fn unlike(op: Op, fault: Fault, texts: [&str; 2], values: [Option<&Value>; 2]) -> String {
     let op = op.text();
-    let side = |at: usize, kind: Kind| match &values[at] {
+    let side = |at: usize, kind: Kind| match values[at] {
         Some(value) if show(value) != texts[at] => format!("{} is {kind} ({})", texts[at], show(value)),
         _ => format!("{} is {kind}", texts[at]),
     };
     let alike = "`{op}` compares only like kinds (the filters |float, |int and |string convert)";
     let alike = alike.replace("{op}", op);
-    match *fault {
+    match fault {
         Fault::Unlike(left, right) => format!("{} and {}: {alike}", side(0, left), side(1, right)),
         Fault::UnlikeItem(left, item) => {
             format!("{}, but {} holds {item}: {alike}", side(0, left), texts[1])

@@ -4,15 +4,15 @@
 //! printed as it was parsed, in brackets. So nothing of the user's text but names of filters, tests, methods and their
 //! arguments is in what is compiled. Spans of the parser are not used: those of operators begin before their left side.
 
+use minijinja::Environment;
 use minijinja::machinery::ast::{BinOp, BinOpKind, CallArg, CallType, CompareOpKind, Expr, UnaryOpKind};
 use minijinja::machinery::{Token, parse_expr, tokenize};
 use minijinja::value::Value;
-use minijinja::{Environment, ErrorKind};
 
 use super::super::error::plain;
 use super::super::names::{Kind, Name, Names, ROW};
 use super::compare::{Op, compare, kind, show};
-use super::{not_a_bool, problem, register, unlike};
+use super::{known, not_a_bool, problem, register, unlike};
 
 /// The most names and operators in a condition: what is nested is parsed, printed and freed by recursion.
 const MAX_PARTS: usize = 600;
@@ -141,6 +141,25 @@ impl Rewriter<'_, '_> {
                 let code = format!("({} if {} else {})", yes.code, condition.code, no.code);
                 Ok(Piece::of(code, kind, &[&condition, &yes, &no]))
             }
+            Expr::List(list) => self.list(list.items.iter(), depth),
+            // As a list, so that it compares with the lists of rows.
+            Expr::Tuple(tuple) => self.list(tuple.items.iter(), depth),
+            Expr::Map(map) => {
+                let keys = self.pieces(map.keys.iter(), depth)?;
+                let values = self.pieces(map.values.iter(), depth)?;
+                let pairs =
+                    keys.iter().zip(&values).map(|(key, value)| format!("{}: {}", key.code, value.code));
+                let code = format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "));
+                let parts: Vec<&Piece> = keys.iter().chain(&values).collect();
+                Ok(Piece::of(code, Some(Kind::Object), &parts))
+            }
+            _ => self.applied(expr, depth),
+        }
+    }
+
+    /// What is done to one value: parts of it, filters, tests, methods.
+    fn applied(&mut self, expr: &Expr<'_>, depth: usize) -> Result<Piece, String> {
+        match expr {
             Expr::Slice(slice) => {
                 let inner = self.piece(&slice.expr, depth)?;
                 let mut bounds = Vec::new();
@@ -163,11 +182,11 @@ impl Rewriter<'_, '_> {
             }
             Expr::Filter(filter) => {
                 let Some(inner) = &filter.expr else { return Err("a filter needs a value".to_owned()) };
-                self.known_filter(filter.name)?;
+                known::filter(self.environment, filter.name)?;
                 let inner = self.piece(inner, depth)?;
                 let arguments = self.arguments(&filter.args, depth)?;
                 let code = format!("({}|{}({}))", inner.code, filter.name, arguments.code);
-                Ok(Piece::of(code, of_filter(filter.name), &[&inner, &arguments]))
+                Ok(Piece::of(code, known::gives(filter.name), &[&inner, &arguments]))
             }
             Expr::Test(test) => {
                 let inner = self.piece(&test.expr, depth)?;
@@ -175,14 +194,14 @@ impl Rewriter<'_, '_> {
                     let right = self.piece(right, depth)?;
                     return self.compared(vec![op], &[inner, right]);
                 }
-                self.known_test(test.name)?;
+                known::test(self.environment, test.name)?;
                 let arguments = self.arguments(&test.args, depth)?;
                 let code = format!("({} is {}({}))", inner.code, test.name, arguments.code);
                 Ok(Piece::of(code, Some(Kind::Bool), &[&inner, &arguments]))
             }
             Expr::Call(call) => match call.identify_call() {
                 CallType::Method(object, name) => {
-                    self.known_method(name)?;
+                    known::method(self.environment, name)?;
                     let inner = self.piece(object, depth)?;
                     let arguments = self.arguments(&call.args, depth)?;
                     let code = format!("({}.{name}({}))", inner.code, arguments.code);
@@ -191,28 +210,7 @@ impl Rewriter<'_, '_> {
                 _ => Err("there are no functions in conditions; there are filters, as in `row.text|length`"
                     .to_owned()),
             },
-            Expr::List(list) => {
-                let items = self.pieces(list.items.iter(), depth)?;
-                let value = constants(&items).map(Value::from);
-                Ok(self.built(format!("[{}]", joined(&items)), (Kind::List, value), &items))
-            }
-            Expr::Tuple(tuple) => {
-                // As a list, so that it compares with the lists of rows.
-                let items = self.pieces(tuple.items.iter(), depth)?;
-                let value = constants(&items).map(Value::from);
-                Ok(self.built(format!("[{}]", joined(&items)), (Kind::List, value), &items))
-            }
-            Expr::Map(map) => {
-                let keys = self.pieces(map.keys.iter(), depth)?;
-                let values = self.pieces(map.values.iter(), depth)?;
-                let pairs: Vec<String> = keys
-                    .iter()
-                    .zip(&values)
-                    .map(|(key, value)| format!("{}: {}", key.code, value.code))
-                    .collect();
-                let parts: Vec<&Piece> = keys.iter().chain(&values).collect();
-                Ok(Piece::of(format!("{{{}}}", pairs.join(", ")), Some(Kind::Object), &parts))
-            }
+            _ => Err("has a part that is not known here".to_owned()),
         }
     }
 
@@ -277,14 +275,14 @@ impl Rewriter<'_, '_> {
             let (left, right) = (&sides[at], &sides[at + 1]);
             let pair = [texts[at].as_str(), texts[at + 1].as_str()];
             // What is known of a kind stands for all its values.
-            let stand_in = |piece: &Piece| piece.value.clone().or_else(|| Some(example(piece.kind?)));
+            let stand_in = |piece: &Piece| piece.value.clone().or_else(|| Some(known::example(piece.kind?)));
             if let (Some(one), Some(other)) = (stand_in(left), stand_in(right)) {
                 // What the columns hold that are lists is not known.
                 let is_known = |piece: &Piece| piece.value.is_some() || piece.kind != Some(Kind::List);
                 if let Err(fault) = compare(*op, &one, &other)
                     && (is_known(left) && is_known(right))
                 {
-                    return Err(unlike(*op, &fault, pair, [left.value.clone(), right.value.clone()]));
+                    return Err(unlike(*op, fault, pair, [left.value.as_ref(), right.value.as_ref()]));
                 }
             }
             self.on_the_scale(*op, left, right)?;
@@ -344,11 +342,17 @@ impl Rewriter<'_, '_> {
     }
 
     /// A list: of constants it is a constant, so that it is not built anew for every row.
-    fn built(&mut self, code: String, (kind, value): (Kind, Option<Value>), items: &[Piece]) -> Piece {
-        match value {
-            Some(value) => self.constant(value),
-            None => Piece::of(code, Some(kind), &items.iter().collect::<Vec<_>>()),
+    fn list<'x, 's: 'x>(
+        &mut self,
+        items: impl Iterator<Item = &'x Expr<'s>>,
+        depth: usize,
+    ) -> Result<Piece, String> {
+        let items = self.pieces(items, depth)?;
+        if let Some(values) = items.iter().map(|item| item.value.clone()).collect::<Option<Vec<_>>>() {
+            return Ok(self.constant(Value::from(values)));
         }
+        let parts: Vec<&Piece> = items.iter().collect();
+        Ok(Piece::of(format!("[{}]", joined(&items)), Some(Kind::List), &parts))
     }
 
     fn pieces<'x, 's: 'x>(
@@ -376,35 +380,6 @@ impl Rewriter<'_, '_> {
         }
         Ok(Piece::of(codes.join(", "), None, &pieces.iter().collect::<Vec<_>>()))
     }
-
-    // The engine does not list what it has: it is asked for it without arguments, which is an error of another kind.
-
-    fn known_filter(&self, name: &str) -> Result<(), String> {
-        let called = self.environment.empty_state().apply_filter(name, &[]);
-        known(called.map(drop), ErrorKind::UnknownFilter, || format!("there is no filter `{}`", plain(name)))
-    }
-
-    fn known_test(&self, name: &str) -> Result<(), String> {
-        let called = self.environment.empty_state().perform_test(name, &[]);
-        known(called.map(drop), ErrorKind::UnknownTest, || format!("there is no test `{}`", plain(name)))
-    }
-
-    fn known_method(&self, name: &str) -> Result<(), String> {
-        let mut state = self.environment.empty_state();
-        let is_known = [Kind::Text, Kind::List, Kind::Object].into_iter().any(|kind| {
-            let called = example(kind).call_method(&mut state, name, &[]);
-            !called.is_err_and(|error| error.kind() == ErrorKind::UnknownMethod)
-        });
-        if is_known { Ok(()) } else { Err(format!("there is no method `{}`", plain(name))) }
-    }
-}
-
-fn known(
-    called: Result<(), minijinja::Error>,
-    unknown: ErrorKind,
-    message: impl FnOnce() -> String,
-) -> Result<(), String> {
-    if called.is_err_and(|error| error.kind() == unknown) { Err(message()) } else { Ok(()) }
 }
 
 /// The path of a column, if that is what this is: `row`, and keys and positions that are written out.
@@ -449,34 +424,6 @@ fn operator(op: CompareOpKind) -> Op {
         CompareOpKind::In => Op::In,
         CompareOpKind::NotIn => Op::NotIn,
     }
-}
-
-/// The kind that a filter gives, of those that always give the same.
-fn of_filter(name: &str) -> Option<Kind> {
-    Some(match name {
-        "length" | "count" | "int" | "float" | "abs" | "round" => Kind::Number,
-        "lower" | "upper" | "title" | "capitalize" | "trim" | "string" | "replace" | "join" | "striptags" => {
-            Kind::Text
-        }
-        "list" | "split" | "lines" => Kind::List,
-        "bool" => Kind::Bool,
-        _ => return None,
-    })
-}
-
-/// Some value of a kind.
-fn example(kind: Kind) -> Value {
-    match kind {
-        Kind::Bool => Value::from(true),
-        Kind::Number => Value::from(1),
-        Kind::Text => Value::from("text"),
-        Kind::List => Value::from(Vec::<Value>::new()),
-        Kind::Object => Value::from_pairs([("key", "value")]),
-    }
-}
-
-fn constants(items: &[Piece]) -> Option<Vec<Value>> {
-    items.iter().map(|item| item.value.clone()).collect()
 }
 
 fn joined(items: &[Piece]) -> String {

@@ -327,7 +327,38 @@ fn truth() -> impl Strategy<Value = String> {
     })
 }
 
+/// An expression over [`row`], and what it is by hand.
+fn by_hand() -> impl Strategy<Value = (String, bool)> {
+    let numbers = [("quality", 2.5_f64), ("quality_clarity", 3.0), ("my_lens", 1.5), ("row.year", 2001.0)];
+    let side = prop::sample::select(numbers.to_vec());
+    let signs = [("<", Op::Lt), ("<=", Op::Le), (">", Op::Gt), (">=", Op::Ge)];
+    let leaf = (side.clone(), prop::sample::select(signs.to_vec()), side, 0..3_i32);
+    let leaf = leaf.prop_map(|((a, x), (sign, op), (b, y), add)| {
+        (format!("{a} {sign} {b} + {add}"), op.holds(x.total_cmp(&(y + f64::from(add)))))
+    });
+    leaf.prop_recursive(4, 16, 2, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|((a, x), (b, y))| (format!("({a} and {b})"), x && y)),
+            (inner.clone(), inner.clone()).prop_map(|((a, x), (b, y))| (format!("({a} or {b})"), x || y)),
+            inner.prop_map(|(a, x)| (format!("(not {a})"), !x)),
+        ]
+    })
+}
+
 proptest! {
+    #[test]
+    fn a_condition_is_what_it_is_by_hand((source, expected) in by_hand(), missing in 0..5_usize) {
+        let mut row = row();
+        prop_assert_eq!(ask(&source, &row), Ok(expected));
+        // Taking away any one value that it uses makes it missing, wherever that stands.
+        let (key, is_column) =
+            [("quality", false), ("quality_clarity", false), ("my-lens", false), ("year", true), ("lang", true)][missing];
+        let name = if is_column { format!("row.{key}") } else { key.replace('-', "_") };
+        let is_used = source.split(|c: char| !c.is_alphanumeric() && !"_.".contains(c)).any(|word| word == name);
+        if is_column { row["row"][key] = json!(null) } else { row[key] = json!(null) }
+        prop_assert_eq!(ask(&source, &row), if is_used { Err(Unanswered::Missing) } else { Ok(expected) });
+    }
+
     #[test]
     fn rewriting_keeps_the_meaning(source in truth(), quality in 1..=3_i32, year in -2..4_i64, lang in "[a-e]{0,2}") {
         let mut row = row();

@@ -241,7 +241,7 @@ fn cuts_that_cannot_be_meant_are_errors_at_the_start() {
         refused(&Cuts { min: Some(2.0), ..top.clone() }, &["a"]),
         refused(&Cuts { condition: Some("a > ".into()), ..Cuts::default() }, &["a"]),
         refused(&Cuts { condition: Some("a > 1".into()), by: by("a"), ..Cuts::default() }, &["a"]),
-    ].join("\n"), @r#"
+    ].join("\n"), @"
     nothing says which rows to keep: give --min, --verdict, --where or --top
     --min: 25 is not on the scale of `a`, 1 to 3
     --min: 0.5 is not on the scale of `a`, 1 to 3
@@ -251,8 +251,8 @@ fn cuts_that_cannot_be_meant_are_errors_at_the_start() {
     --by: unknown name `c`; lenses: a; fields: a_clarity, a_overall; columns: row.n, row.list
     --by: unknown name `row.m` (did you mean `row.n`?); lenses: a; fields: a_clarity, a_overall; columns: row.n, row.list
     --by: `row.list` is a list, and no number
-    --verdict: lens `uncut` has no verdicts, since it has no cuts: use --min, or give it "cuts" in its config.json
-    --verdict: lens `uncut` has no verdicts, since it has no cuts: use --min, or give it "cuts" in its config.json
+    --verdict: lens `uncut` has no verdicts here: it has no cuts, or the scores file lacks them; use --min
+    --verdict: lens `uncut` has no verdicts here: it has no cuts, or the scores file lacks them; use --min
     --verdict: no lens gives a verdict here
     --verdict: a column has no verdict: name a lens with --by
     --top: several lenses to rank by (a, b): choose one with --by
@@ -260,7 +260,7 @@ fn cuts_that_cannot_be_meant_are_errors_at_the_start() {
     --top stands alone: leave --min, --verdict and --where out
     --where `a > `: unexpected end of input, expected expression
     --by names what --min, --verdict or --top go by: give one of them
-    "#);
+    ");
     assert_eq!(refused(&Cuts { by: by("a"), ..good.clone() }, &["a", "uncut"]), "accepted");
     assert_eq!(refused(&Cuts { by: by("b_overall"), ..top }, &["a", "b"]), "accepted");
 }

@@ -87,7 +87,7 @@ impl Layout {
         }
         let attributes = schema.field_with_name(ATTRIBUTES).map(arrow::datatypes::Field::data_type);
         match (names.lenses(), attributes) {
-            (found, _) if !found.is_empty() => Ok(names.columns(found)),
+            (found, _) if !found.is_empty() => Ok(names.columns(&found)),
             (_, Ok(DataType::Struct(inner))) => {
                 let all: BTreeSet<&str> = inner.iter().map(|field| field.name().as_str()).collect();
                 // Spans are lists; what they hold is seen when they are read.
@@ -105,7 +105,7 @@ impl Layout {
         names.check_id()?;
         let found = names.lenses();
         if !found.is_empty() {
-            return Ok(names.columns(found));
+            return Ok(names.columns(&found));
         }
         let attributes =
             Names::of_objects(objects.iter().filter_map(|object| object.get(ATTRIBUTES)?.as_object()));
@@ -163,7 +163,7 @@ impl<'n> Names<'n> {
         self.numbers.iter().filter_map(lens).collect()
     }
 
-    fn columns(&self, lenses: Vec<&str>) -> (Layout, Vec<Scores>) {
+    fn columns(&self, lenses: &[&str]) -> (Layout, Vec<Scores>) {
         let (columns, scores) = self.inferred(lenses);
         (Layout::Columns(columns), scores)
     }
@@ -175,12 +175,12 @@ impl<'n> Names<'n> {
             let all = others.chain(self.all.iter().copied()).collect();
             return Err(Names { all, numbers: Vec::new() }.no_score());
         }
-        let (columns, scores) = self.inferred(lenses);
+        let (columns, scores) = self.inferred(&lenses);
         Ok((Layout::Attributes(columns), scores))
     }
 
     /// The lenses with the fields that their names tell: a column belongs to the lens of the longest name.
-    fn inferred(&self, lenses: Vec<&str>) -> (Vec<LensColumns>, Vec<Scores>) {
+    fn inferred(&self, lenses: &[&str]) -> (Vec<LensColumns>, Vec<Scores>) {
         let known: BTreeSet<&str> = lenses.iter().copied().collect();
         let owner = |name: &str| {
             let ends = name.match_indices('_').map(|(end, _)| end);

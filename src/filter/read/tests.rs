@@ -39,7 +39,7 @@ fn arrow(columns: Vec<(&str, ArrayRef)>, about: Option<&Value>) -> Vec<u8> {
 }
 
 fn lines(rows: &[Value]) -> Vec<u8> {
-    rows.iter().map(|row| format!("{row}\n")).collect::<String>().into_bytes()
+    rows.iter().flat_map(|row| format!("{row}\n").into_bytes()).collect()
 }
 
 async fn all(file: ScoresFile) -> Result<Vec<ScoredRow>, Error> {
