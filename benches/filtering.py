@@ -118,7 +118,7 @@ def main(program, folder):
         for way, command in ways.items():
             remove(out)
             printed, wall, memory = run(command, clean)
-            took[way].append(wall if way.startswith("classified") else float(printed))
+            took[way].append(wall if way.startswith("classified") else float(printed.split()[-1]))
             peak[way].append(memory)
             found = kept_rows(out)
             kept = kept or found

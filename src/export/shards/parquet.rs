@@ -46,7 +46,8 @@ const ENCODERS: usize = 1;
 const FEW_ROWS: usize = 1 << 10;
 const FEW_BYTES: usize = 1 << 20;
 
-/// The level of compression: a third faster than the next one, for files that are 2 % larger.
+/// The level of compression: half of the processor time of level 3, for files that are a tenth larger (measured on
+/// 59 MB of documentation and code in pieces of 500 characters: 13.6 and 12.4 MB, 0.15 and 0.26 s).
 const LEVEL: i32 = 1;
 
 /// Writes parquet.
