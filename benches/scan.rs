@@ -80,7 +80,7 @@ async fn whole(name: &str, column: &str) -> anyhow::Result<(u64, u64)> {
             Item::Table(Table { rows: Rows::Arrow(batch), .. }) => {
                 rows += batch.num_rows() as u64;
                 bytes +=
-                    batch.column_by_name(column).map_or(0, |column| column.get_array_memory_size()) as u64;
+                    batch.column_by_name(column).map_or(0, arrow::array::Array::get_array_memory_size) as u64;
             }
             other => bail!("a row that cannot be read, or no table: {other:?}"),
         }

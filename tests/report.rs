@@ -303,10 +303,11 @@ fn after_a_day_of_cron_the_report_shows_exactly_what_happened() {
     ];
     let data = |nth: usize| {
         // Half of the rows are new each time.
-        let number = |row: usize| nth * ROWS / 2 + row;
-        let word = |row: usize| if nth == 16 && row % 2 == 0 { "(worse)" } else { "" };
-        let line = |row: usize| json!({"text": format!("{word} {}", crate::world::text(number(row)), word = word(row))});
-        world.write("rows.jsonl", (0..ROWS).map(|row| line(row).to_string()).collect::<Vec<_>>().join("\n"));
+        let lines = (0..ROWS).map(|row| {
+            let start = if nth == 16 && row.is_multiple_of(2) { "(worse)" } else { "" };
+            json!({"text": format!("{start} {}", crate::world::text(nth * ROWS / 2 + row))}).to_string()
+        });
+        world.write("rows.jsonl", lines.collect::<Vec<_>>().join("\n"));
     };
     let mut alerts = Vec::new();
     let mut first = None;

@@ -30,7 +30,7 @@ fn repos() -> Repos {
     for (set, end, make) in forms {
         for shard in 0..3 {
             let path = format!("data/train-{shard:05}-of-00003.{end}");
-            repos = repos.file(set, &path, &make(shard * 40));
+            repos = repos.file(set, &path, make(shard * 40));
         }
     }
     repos

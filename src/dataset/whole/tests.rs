@@ -88,13 +88,17 @@ fn parquet(batch: &RecordBatch, properties: WriterProperties) -> Vec<u8> {
 
 fn arrow_stream(batches: &[RecordBatch]) -> Vec<u8> {
     let mut to = StreamWriter::try_new(Vec::new(), &batches[0].schema()).unwrap();
-    batches.iter().for_each(|batch| to.write(batch).unwrap());
+    for batch in batches {
+        to.write(batch).unwrap();
+    }
     to.into_inner().unwrap()
 }
 
 fn arrow_file(batches: &[RecordBatch]) -> Vec<u8> {
     let mut to = FileWriter::try_new(Vec::new(), &batches[0].schema()).unwrap();
-    batches.iter().for_each(|batch| to.write(batch).unwrap());
+    for batch in batches {
+        to.write(batch).unwrap();
+    }
     to.into_inner().unwrap()
 }
 
@@ -112,9 +116,9 @@ fn shapes(rows: usize) -> RecordBatch {
     let each = || 0..rows;
     let number = |row: usize| i32::try_from(row).unwrap();
     let text = || each().map(|row| (row % 10 != 3).then(|| format!("row {row} é")));
-    let list = |row: usize| (row % 5 != 0).then(|| vec![Some(number(row)), None]);
+    let list = |row: usize| (!row.is_multiple_of(5)).then(|| vec![Some(number(row)), None]);
     let url = Arc::new(StringArray::from_iter_values(each().map(|row| format!("u{row}")))) as ArrayRef;
-    let parents: Vec<bool> = each().map(|row| row % 4 != 0).collect();
+    let parents: Vec<bool> = each().map(|row| !row.is_multiple_of(4)).collect();
     let meta = StructArray::new(
         vec![Field::new("url", DataType::Utf8, true)].into(),
         vec![url],
@@ -186,7 +190,7 @@ fn columns_keep_their_types_values_and_metadata_in_parquet_and_arrow() {
 fn chosen_rows_are_those_rows_whole() {
     let written = shapes(100);
     let folder = Folder::with("rows.parquet", parquet(&written, small_groups()));
-    folder.write("rows.arrow", arrow_stream(&[written.clone()]));
+    folder.write("rows.arrow", arrow_stream(std::slice::from_ref(&written)));
     for name in ["rows.parquet", "rows.arrow"] {
         let sample = Sample::Random { rows: 17, seed: 3 };
         let (_, items, _) = whole(Request { sample, ..folder.request(name, &[]) }, Form::Arrow).unwrap();
@@ -216,7 +220,7 @@ fn formats() -> Folder {
     folder.write("rows.parquet", parquet(&rows, small_groups()));
     folder.write("stream.arrow", arrow_stream(&[rows.slice(0, 20), rows.slice(20, 30)]));
     folder.write("file.arrow", arrow_file(&[rows.slice(0, 20), rows.slice(20, 30)]));
-    let n = |row: usize| if row % 7 == 0 { Value::Null } else { json!(row / 2) };
+    let n = |row: usize| if row.is_multiple_of(7) { Value::Null } else { json!(row / 2) };
     let objects: Vec<Value> = (0..50).map(|row| json!({"text": format!("row {row}"), "n": n(row)})).collect();
     let lines: Vec<String> = objects.iter().map(Value::to_string).collect();
     folder
