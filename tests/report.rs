@@ -275,13 +275,6 @@ fn the_heuristic_goes_on_where_no_run_can_be_recorded() {
     assert!(run.stdout.contains("Raw Scores"));
 }
 
-#[cfg(unix)]
-fn signal(name: &str, child: &std::process::Child) {
-    let kill = std::process::Command::new("kill").args([name, &child.id().to_string()]).status();
-    assert!(kill.unwrap().success());
-}
-
-#[cfg(unix)]
 #[test]
 fn after_a_day_of_cron_the_report_shows_exactly_what_happened() {
     const ROWS: usize = 80;
@@ -289,7 +282,9 @@ fn after_a_day_of_cron_the_report_shows_exactly_what_happened() {
         contains: Some("(worse)".into()),
         ..Rule::always(Action::Arguments(r#"{"rationale": "Nothing is explained.", "overall": 1}"#.into()))
     };
-    let config = Config { delay: Duration::from_millis(3), script: Script(vec![worse]), ..Config::default() };
+    let slow = Rule { contains: Some("(slow)".into()), ..Rule::always(Action::Delay(100)) };
+    let script = Script(vec![slow, worse]);
+    let config = Config { delay: Duration::from_millis(3), script, ..Config::default() };
     let (world, standin) = World::with_endpoint(config);
     let run = [
         "summary",
@@ -304,7 +299,11 @@ fn after_a_day_of_cron_the_report_shows_exactly_what_happened() {
     let data = |nth: usize| {
         // Half of the rows are new each time.
         let lines = (0..ROWS).map(|row| {
-            let start = if nth == 16 && row.is_multiple_of(2) { "(worse)" } else { "" };
+            let start = match nth {
+                7 => "(slow)",
+                16 if row.is_multiple_of(2) => "(worse)",
+                _ => "",
+            };
             json!({"text": format!("{start} {}", crate::world::text(nth * ROWS / 2 + row))}).to_string()
         });
         world.write("rows.jsonl", lines.collect::<Vec<_>>().join("\n"));
@@ -317,14 +316,12 @@ fn after_a_day_of_cron_the_report_shows_exactly_what_happened() {
                 data(nth);
                 let child = world.start(&run);
                 until(&standin, standin.counters().requests + 5);
-                signal("-STOP", &child);
                 first = Some(child);
             }
             8 => {
                 // It meets the one before it, which then ends as ever.
                 let second = world.run(&run).exits(75);
                 let child = first.take().unwrap();
-                signal("-CONT", &child);
                 assert!(second.stderr.contains(&child.id().to_string()), "{}", second.stderr);
                 assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
             }

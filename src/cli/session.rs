@@ -227,7 +227,7 @@ fn ended_by(end: End, signals: &Signals, console: Console) -> Ended {
         End::Finished => Ended::with(Exit::Done),
         End::Interrupted => Ended::with(signals.exit()),
         End::QuestionLimit => {
-            console.warn(&format!(
+            console.urge(&format!(
                 "stopped after {SURPRISE} questions: run the same command with --yes to go on, or with --max to bound it"
             ));
             Ended::with(Exit::Budget)
@@ -245,7 +245,7 @@ fn stopped_at_budget(args: &RatingArgs, plan: &Plan, next: Money, console: Conso
         Rater::Heuristic(_) => crate::meter::State::default(),
     };
     let spent = state.spent + state.reserved;
-    console.warn(&if spent == Money::ZERO {
+    console.urge(&if spent == Money::ZERO {
         format!("stopped at --max-cost {cap}: one request may cost {next}; give it at least that to begin")
     } else {
         format!(

@@ -71,6 +71,13 @@ impl Console {
         say(&format!("error: {text}"));
     }
 
+    /// Warns on stderr of what decides the exit code; also under `--quiet`, since cron mails words and not codes.
+    pub fn urge(&self, text: &str) {
+        let text = plain(text);
+        tracing::warn!(target: SAID, "{text}");
+        say(&format!("warning: {text}"));
+    }
+
     /// Says on stderr what an alert was asked for; also under `--quiet`.
     pub fn alert(&self, text: &str) {
         let text = plain(text);

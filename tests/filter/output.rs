@@ -207,3 +207,67 @@ fn the_card_says_what_was_done() {
     assert_eq!(receipt["v"], 1);
     assert!(!receipt.to_string().contains(world.path("").to_str().unwrap()), "{receipt}");
 }
+
+#[test]
+fn ids_of_the_user_s_need_not_be_unique_nor_readable() {
+    let (world, standin) = world(0);
+    // The third row can be rated, and not be written.
+    let text = |row: usize| crate::world::text(row);
+    let lines = [
+        json!({"text": text(1), "key": "a"}).to_string(),
+        json!({"text": " ", "key": "a"}).to_string(),
+        format!("{{\"text\": {}, \"key\": \"c\", \"x\": 1e400}}", json!(text(3))),
+        json!({"text": text(4), "key": null}).to_string(),
+    ];
+    world.write("rows.jsonl", lines.join("\n"));
+    let run = filter(&world, &["--min", "1", "--id", "key", "-o", "out", "--fail-above", "50%"]).exits(0);
+    assert_eq!(run.json()["ledger"]["unrated_by"], json!({"empty": 1, "unreadable": 1}));
+    assert_eq!(rows(&world.path("out")).len(), 2);
+    let unrated = fs::read_to_string(world.path("out.unrated.jsonl")).unwrap();
+    assert!(unrated.contains(r#""id":"a""#) && unrated.contains(r#""id":"rows.jsonl#2""#), "{unrated}");
+    let run = filter(&world, &["--min", "1", "--id", "nokey", "-o", "other"]).exits(2);
+    assert!(run.stderr.contains("nokey") && run.stderr.contains("key"), "{}", run.stderr);
+    assert!(standin.counters().requests <= 3);
+}
+
+#[test]
+fn rows_that_cannot_be_read_are_unrated_rows_too() {
+    let (world, _standin) = world(0);
+    let lines: Vec<String> =
+        (0..10).map(|n| if n == 4 { "{\"n\": ".to_owned() } else { json!({"n": n}).to_string() }).collect();
+    world.write("rows.jsonl", lines.join("\n"));
+    let by = |more: &[&str]| world.run(&[&["filter", "rows.jsonl", "--by", "row.n"], more].concat());
+    let run = by(&["--min", "3", "--unrated", "fail", "-o", "fail"]).exits(3);
+    assert!(run.stderr.contains("rows.jsonl#4"), "{}", run.stderr);
+    assert!(!world.path("fail").exists());
+    let run = by(&["--min", "3", "-o", "out", "--quiet"]).exits(3);
+    assert!(run.stderr.contains("--fail-above") && run.stdout.is_empty(), "{}", run.stderr);
+    assert_eq!(kept(&world, "out"), [3, 5, 6, 7, 8, 9]);
+    by(&["--min", "3", "-o", "allowed", "--fail-above", "10%"]).exits(0);
+    // What cannot be written is not among the best.
+    by(&["--top", "3", "-o", "top", "--fail-above", "10%"]).exits(0);
+    assert_eq!(kept(&world, "top"), [7, 8, 9]);
+}
+
+#[test]
+fn what_was_done_before_is_told_as_it_was_then() {
+    let (world, _standin) = world(20);
+    let first = filter(&world, &["--min", "2", "--max", "10", "-o", "out"]).exits(0).json();
+    let again = filter(&world, &["--min", "2", "--max", "10", "-o", "out"]).exits(0).json();
+    assert_eq!((&again["ledger"], &again["shards"]), (&first["ledger"], &first["shards"]));
+    assert_eq!((&first["done_before"], &again["done_before"]), (&json!(false), &json!(true)));
+    let card = fs::read_to_string(world.path("out/README.md")).unwrap();
+    assert!(card.contains("--max 10 --seed 42"), "{card}");
+}
+
+#[test]
+fn a_preview_is_no_run_of_the_report() {
+    let (world, _standin) = world(10);
+    filter(&world, &["--min", "2", "--preview", "-o", "out"]).exits(0);
+    assert!(!world.path("out").exists());
+    filter(&world, &["--min", "2", "-o", "out"]).exits(0);
+    let report = world.run(&["report", "--format", "json"]).exits(0).json();
+    let runs = report["series"][0]["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 1, "{report}");
+    assert_eq!(runs[0]["outcome"]["filter"]["kept"], 6);
+}

@@ -121,3 +121,22 @@ fn of_two_at_once_the_second_names_the_first() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn data_that_changes_meanwhile_gets_nobody_else_s_scores() {
+    let (world, standin) = slow(100);
+    let child = world.start(&FILTER);
+    until(&standin, 20);
+    let backwards = (0..100).rev().map(|row| line(row).to_string()).collect::<Vec<_>>().join("\n");
+    let next = world.write("next.jsonl", backwards);
+    fs::rename(next, world.path("rows.jsonl")).unwrap();
+    let run = Run::of(child.wait_with_output().unwrap()).exits(1);
+    assert!(run.stderr.contains("changed"), "{}", run.stderr);
+    assert!(!world.path("out").exists());
+    world.run(&FILTER).exits(0);
+    assert_eq!(
+        kept(&world, "out"),
+        those(100, |row| score(row) >= 2.0).into_iter().rev().collect::<Vec<_>>()
+    );
+    assert_eq!(standin.counters().requests, 100, "what was rated is not asked again");
+}

@@ -9,6 +9,7 @@ use super::super::rating::{RatingArgs, list};
 use crate::dataset::Column;
 use crate::export::shards;
 use crate::filter::judge::{self, Cuts, verdicts};
+use crate::rating::run::Sample;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -32,7 +33,11 @@ bound such as --max-cost, 6 no row was kept, and nothing is written, 75 another 
 
 /// Keep the good rows: rate a dataset, and write the rows that pass to parquet or JSON lines
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(
+    after_help = AFTER_HELP,
+    // clap would list every setting that the environment has.
+    override_usage = "classified filter [OPTIONS] <DATASET> [COLUMNS] [LENSES] --output <PATH>"
+)]
 pub(in crate::cli) struct FilterArgs {
     /// Dataset: a file, a folder, `-` for JSON lines on stdin, or a name at the Hugging Face Hub
     pub(super) dataset: String,
@@ -45,14 +50,14 @@ pub(in crate::cli) struct FilterArgs {
     pub(super) output: Option<PathBuf>,
     #[command(flatten)]
     pub(super) cut: CutArgs,
-    /// What becomes of rows that have no rating: dropped, kept, or nothing is written
+    /// What becomes of rows that have no rating: dropped, kept (where they can be read), or nothing is written
     #[arg(long, default_value = "drop", value_name = "WHAT")]
     pub(super) unrated: Unrated,
     /// Let a cheaper rater go first, and ask only about rows that it does not put below a score: `heuristic:1.5`
     #[arg(long, value_name = "RATER:SCORE", value_parser = first)]
     pub(super) first: Option<f64>,
     /// Only show how many rows would be kept, and some from both sides of the cut
-    #[arg(long, conflicts_with_all = ["output", "scores_only"])]
+    #[arg(long, conflicts_with = "scores_only")]
     pub(super) preview: bool,
     /// Write the scores of all rows and no rows: FILE.parquet, or FILE.jsonl(.gz|.zst) with Dolma's attributes
     #[arg(long, conflicts_with_all = ["min", "verdict", "condition", "top", "by", "scores"])]
@@ -67,7 +72,7 @@ pub(in crate::cli) struct FilterArgs {
     #[arg(long, default_value = "500MB", value_name = "SIZE", value_parser = size)]
     pub(super) shard_size: u64,
     /// Name of the score's columns, `NAME` and `int_NAME`, in place of `LENS_score` and `LENS_int_score`
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) score_name: Option<String>,
     /// Replace an output of another job; only what this program wrote is ever replaced
     #[arg(long)]
@@ -134,6 +139,9 @@ impl FilterArgs {
                  scores alone with --scores-only)",
             ));
         }
+        if let Some(file) = self.scores.as_ref().filter(|file| !file.exists()) {
+            return Err(usage(format!("--scores: there is no file {}", file.display())));
+        }
         let scoring = match (&self.columns, &self.scores) {
             (_, Some(file)) => Scoring::File(file.clone()),
             (Some(columns), None) => Scoring::Rate {
@@ -143,9 +151,12 @@ impl FilterArgs {
             (None, None) => Scoring::Columns,
         };
         match &scoring {
-            Scoring::Columns if self.scores_only || self.first.is_some() || self.rating.dry_run => Err(
-                usage("name the columns to rate, and the lenses: classified filter DATASET COLUMNS LENSES"),
-            ),
+            Scoring::Columns if self.scores_only || self.first.is_some() => Err(usage(
+                "--scores-only and --first rate: name the columns to rate, and the lenses: classified filter DATASET COLUMNS LENSES",
+            )),
+            Scoring::Columns if self.rating.dry_run => Err(usage(
+                "--dry-run: without COLUMNS and LENSES nothing is rated, so nothing is asked and it costs nothing",
+            )),
             Scoring::Columns if cut.condition.is_none() && cut.by.is_none() => Err(usage(
                 "nothing is rated without COLUMNS and LENSES: name them, or say by which column of the data rows are \
                  judged: --by row.COLUMN, or --where \"row.COLUMN >= 0.8\"; or give a file of scores with --scores",
@@ -170,11 +181,7 @@ impl FilterArgs {
             condition: self.cut.condition.clone(),
             top,
             by: self.cut.by.clone(),
-            unrated: match self.unrated {
-                Unrated::Drop => judge::Unrated::Drop,
-                Unrated::Keep => judge::Unrated::Keep,
-                Unrated::Fail => judge::Unrated::Fail,
-            },
+            unrated: self.unrated.of_judge(),
         })
     }
 
@@ -200,6 +207,17 @@ impl FilterArgs {
         words
     }
 
+    /// The flags that say which rows of the dataset are looked at, each as it was given; none where it is all of them.
+    pub(super) fn words_of_sample(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        match self.rating.sample() {
+            Sample::All => {}
+            Sample::Random { rows, seed } => words.push(format!("--max {rows} --seed {seed}")),
+            Sample::First { rows } => words.push(format!("--max {rows} --sample first")),
+        }
+        words
+    }
+
     /// The name of the output's split.
     pub(super) fn split(&self) -> String {
         self.rating.source.split.clone().unwrap_or_else(|| "train".to_owned())
@@ -211,6 +229,17 @@ impl FilterArgs {
         let text =
             || columns.iter().find(|column| column.kind.contains("string")).map(|column| column.name.clone());
         rated.or_else(text)
+    }
+}
+
+impl Unrated {
+    /// As the judge has it.
+    pub(super) fn of_judge(self) -> judge::Unrated {
+        match self {
+            Self::Drop => judge::Unrated::Drop,
+            Self::Keep => judge::Unrated::Keep,
+            Self::Fail => judge::Unrated::Fail,
+        }
     }
 }
 

@@ -38,6 +38,9 @@ impl FilterArgs {
             "data": data,
             "sample": self.rating.sample(),
             "drawn": first.and_then(|run| run.drawn.clone()),
+            // What a draw from a stream depends on.
+            "whole": self.rating.whole,
+            "max_files": self.rating.max_files,
             "id": self.rating.id,
             "columns": first.map(|run| &run.columns),
             "lenses": lenses,

@@ -1,5 +1,7 @@
 //! The second pass: whole rows beside their scores, judged, and written if they are kept.
 
+use std::borrow::Cow;
+
 use futures::StreamExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -8,10 +10,14 @@ use crate::dataset::Unreadable;
 use crate::dataset::whole::{Item, Table, Whole};
 use crate::export::shards::{Added, Kind, Shard, Shards, Values};
 use crate::export::unrated::Unrated;
-use crate::filter::judge::{Decision, Judge};
+use crate::filter::judge::{self, Decision, Judge};
 use crate::filter::merge::{Left, Merge};
 use crate::filter::scores::{Scored, ScoredRow, Scores};
 use crate::filter::tally::{Example, Examples, Tally};
+use crate::{filter, record};
+
+/// The reason under which rows are counted that cannot be read.
+pub(super) const UNREADABLE: &str = "unreadable";
 
 /// A column that is added to the rows.
 #[derive(Debug, Clone)]
@@ -53,6 +59,10 @@ pub(super) struct Pass {
     pub(super) sink: Option<Sink>,
     /// The column that examples show.
     pub(super) shown: Option<String>,
+    /// The column that rows are called by, where they come under their numbers.
+    pub(super) id: Option<String>,
+    /// What becomes of rows without a rating.
+    pub(super) unrated: judge::Unrated,
     pub(super) tally: Tally,
     pub(super) examples: Examples,
 }
@@ -116,8 +126,10 @@ impl Pass {
         for (at, decision) in decisions.iter().enumerate() {
             let row = rows.get(at);
             self.tally.add(*decision, row.map_or(&[], |row| &row.lenses));
-            if let (Some(sink), Some(row)) = (&mut self.sink, row) {
-                sink.unrated.write(row, &self.lenses)?;
+            let is_unrated = matches!(decision, Decision::Unrated | Decision::KeptUnrated);
+            if let (true, Some(sink), Some(row)) = (is_unrated, &mut self.sink, row) {
+                let row = called(row, self.id.as_deref(), table, at);
+                sink.unrated.write(&row, &self.lenses)?;
             }
         }
         match &mut self.sink {
@@ -137,14 +149,14 @@ impl Pass {
         for (at, decision) in decisions.iter().enumerate() {
             let own;
             let row = if let Some(row) = rows.get(at) {
-                row
+                called(row, self.id.as_deref(), table, at)
             } else {
                 own = ScoredRow { id: table.ids.get(at).into_owned(), lenses: Vec::new() };
-                &own
+                Cow::Borrowed(&own)
             };
             let text = || self.shown.as_ref().and_then(|column| table.value(column, at).ok().flatten());
-            let text = || text().map(|value| crate::record::text(&value).into_owned()).unwrap_or_default();
-            self.examples.add(*decision, row, margins.get(at).copied().flatten(), text);
+            let text = || text().map(|value| record::text(&value).into_owned()).unwrap_or_default();
+            self.examples.add(*decision, &row, margins.get(at).copied().flatten(), text);
         }
     }
 
@@ -153,7 +165,11 @@ impl Pass {
         if let Some(merge) = &mut self.scored {
             runtime.block_on(merge.next_for(&row.id))?;
         }
-        self.tally.add_unrated("unreadable");
+        if self.unrated == judge::Unrated::Fail {
+            let reason = format!("unreadable: {}", row.detail);
+            return Err(filter::Error::Unrated { id: row.id.clone(), reason }.into());
+        }
+        self.tally.add_unrated(UNREADABLE);
         if let Some(sink) = &mut self.sink {
             let failure = format!("unreadable: {}", row.detail);
             // Also where no lens rates, and columns judge.
@@ -167,12 +183,20 @@ impl Pass {
     }
 }
 
-/// Ranks all rows; says how many they are. Blocks.
-pub(super) fn rank(mut judge: Judge, whole: Whole, mut merge: Option<Merge>) -> anyhow::Result<Judge> {
+/// Ranks the rows that can be written. `None` if it was stopped. Blocks.
+pub(super) fn rank(
+    mut judge: Judge,
+    whole: Whole,
+    mut merge: Option<Merge>,
+    stop: &watch::Receiver<bool>,
+) -> anyhow::Result<Option<Judge>> {
     let runtime = Handle::current();
     let mut rows_in = 0;
     let mut items = Box::pin(whole.tables());
     while let Some(item) = runtime.block_on(items.next()) {
+        if *stop.borrow() {
+            return Ok(None);
+        }
         match item? {
             Item::Table(table) => {
                 let rows = scored(merge.as_mut(), &table, &runtime)?;
@@ -188,7 +212,16 @@ pub(super) fn rank(mut judge: Judge, whole: Whole, mut merge: Option<Merge>) -> 
         }
     }
     judge.ranked(rows_in);
-    Ok(judge)
+    Ok(Some(judge))
+}
+
+/// A row under the id of the user's column; under its number where that has none, as everywhere.
+fn called<'r>(row: &'r ScoredRow, id: Option<&str>, table: &Table, at: usize) -> Cow<'r, ScoredRow> {
+    let value = id.and_then(|column| table.value(column, at).ok().flatten());
+    match value.map(|value| record::text(&value).into_owned()).filter(|id| !id.is_empty()) {
+        Some(id) => Cow::Owned(ScoredRow { id, lenses: row.lenses.clone() }),
+        None => Cow::Borrowed(row),
+    }
 }
 
 /// The scores of a table's rows; none where columns judge.

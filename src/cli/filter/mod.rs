@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -25,7 +24,7 @@ use super::signals::{Signal, Signals};
 use crate::console::{Console, plain};
 use crate::dataset::whole::{Form, Whole};
 use crate::dataset::{self, Dataset, Found, Request, Shape};
-use crate::export::folder::{Begun, Older, Work};
+use crate::export::folder::{Begun, Older, Receipt, Work};
 use crate::export::scores::{About, ScoresWriter};
 use crate::export::shards::{self, Shards};
 use crate::export::unrated::Unrated;
@@ -61,9 +60,12 @@ pub(super) async fn run(args: FilterArgs) -> anyhow::Result<Exit> {
 /// Everything that is known before a row is read for good.
 struct Prepared {
     whole: Whole,
+    form: Form,
     judge: Judge,
     /// What the dataset is called in the output.
     name: String,
+    /// What the data was when the command began.
+    stamp: String,
     lenses: Vec<Scores>,
     /// Who rated and which version, as far as it is known.
     raters: Vec<Option<(String, u32)>>,
@@ -77,7 +79,7 @@ struct Prepared {
 enum Next {
     Go(Box<Prepared>),
     /// The same job has been done.
-    Done,
+    Done(Box<Receipt>),
 }
 
 /// Filters by ratings.
@@ -99,7 +101,11 @@ async fn rated(
         (Shape::Conversation, Some(lens)) => lens.fields.clone(),
         _ => columns.to_vec(),
     };
-    let request = Request { name: args.dataset.clone(), ..args.rating.request(columns, shape, console)? };
+    let mut request = Request { name: args.dataset.clone(), ..args.rating.request(columns, shape, console)? };
+    if !args.scores_only {
+        // Between the two passes rows go by their numbers, whatever the user's column makes of ids.
+        request.id = None;
+    }
     let found = dataset::find(request).await?;
     let dataset = found.open().await?;
     let cuts = Cuts { first: args.first, ..args.rating.cuts() };
@@ -132,6 +138,8 @@ struct Shown {
     first: Option<show::Spared>,
     /// The output, where one was written or is there already.
     output: Option<PathBuf>,
+    /// What the same job has written before.
+    done: Option<Box<Receipt>>,
     is_preview: bool,
 }
 
@@ -155,11 +163,18 @@ async fn by_ratings(
         None
     } else {
         let name = meanings.first().map_or("", |meaning| meaning.dataset.as_str());
-        let job = args.job(name, &found.stamp(), &meanings, None);
-        let raters = plan.targets.iter().map(|target| Some((target.model.clone(), target.version)));
-        match prepare(args, found, (lenses.clone(), raters.collect()), job).await? {
+        let job = args.job(name, &tokio::task::block_in_place(|| found.stamp()), &meanings, None);
+        let raters = plan.targets.iter().map(|target| Some((target.model.clone(), target.version))).collect();
+        let next = tokio::select! {
+            next = prepare(args, found, (lenses.clone(), raters), job) => next?,
+            _ = session.signals.next() => {
+                ended.exit = session.signals.exit();
+                return Ok(Shown::default());
+            }
+        };
+        match next {
             Next::Go(ready) => Some(ready),
-            Next::Done => return Ok(done(args)),
+            Next::Done(receipt) => return Ok(done(args, receipt)),
         }
     };
     if let Some(exit) = session.bound(std::slice::from_ref(found), std::slice::from_ref(&dataset)).await? {
@@ -179,6 +194,8 @@ async fn by_ratings(
     };
     let writer = ScoresWriter::create(&path, &lenses, &about)?;
     let summaries = summaries(args, &plan, &dataset);
+    // A preview is a look, and no run to compare others with.
+    let meanings = if args.preview { Vec::new() } else { meanings };
     let history = History::begin(&session.raters, &args.rating, meanings, console).await?;
     let passed = score::pass(session, &plan, dataset, (writer, summaries)).await?;
     *ended = passed.ended;
@@ -197,7 +214,9 @@ async fn by_ratings(
     } else if ended.error.is_none() {
         console.note("nothing is written yet: the same command goes on from the ratings that are kept");
     }
-    history.finish(&shown.summaries, ended, filtered.as_ref(), console).await?;
+    if let Err(error) = history.finish(&shown.summaries, ended, filtered.as_ref(), console).await {
+        ended.also(error, console);
+    }
     Ok(shown)
 }
 
@@ -220,6 +239,7 @@ async fn judged(
     }
     let Some(ready) = ready else {
         console.note(&format!("scores in {}", path.display()));
+        shown.output.clone_from(&args.output);
         if failed > allowed {
             show::too_many(console, (failed, allowed), "the same command asks them again");
         }
@@ -241,14 +261,8 @@ async fn judged(
     if failed > allowed {
         show::too_many(console, (failed, allowed), "they count as unrated");
     }
-    let pass = Second { args, found, scores: Some(path), has_all_rows: true };
-    let Some(written) = pass.run(*ready, &mut session.signals, shown).await? else {
-        ended.exit = session.signals.exit();
-        return Ok(None);
-    };
-    if written == 0 && ended.exit == Exit::Done {
-        ended.exit = Exit::NothingKept;
-    }
+    let pass = Second { args, found, scores: Some(path) };
+    ended.exit = pass.run(*ready, &mut session.signals, shown).await?.unwrap_or(ended.exit);
     let tally = shown.kept.as_ref().map(|kept| &kept.tally);
     Ok(tally.map(|tally| Filtered {
         kept: tally.written(),
@@ -262,6 +276,7 @@ async fn judged(
 async fn given(args: &FilterArgs, scores: Option<&Path>, console: Console) -> anyhow::Result<Exit> {
     let request =
         Request { name: args.dataset.clone(), ..args.rating.request(&[], Shape::Columns, console)? };
+    let mut signals = Signals::listen()?;
     let found = dataset::find(request).await?;
     let (lenses, raters, stamp) = match scores {
         Some(path) => {
@@ -274,21 +289,19 @@ async fn given(args: &FilterArgs, scores: Option<&Path>, console: Console) -> an
         None => (Vec::new(), Vec::new(), None),
     };
     let name = rating::name_of(&args.dataset, Path::new(&args.dataset).exists());
-    let job = args.job(&name, &found.stamp(), &[], stamp.as_deref());
-    let ready = match prepare(args, &found, (lenses, raters), job).await? {
-        Next::Go(ready) => ready,
-        Next::Done => return end(args, &done(args), Ended::with(Exit::Done)),
+    let job = args.job(&name, &tokio::task::block_in_place(|| found.stamp()), &[], stamp.as_deref());
+    let next = tokio::select! {
+        next = prepare(args, &found, (lenses, raters), job) => next?,
+        _ = signals.next() => return Ok(signals.exit()),
     };
-    let mut signals = Signals::listen()?;
-    let mut ended = Ended::with(Exit::Done);
+    let ready = match next {
+        Next::Go(ready) => ready,
+        Next::Done(receipt) => return end(args, &done(args, receipt), Ended::with(Exit::Done)),
+    };
     let mut shown = Shown::default();
-    let pass = Second { args, found: &found, scores, has_all_rows: false };
-    match pass.run(*ready, &mut signals, &mut shown).await? {
-        None => ended.exit = signals.exit(),
-        Some(0) => ended.exit = Exit::NothingKept,
-        Some(_) => {}
-    }
-    end(args, &shown, ended)
+    let pass = Second { args, found: &found, scores };
+    let exit = pass.run(*ready, &mut signals, &mut shown).await?;
+    end(args, &shown, Ended::with(exit.unwrap_or(Exit::Done)))
 }
 
 /// Opens the rows, the judge and the output: what is wrong with the command is found before anything is rated.
@@ -309,7 +322,7 @@ async fn prepare(
     };
     let whole = found.whole(form).await?;
     let mut columns = whole.columns.clone();
-    if form == Form::AsStored && args.names_columns() {
+    if form == Form::AsStored && (args.names_columns() || !lenses.is_empty()) {
         // Rows of JSON declare nothing; only reading them all tells what they have. Where that is too much, the first rows
         // have to do.
         if let Ok(typed) = found.whole(Form::Arrow).await {
@@ -326,11 +339,25 @@ async fn prepare(
             plain(&taken.name)
         )));
     }
+    if let Some(id) =
+        args.rating.id.as_deref().filter(|id| !has(id.split('.').next().unwrap_or(id)) && !has(id))
+    {
+        let known: Vec<String> = columns.iter().map(|column| plain(&column.name)).collect();
+        return Err(usage(format!(
+            "--id: the data has no column {}; it has {}",
+            plain(id),
+            known.join(", ")
+        )));
+    }
     let name = job["dataset"].as_str().unwrap_or_default().to_owned();
-    let mut ready = Prepared { whole, judge, name, lenses, raters, adding, work: None, sink: None };
-    let Some(output) = args.output.as_deref() else { return Ok(Next::Go(Box::new(ready))) };
+    let stamp = job["data"].as_str().unwrap_or_default().to_owned();
+    let mut ready =
+        Prepared { whole, form, judge, name, stamp, lenses, raters, adding, work: None, sink: None };
+    let Some(output) = args.output.as_deref().filter(|_| !args.preview) else {
+        return Ok(Next::Go(Box::new(ready)));
+    };
     let older = if args.force { Older::Replace } else { Older::Keep };
-    let work = match Work::begin(output, job, older)? {
+    let work = match tokio::task::block_in_place(|| Work::begin(output, job, older))? {
         Begun::Work(work) => work,
         Begun::Done(receipt) => {
             let unrated = receipt.counts["unrated"].as_u64().filter(|unrated| *unrated > 0);
@@ -341,7 +368,7 @@ async fn prepare(
                 "nothing to do: {} is the output of this very job{unrated}",
                 output.display()
             ));
-            return Ok(Next::Done);
+            return Ok(Next::Done(receipt));
         }
     };
     ready.whole.notes.iter().for_each(|note| console.note(note));
@@ -366,21 +393,25 @@ struct Second<'a> {
     found: &'a Found,
     /// The table of scores; none where columns judge.
     scores: Option<&'a Path>,
-    /// Whether that table has exactly the dataset's rows.
-    has_all_rows: bool,
 }
 
 impl Second<'_> {
-    /// Judges all rows and writes those that are kept; says how many these are. `None` if a signal stopped it.
+    /// Judges all rows and writes those that are kept. Says how the command ends by that, if not as it would anyway.
     async fn run(
         &self,
         ready: Prepared,
         signals: &mut Signals,
         shown: &mut Shown,
-    ) -> anyhow::Result<Option<u64>> {
+    ) -> anyhow::Result<Option<Exit>> {
         let args = self.args;
         let console = args.rating.settings.output.console();
-        let judge = self.ranked(ready.judge).await?;
+        self.check_unchanged(&ready.stamp)?;
+        let stop = signals.stop();
+        let judge = tokio::select! {
+            judge = self.ranked((ready.judge, ready.form), stop) => judge?,
+            _ = signals.next() => None,
+        };
+        let Some(judge) = judge else { return Ok(Some(signals.exit())) };
         let total = ready.whole.rows;
         let pass = Pass {
             judge,
@@ -388,6 +419,9 @@ impl Second<'_> {
             scored: self.merge().await?,
             sink: ready.sink,
             shown: args.shown_column(&ready.whole.columns),
+            // With a file of scores rows come under the user's ids.
+            id: args.rating.id.clone(),
+            unrated: args.unrated.of_judge(),
             tally: Tally::default(),
             examples: Examples::default(),
         };
@@ -407,7 +441,7 @@ impl Second<'_> {
             }
         };
         bar.finish();
-        let Some(kept) = kept? else { return Ok(None) };
+        let Some(kept) = kept? else { return Ok(Some(signals.exit())) };
         if let (1.., Some(id)) = (kept.left.count, &kept.left.example) {
             console.warn(&format!(
                 "{} scores belong to no row of the dataset, such as that of {id}",
@@ -425,15 +459,28 @@ impl Second<'_> {
                 revision: self.found.revision(),
             });
             let unrated = work.unrated_out().to_owned();
-            work.finish(kept.tally.json(), kept.shards.clone(), &card.markdown())?;
+            self.check_unchanged(&ready.stamp)?;
+            tokio::task::block_in_place(|| {
+                work.finish(kept.tally.json(), kept.shards.clone(), &card.markdown())
+            })?;
             shown.output.clone_from(&args.output);
             if kept.tally.all_unrated() > 0 {
                 console.note(&format!("rows without a rating are listed in {}", unrated.display()));
             }
         }
+        let unreadable = kept.tally.unrated.get(keep::UNREADABLE).copied().unwrap_or_default();
+        let (share, allowed) =
+            (unreadable as f64 / kept.tally.rows_in().max(1) as f64, args.rating.fail_above);
         shown.is_preview = args.preview;
         shown.kept = Some(kept);
-        Ok(Some(written))
+        Ok(match written {
+            0 => Some(Exit::NothingKept),
+            _ if share > allowed => {
+                show::too_many(console, (share, allowed), "they cannot be read");
+                Some(Exit::TooManyFailed)
+            }
+            _ => None,
+        })
     }
 
     async fn merge(&self) -> anyhow::Result<Option<Merge>> {
@@ -443,26 +490,29 @@ impl Second<'_> {
         }
     }
 
-    /// Finds what has to be reached to be among the best, where that is asked.
-    async fn ranked(&self, mut judge: Judge) -> anyhow::Result<Judge> {
-        match (judge.ranks_by(), self.scores) {
-            (RanksBy::Nothing, _) => {}
-            (RanksBy::Scores, Some(path)) if self.has_all_rows => {
-                let mut rows_in = 0;
-                let mut batches = open_scores(path).await?.rows().boxed();
-                while let Some(rows) = batches.next().await {
-                    let rows = rows?;
-                    rows_in += rows.len() as u64;
-                    judge.rank(&rows);
-                }
-                judge.ranked(rows_in);
-            }
-            _ => {
-                let (whole, merge) = (self.found.whole(Form::AsStored).await?, self.merge().await?);
-                judge = tokio::task::spawn_blocking(move || keep::rank(judge, whole, merge)).await??;
-            }
+    /// Finds what has to be reached to be among the best, where that is asked, over the rows in the very form in which
+    /// they are written: a row that cannot be read there is not ranked. `None` if it was stopped.
+    async fn ranked(
+        &self,
+        (judge, form): (Judge, Form),
+        stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<Option<Judge>> {
+        if judge.ranks_by() == RanksBy::Nothing {
+            return Ok(Some(judge));
         }
-        Ok(judge)
+        let (whole, merge) = (self.found.whole(form).await?, self.merge().await?);
+        tokio::task::spawn_blocking(move || keep::rank(judge, whole, merge, &stop)).await?
+    }
+
+    /// Whether the data is still what it was when the command began: rows would get the scores of others.
+    fn check_unchanged(&self, stamp: &str) -> anyhow::Result<()> {
+        if tokio::task::block_in_place(|| self.found.stamp()) == stamp {
+            return Ok(());
+        }
+        anyhow::bail!(
+            "{}: the data changed while it was read: nothing is written; run the same command again, what is rated is kept",
+            plain(&self.args.dataset)
+        )
     }
 }
 
@@ -478,8 +528,8 @@ fn rater_of(about: Option<&Value>, lens: usize) -> Option<(String, u32)> {
 }
 
 /// The same job has been done.
-fn done(args: &FilterArgs) -> Shown {
-    Shown { output: args.output.clone(), ..Shown::default() }
+fn done(args: &FilterArgs, receipt: Box<Receipt>) -> Shown {
+    Shown { output: args.output.clone(), done: Some(receipt), ..Shown::default() }
 }
 
 /// `--first` must be on the lens's scale, and needs somebody dearer after it.
@@ -514,7 +564,7 @@ fn end(args: &FilterArgs, shown: &Shown, ended: Ended) -> anyhow::Result<Exit> {
     let console = args.rating.settings.output.console();
     let told = show::show(args, shown, console).and(console.json(&show::json(shown, ended.exit.code())));
     if ended.exit == Exit::NothingKept {
-        console.warn("no row is kept: nothing is written (exit code 6)");
+        console.urge("no row is kept: nothing is written (exit code 6)");
     }
     match ended.error {
         Some(error) => Err(error),

@@ -121,7 +121,7 @@ pub(super) async fn pass(
         is_broken = written.is_err();
         written
     };
-    let mut ended = session.drive(plan, dataset, "further failures are listed at the end", take).await?;
+    let mut ended = session.drive(plan, dataset, "further failures are counted at the end", take).await?;
     rater::settle(plan, &mut summaries);
     if is_open && ended.error.is_none() && ended.exit == Exit::Done {
         summaries.iter_mut().for_each(Summary::complete);

@@ -55,8 +55,9 @@ pub(super) fn show(args: &FilterArgs, shown: &Shown, console: Console) -> Result
         if shown.is_preview {
             examples(&mut text, args, shown);
         }
+        let name = [vec![args.dataset.clone()], args.words_of_sample()].concat().join(" · ");
         let share = kept.tally.written() as f64 / kept.tally.rows_in().max(1) as f64 * 100.0;
-        let _ = write!(text, "{}\n  {} · {share:.1} % kept", plain(&args.dataset), kept.tally);
+        let _ = write!(text, "{}\n  {} · {share:.1} % written", plain(&name), kept.tally);
     }
     for summary in &shown.summaries {
         if !text.is_empty() {
@@ -90,11 +91,14 @@ fn examples(text: &mut String, args: &FilterArgs, shown: &Shown) {
             continue;
         }
         let _ = writeln!(text, "{title}, nearest to the cut ({}):", plain(&args.words_of_cut().join(" ")));
-        for Example { id, scores, text: excerpt, .. } in side {
+        for Example { id, scores, margin, text: excerpt, .. } in side {
             let scores: Vec<String> = scores
                 .iter()
                 .map(|score| score.map_or("–".to_owned(), |score| format!("{score:.2}")))
                 .collect();
+            let mut scores = scores;
+            // Of a column there is no score, but how far it is from the cut.
+            scores.extend(margin.filter(|_| scores.is_empty()).map(|margin| format!("{margin:+.2}")));
             let _ = writeln!(text, "  {}  {}  {}", plain(id), scores.join(" "), plain(excerpt));
         }
         text.push('\n');
@@ -105,8 +109,14 @@ fn examples(text: &mut String, args: &FilterArgs, shown: &Shown) {
 pub(super) fn json(shown: &Shown, exit: u8) -> Value {
     let mut document = report::json::summaries("filter", &shown.summaries, exit);
     document["output"] = json!(shown.output.as_ref().map(|output| output.display().to_string()));
-    document["ledger"] = json!(shown.kept.as_ref().map(|kept| kept.tally.json()));
-    document["shards"] = json!(shown.kept.as_ref().map(|kept| &kept.shards));
+    let done = shown.done.as_ref();
+    document["ledger"] = match (&shown.kept, done) {
+        (Some(kept), _) => kept.tally.json(),
+        (None, receipt) => json!(receipt.map(|receipt| &receipt.counts)),
+    };
+    let shards = shown.kept.as_ref().map(|kept| &kept.shards).or(done.map(|receipt| &receipt.shards));
+    document["shards"] = json!(shards);
+    document["done_before"] = json!(done.is_some());
     document["first"] = json!(shown.first.as_ref().map(Spared::json));
     if let Some(kept) = shown.kept.as_ref().filter(|_| shown.is_preview) {
         let (above, below) = (&kept.examples.0, &kept.examples.1);
@@ -117,7 +127,7 @@ pub(super) fn json(shown: &Shown, exit: u8) -> Value {
 
 /// Says that more rows failed than the user allows.
 pub(super) fn too_many(console: Console, (share, allowed): (f64, f64), what: &str) {
-    console.warn(&format!(
+    console.urge(&format!(
         "{:.1} % of the rows failed, more than --fail-above {:.1} % (exit code 3): {what}",
         share * 100.0,
         allowed * 100.0
@@ -135,8 +145,8 @@ pub(super) fn unrated(console: Console, summaries: &[Summary]) {
         format!("{}: {}", summary.lens, reasons.join(", "))
     });
     let counts: Vec<String> = counts.collect();
-    console.warn(&format!(
-        "rows have no rating, and --unrated is fail: nothing is written, exit code 3 ({}); the same command asks them again",
+    console.urge(&format!(
+        "rows have no rating, and --unrated is fail: nothing is written, exit code 3 ({}); those that failed are asked again by the same command",
         counts.join("; ")
     ));
 }
@@ -149,12 +159,15 @@ impl FilterArgs {
             Lens { name: scores.lens.clone(), model, version, scale: scores.scale }
         };
         let tally = made.tally;
-        let mut counts = vec![("in".to_owned(), tally.rows_in()), ("kept".to_owned(), tally.written())];
+        let mut counts = vec![("in".to_owned(), tally.rows_in()), ("kept".to_owned(), tally.kept)];
         counts
             .extend(tally.dropped.iter().map(|(why, count)| (format!("dropped: {}", why.as_str()), *count)));
         counts.extend(
             tally.unrated.iter().map(|(reason, count)| (format!("without a rating: {reason}"), *count)),
         );
+        if tally.kept_unrated > 0 {
+            counts.push(("of those without a rating, kept too".to_owned(), tally.kept_unrated));
+        }
         let of = |lens: usize| made.lenses[lens].lens.as_str();
         let added = made.adding.iter().map(|adding| {
             let what = match adding.kind {
@@ -176,7 +189,7 @@ impl FilterArgs {
             split: self.split(),
             to: self.to.of_shards(),
             lenses: made.lenses.iter().zip(made.raters).map(lens).collect(),
-            cuts: self.words_of_cut(),
+            cuts: [self.words_of_cut(), self.words_of_sample()].concat(),
             counts,
             added: added.collect(),
         }

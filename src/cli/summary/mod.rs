@@ -138,7 +138,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
     }
     let worst = summaries.iter().map(|summary| summary.ledger.failed_share()).fold(0.0, f64::max);
     if ended.exit == Exit::Done && worst > args.rating.fail_above {
-        console.warn(&format!(
+        console.urge(&format!(
             "{:.1} % of the rows failed, more than --fail-above {:.1} %: exit code 3; they are asked again next time",
             worst * 100.0,
             args.rating.fail_above * 100.0
