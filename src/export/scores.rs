@@ -86,7 +86,7 @@ impl ScoresWriter {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let ending = Ending::of(&name)
             .ok_or_else(|| Error::place(path, "ends in none of .parquet, .jsonl, .jsonl.gz, .jsonl.zst"))?;
-        let lock = Lock::take(path, "filter")?;
+        let lock = Lock::take(path, "filter").map_err(Error::of_output)?;
         if fs::symlink_metadata(path).is_ok() && !is_ours(path, ending) {
             return Err(Error::place(path, "is no file of scores: move it, or give another name with -o"));
         }
