@@ -177,7 +177,8 @@ async fn by_ratings(
         raters: plan.targets.iter().map(|target| (target.model.clone(), target.version)).collect(),
         first: args.first.map(|score| format!("heuristic:{score}")),
     };
-    let writer = ScoresWriter::create(&path, &lenses, &about)?;
+    let older = if args.scores_only && !args.force { Older::Keep } else { Older::Replace };
+    let writer = ScoresWriter::create(&path, &lenses, &about, older)?;
     let summaries = summaries(args, &plan, &dataset);
     let history = History::begin(&session.raters, &args.rating, meanings, console).await?;
     let passed = score::pass(session, &plan, dataset, (writer, summaries)).await?;

@@ -284,7 +284,7 @@ impl Places {
     /// Makes the work folder a whole output, on the disk.
     fn seal(&self, receipt: &Receipt, card: &str) -> Result<(), Error> {
         write_synced(&self.part.join(CARD), card.as_bytes())?;
-        for name in ["scores.parquet", "scores.parquet.part"] {
+        for name in ["scores.parquet", ".scores.parquet.part"] {
             remove_if_there(&self.part.join(name))?;
         }
         let mut text = serde_json::to_vec(receipt)
