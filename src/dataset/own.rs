@@ -54,13 +54,12 @@ pub fn are_score_lines(mut lines: impl Read) -> bool {
 
 /// Whether a parquet file is a table of scores that this program wrote. Its footer is not decoded: it may be anybody's.
 fn is_score_table(file: &mut File) -> io::Result<bool> {
-    const TAIL: u64 = 8;
     let length = file.metadata()?.len();
     let mut footer = Vec::new();
     let Some(start) = length.checked_sub(LOOK.min(length)) else { return Ok(false) };
     file.seek(SeekFrom::Start(start))?;
     file.take(LOOK).read_to_end(&mut footer)?;
-    let Some((footer, tail)) = footer.split_last_chunk::<{ TAIL as usize }>() else { return Ok(false) };
+    let Some((footer, tail)) = footer.split_last_chunk::<8>() else { return Ok(false) };
     let [a, b, c, d, mark @ ..] = *tail;
     let own = u32::from_le_bytes([a, b, c, d]) as usize;
     let footer = footer.get(footer.len().saturating_sub(own)..).unwrap_or_default();
@@ -123,7 +122,7 @@ mod tests {
         let path = folder.path().join("x.parquet");
         let mut own = b"PAR1 rows".to_vec();
         own.extend_from_slice(&[KEY, b"\x50", TABLE].concat());
-        let footer = own.len() as u32 - 9;
+        let footer = u32::try_from(own.len()).unwrap() - 9;
         let with = |footer: u32, mark: &[u8]| [&own[..], &footer.to_le_bytes(), mark].concat();
         let cases = [
             (with(footer, b"PAR1"), true),

@@ -83,7 +83,7 @@ fn killed_while_writing_and_finished_it_is_the_same_as_undisturbed() {
     assert!(!world.path(".out.part").exists());
 }
 
-/// Under a limit of 512 KiB a file.
+/// Under a limit of 512 KiB a file, and of nothing at all: even the lock file stays empty.
 #[cfg(unix)]
 #[test]
 fn a_file_that_may_not_grow_is_an_error_that_names_it_and_leaves_nothing() {
@@ -98,12 +98,12 @@ fn a_file_that_may_not_grow_is_an_error_that_names_it_and_leaves_nothing() {
         .map(|n| json!({"n": n, "text": (0..40).map(|_| noise()).collect::<String>()}).to_string() + "\n")
         .collect();
     world.write("rows.jsonl", rows);
-    for to in ["parquet", "jsonl"] {
+    for (to, blocks) in [("parquet", 1024), ("jsonl", 1024), ("jsonl", 0)] {
         let args = ["filter", "rows.jsonl", "--by=row.n", "--min=1", "--to", to, "-o", "out"];
         let plain = world.command(&args);
         let mut limited = Command::new("/bin/sh");
         limited
-            .args(["-c", "ulimit -f 1024; exec \"$0\" \"$@\""])
+            .args(["-c", &format!("ulimit -f {blocks}; exec \"$0\" \"$@\"")])
             .arg(plain.get_program())
             .args(plain.get_args());
         limited.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));

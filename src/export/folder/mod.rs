@@ -236,9 +236,10 @@ impl Places {
                 // Killed before the last step of its removal.
                 Ok(There::EmptyFolder) => fs::remove_dir(&self.old).map_err(Error::output(&self.old))?,
                 Ok(There::Nothing) => {}
-                Err(_) => {
+                Err(Error::Place { .. }) => {
                     return Err(Error::place(&self.old, "is in the way and none of our outputs: move it"));
                 }
+                Err(error) => return Err(error),
             }
         }
         if exists(&self.part) {
