@@ -93,6 +93,7 @@ fn start() -> anyhow::Result<Exit> {
     let cli = Cli::from_arg_matches(&matches)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let result = runtime.block_on(async {
+        signals::survive_file_size_limit();
         match cli.command {
             Command::Summary(args) => summary::run(*args).await,
             Command::Report(args) => report::run(*args).await,

@@ -9,6 +9,18 @@ use super::exit::Exit;
 /// Signals within so short a time are one wish: a person's second Ctrl-C comes later.
 const ONE_WISH: Duration = Duration::from_millis(200);
 
+/// A file that would grow beyond the shell's `ulimit -f` (`SIGXFSZ`, whose number is 25 on Linux and macOS).
+#[cfg(unix)]
+const FILE_TOO_LARGE: i32 = 25;
+
+/// Lets a write beyond the size that files may have fail as any other does, with an error that names the file. Without a
+/// handler the system ends the process there without a word. Wants a runtime.
+pub(super) fn survive_file_size_limit() {
+    // The handler stays when the listener is dropped. Where there can be none, all is as before.
+    #[cfg(unix)]
+    drop(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(FILE_TOO_LARGE)));
+}
+
 /// The signals of this process.
 #[derive(Debug)]
 pub(super) struct Signals {

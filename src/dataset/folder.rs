@@ -1,7 +1,7 @@
 //! A folder on this machine as a dataset: its files, and what `save_to_disk` says of them.
 
 use super::error::{Error, plain};
-use super::layout;
+use super::{layout, own};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -93,19 +93,20 @@ pub(super) fn take_own(folder: &Path, files: &mut Vec<(String, u64)>) -> Vec<Str
             || path.rsplit_once('/').filter(|_| is_receipt(path)).map(|(folder, _)| format!("{folder}/"));
         outputs.extend(work.map(str::to_owned).or_else(output));
     }
-    let mut own = BTreeSet::new();
+    let mut taken = BTreeSet::new();
     files.retain(|(path, _)| {
         if let Some(output) = folders(path).find(|folder| outputs.contains(*folder)) {
-            own.insert(output.to_owned());
+            taken.insert(output.to_owned());
             return false;
         }
-        let is_own = layout::format_of(path).is_ok() && is_own(&folder.join(path));
+        let is_result = |file: &Path| is_own(file) || own::is_scores(file);
+        let is_own = layout::format_of(path).is_ok() && is_result(&folder.join(path));
         if is_own {
-            own.insert(path.clone());
+            taken.insert(path.clone());
         }
         !is_own && !is_receipt(path)
     });
-    own.into_iter().collect()
+    taken.into_iter().collect()
 }
 
 /// The folders that a path leads through, the outermost first, each with its `/`.

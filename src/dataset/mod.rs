@@ -28,6 +28,7 @@ mod folder;
 pub mod fuzzing;
 mod gather;
 mod layout;
+mod own;
 mod parquet;
 mod place;
 mod plan;
@@ -43,6 +44,7 @@ pub mod whole;
 pub use describe::{Description, describe};
 pub use folder::{OUTPUT_RECEIPT, OWN_MARKS};
 pub use layout::Fault;
+pub use own::are_score_lines;
 
 /// How many streamed files a sample looks into, unless it is told otherwise.
 pub const MAX_FILES: usize = 64;

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::shards::To;
+use super::shards::{To, split_name};
 
 /// What a card says.
 #[derive(Debug, Clone)]
@@ -16,7 +16,7 @@ pub struct Card {
     pub dataset: String,
     /// Its commit, of a dataset at the Hub.
     pub revision: Option<String>,
-    /// The split's name, as the shards have it.
+    /// The split that was asked for; the shards have its [`split_name`].
     pub split: String,
     /// The form of the shards.
     pub to: To,
@@ -55,7 +55,7 @@ impl Card {
         if !self.lenses.is_empty() {
             let rows = self.lenses.iter().map(|lens| {
                 let scale = lens.scale.map_or("–".to_owned(), |(low, high)| format!("{low} to {high}"));
-                vec![code(&lens.name), code(&lens.model), lens.version.to_string(), scale]
+                vec![code_cell(&lens.name), code_cell(&lens.model), lens.version.to_string(), scale]
             });
             card.push_str("\n## Ratings\n\n");
             table(&mut card, &["Lens", "Model", "Version", "Scale"], rows);
@@ -78,7 +78,7 @@ impl Card {
         );
         if !self.added.is_empty() {
             card.push_str("\n## Added columns\n\n");
-            let rows = self.added.iter().map(|(name, what)| vec![code(name), escaped(what)]);
+            let rows = self.added.iter().map(|(name, what)| vec![code_cell(name), escaped(what)]);
             table(&mut card, &["Column", "What it holds"], rows);
             card.push_str("\nAll other columns are those of the input, in their types.\n");
         }
@@ -88,13 +88,18 @@ impl Card {
 
     /// The files' pattern, for `datasets` and the Hub.
     fn files(&self) -> String {
-        format!("data/{}-*", self.split)
+        format!("data/{}-*", split_name(&self.split))
     }
 
     fn front_matter(&self) -> String {
         let quoted = |text: &str| serde_json::Value::from(visible(text)).to_string();
         let mut yaml = "---\nconfigs:\n- config_name: default\n  data_files:\n".to_owned();
-        let _ = writeln!(yaml, "  - split: {}\n    path: {}", quoted(&self.split), quoted(&self.files()));
+        let _ = writeln!(
+            yaml,
+            "  - split: {}\n    path: {}",
+            quoted(split_name(&self.split)),
+            quoted(&self.files())
+        );
         yaml.push_str("tags:\n- classified\n---\n");
         yaml
     }
@@ -105,8 +110,7 @@ impl Card {
             To::Jsonl => "json",
         };
         let ending = self.to.ending();
-        let split: String =
-            self.split.chars().filter(|c| c.is_ascii_alphanumeric() || "_.".contains(*c)).collect();
+        let split = split_name(&self.split);
         let polars = match self.to {
             To::Parquet => "scan_parquet",
             To::Jsonl => "scan_ndjson",
@@ -163,15 +167,20 @@ fn escaped(text: &str) -> String {
 
 /// Text as code, whatever it is.
 ///
-/// The fence is longer than any run of backticks inside (`CommonMark` 0.31.2, 6.1). A bar would end the cell of a table
-/// even in code, and a backslash before it is the only escape that tables take there (GitHub Flavored Markdown, 4.10).
+/// The fence is longer than any run of backticks inside, and nothing is escaped (`CommonMark` 0.31.2, 6.1).
 fn code(text: &str) -> String {
-    let text = visible(text).replace('|', "\\|");
+    let text = visible(text);
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
     let space =
         if text.is_empty() || text.starts_with(['`', ' ']) || text.ends_with(['`', ' ']) { " " } else { "" };
     format!("{fence}{space}{text}{space}{fence}")
+}
+
+/// Text as code in a cell of a table. A bar would end the cell even in code, and a backslash before it is the only escape
+/// that tables take there (GitHub Flavored Markdown, 4.10).
+fn code_cell(text: &str) -> String {
+    code(text).replace('|', "\\|")
 }
 
 #[cfg(test)]
@@ -259,6 +268,19 @@ mod tests {
     }
 
     #[test]
+    fn several_splits_become_one_of_the_same_name_in_the_card_and_in_the_files() {
+        for asked in ["train+test", "all"] {
+            let text = Card { split: asked.into(), ..card() }.markdown();
+            assert!(text.contains("  - split: \"train\"\n    path: \"data/train-*\"\n"), "{text}");
+            assert!(text.contains("split=\"train\")"), "{text}");
+        }
+        let text =
+            Card { split: "test".into(), cuts: vec!["--where 'a or \"|\"'".into()], ..card() }.markdown();
+        assert!(text.contains("\"data/test-*\"") && text.contains("split=\"test\")"), "{text}");
+        assert!(text.contains("- `--where 'a or \"|\"'`\n"), "{text}");
+    }
+
+    #[test]
     fn names_of_strangers_are_neither_markdown_nor_yaml() {
         let evil = "x`\n---\n# no | <script>alert(1)</script> [a](javascript:b)\u{202e}\u{7}\"";
         let card = Card {
@@ -276,13 +298,14 @@ mod tests {
         assert_eq!(text.lines().filter(|line| *line == "---").count(), 2, "{text}");
         let yaml = text.split("---\n").nth(1).unwrap();
         let front: serde_json::Value = serde_saphyr::from_str(yaml).unwrap();
-        assert_eq!(front["configs"][0]["data_files"][0]["split"], "a\": [b] - c");
+        assert_eq!(front["configs"][0]["data_files"][0]["split"], "train");
         assert!(!text.contains(['\u{202e}', '\u{7}']));
         // Outside of code nothing is HTML, and in code every run of backticks is shorter than the fence.
         assert!(!escaped(evil).contains(" <script") && escaped(evil).contains("\\<script\\>"));
         assert_eq!(code("a`b``c"), "```a`b``c```");
         assert_eq!(code("`"), "`` ` ``");
-        assert_eq!(code("a|b"), "`a\\|b`");
+        assert_eq!((code("a|b").as_str(), code_cell("a|b").as_str()), ("`a|b`", "`a\\|b`"));
+        assert_eq!(code("row.a == 1 || row['x\\y']"), "`row.a == 1 || row['x\\y']`");
         let cells = text.lines().filter(|line| line.starts_with("| ``"));
         assert!(cells.count() >= 2);
     }

@@ -88,6 +88,14 @@ impl Error {
         move |source| Self::Output { path: path.to_owned(), source }
     }
 
+    /// The same error about something that was asked for with `-o`, and does not lie in `DATA_DIR`.
+    pub(super) fn of_output(self) -> Self {
+        match self {
+            Self::Write { path, source } => Self::Output { path, source },
+            other => other,
+        }
+    }
+
     pub(super) fn place(path: &Path, problem: impl Into<String>) -> Self {
         Self::Place { path: path.to_owned(), problem: problem.into() }
     }

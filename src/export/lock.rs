@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use crate::http::plain;
+
+/// How often a lock file is opened that others remove or replace meanwhile.
+const TRIES: u32 = 100;
 
 /// The lock on what one run writes. It is free again when this is dropped, or when the process has ended.
 ///
@@ -35,14 +38,13 @@ impl Lock {
     /// Takes the lock on `what`, a file or folder that `command` is going to write: on `.NAME.lock` beside it, in a
     /// folder that exists.
     ///
-    /// [`Error::Busy`] if another run holds it. A file system without locks grants it always: two runs at once are then
+    /// [`Error::Busy`] if another run holds it; [`Error::Place`] if what has the lock file's name is no file, or does not
+    /// stay the same. A file system without locks grants it always: two runs at once are then
     /// the user's to avoid.
     pub fn take(what: &Path, command: &str) -> Result<Self, Error> {
         let path = lock_path(what);
-        loop {
-            let mut options = File::options();
-            options.create(true).read(true).write(true).truncate(false);
-            let mut file = options.open(&path).map_err(Error::write(&path))?;
+        for _ in 0..TRIES {
+            let Some(mut file) = open(&path)? else { continue };
             if let Err(TryLockError::WouldBlock) = file.try_lock() {
                 return Err(Error::Busy { what: what.to_owned(), holder: holder(&mut file) });
             }
@@ -53,9 +55,36 @@ impl Lock {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
             let holder = Holder { process: std::process::id(), since, command: command.to_owned() };
             let line = serde_json::to_vec(&holder).unwrap_or_default();
-            file.set_len(0).and_then(|()| file.write_all(&line)).map_err(Error::write(&path))?;
-            return Ok(Self { file, path });
+            // From here on the file is removed when this fails, such as on a full disk.
+            let mut lock = Self { file, path };
+            let written = lock.file.set_len(0).and_then(|()| lock.file.write_all(&line));
+            return written.map_err(Error::write(&lock.path)).map(|()| lock);
         }
+        Err(Error::place(&path, "is replaced again and again while it is being locked: remove it"))
+    }
+}
+
+/// Opens a lock file, a new one if there is none; `None` if it went away meanwhile. No link is followed to what somebody
+/// else made, nor is anything but a file opened.
+fn open(path: &Path) -> Result<Option<File>, Error> {
+    let mut options = File::options();
+    options.read(true).write(true);
+    match options.clone().create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made.map(Some).map_err(Error::write(path)),
+    }
+    match fs::symlink_metadata(path) {
+        Ok(there) if !there.is_file() => {
+            return Err(Error::place(path, "is where a lock file has to be, and is no file: remove it"));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::write(path)(error)),
+    }
+    match options.open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::write(path)(error)),
     }
 }
 
@@ -172,6 +201,23 @@ mod tests {
             "the second's file is still there"
         );
         drop(second);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_in_the_place_of_the_lock_file_is_an_error_and_leads_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let what = folder.path().join("out");
+        let elsewhere = folder.path().join("elsewhere");
+        std::os::unix::fs::symlink(&elsewhere, lock_path(&what)).unwrap();
+        assert!(Lock::take(&what, "filter").unwrap_err().to_string().contains("is no file"));
+        assert!(!elsewhere.exists());
+        fs::write(&elsewhere, "mine").unwrap();
+        assert!(Lock::take(&what, "filter").is_err());
+        assert_eq!(fs::read(&elsewhere).unwrap(), b"mine");
+        fs::remove_file(lock_path(&what)).unwrap();
+        fs::create_dir(lock_path(&what)).unwrap();
+        assert!(Lock::take(&what, "filter").unwrap_err().to_string().contains("is no file"));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! A line: `{"id":"…","attributes":{"<lens>_score":[[0,1234,2.5]]}}`, whose spans are characters of the document.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,8 +20,11 @@ use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value, json};
 
 use super::Error;
+use super::folder::Older;
 use super::lock::Lock;
+use crate::dataset::are_score_lines;
 use crate::filter::scores::{Scored, ScoredRow, Scores};
+use crate::http::plain;
 
 /// The key of the table's metadata that says which lenses it is of.
 pub const METADATA: &str = "classified";
@@ -43,7 +46,7 @@ pub struct About {
     pub first: Option<String>,
 }
 
-/// Writes the scores of rows, `.part` until complete. Dropped unfinished, it removes that. Blocks: for threads that may
+/// Writes the scores of rows, as `.NAME.part` beside their place until complete. Dropped unfinished, it removes that. Blocks: for threads that may
 /// wait.
 #[derive(Debug)]
 pub struct ScoresWriter {
@@ -82,16 +85,40 @@ impl std::fmt::Debug for ZstdEncoder {
 impl ScoresWriter {
     /// Begins a file: JSON lines where the name ends in `.jsonl`, `.jsonl.gz` or `.jsonl.zst`, else a table
     /// (`.parquet`). Another ending is an error, and so is a file at `path` that is not such a file.
-    pub fn create(path: &Path, lenses: &[Scores], about: &About) -> Result<Self, Error> {
+    ///
+    /// A table of the same dataset and lenses is replaced. One of others is an error under [`Older::Keep`], and so are
+    /// JSON lines, which do not say what they are of.
+    pub fn create(path: &Path, lenses: &[Scores], about: &About, older: Older) -> Result<Self, Error> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let ending = Ending::of(&name)
             .ok_or_else(|| Error::place(path, "ends in none of .parquet, .jsonl, .jsonl.gz, .jsonl.zst"))?;
-        let lock = Lock::take(path, "filter")?;
-        if fs::symlink_metadata(path).is_ok() && !is_ours(path, ending) {
-            return Err(Error::place(path, "is no file of scores: move it, or give another name with -o"));
+        let lock = Lock::take(path, "filter").map_err(Error::of_output)?;
+        match There::look(path, ending) {
+            There::Nothing => {}
+            There::Table { dataset, lenses: there } => {
+                let is_same =
+                    dataset == about.dataset && there.iter().eq(lenses.iter().map(|lens| &lens.lens));
+                if older == Older::Keep && !is_same {
+                    let (dataset, there) = (plain(&dataset), plain(&there.join(", ")));
+                    let problem = format!(
+                        "holds the scores of {dataset} by {there}: give another name with -o, or replace it with --force"
+                    );
+                    return Err(Error::place(path, problem));
+                }
+            }
+            There::Lines if older == Older::Replace => {}
+            There::Lines => {
+                let problem = "holds scores, and JSON lines do not say of which dataset: give another name with -o, or \
+                               replace it with --force";
+                return Err(Error::place(path, problem));
+            }
+            There::Stranger => {
+                let problem = "is no file of scores of this program: move it, or give another name with -o";
+                return Err(Error::place(path, problem));
+            }
         }
-        let part = path.with_file_name(format!("{name}.part"));
-        let file = File::create(&part).map_err(Error::output(&part))?;
+        let part = path.with_file_name(format!(".{name}.part"));
+        let file = begin(&part, ending)?;
         let has_first = about.first.is_some();
         let form = match ending {
             Ending::Parquet => {
@@ -232,32 +259,81 @@ impl Ending {
     }
 }
 
-/// Whether a file is one that may be written anew: scores that we wrote, or nothing.
-fn is_ours(path: &Path, ending: Ending) -> bool {
-    let Ok(file) = File::open(path) else { return false };
-    if file.metadata().is_ok_and(|file| file.is_file() && file.len() == 0) {
-        return true;
-    }
-    let reader: Box<dyn Read> = match ending {
-        Ending::Parquet => {
-            let footer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                ParquetRecordBatchReaderBuilder::try_new(file)
-            }));
-            let Ok(Ok(builder)) = footer else { return false };
-            let pairs = builder.metadata().file_metadata().key_value_metadata();
-            return pairs.is_some_and(|pairs| pairs.iter().any(|pair| pair.key == METADATA));
+/// What is at the place of a file of scores.
+#[derive(Debug)]
+enum There {
+    /// No file, or an empty one.
+    Nothing,
+    /// A table that we wrote: of which dataset, by which lenses.
+    Table { dataset: String, lenses: Vec<String> },
+    /// JSON lines that we wrote.
+    Lines,
+    /// Anything else.
+    Stranger,
+}
+
+impl There {
+    fn look(path: &Path, ending: Ending) -> Self {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(_) if fs::symlink_metadata(path).is_err() => return Self::Nothing,
+            Err(_) => return Self::Stranger,
+        };
+        match file.metadata() {
+            Ok(metadata) if metadata.is_file() && metadata.len() == 0 => return Self::Nothing,
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) | Err(_) => return Self::Stranger,
         }
-        Ending::Jsonl => Box::new(file),
-        Ending::Gzip => Box::new(flate2::read::GzDecoder::new(file)),
-        Ending::Zstd => match zstd::Decoder::new(file) {
-            Ok(decoder) => Box::new(decoder),
-            Err(_) => return false,
-        },
-    };
-    let mut line = Vec::new();
-    let read = BufReader::new(reader.take(1 << 20)).read_until(b'\n', &mut line);
-    let object = serde_json::from_slice::<Map<String, Value>>(&line).unwrap_or_default();
-    read.is_ok() && object.keys().eq(["id", "attributes"])
+        let lines: Box<dyn Read> = match ending {
+            Ending::Parquet => return Self::table(file).unwrap_or(Self::Stranger),
+            Ending::Jsonl => Box::new(file),
+            Ending::Gzip => Box::new(flate2::read::GzDecoder::new(file)),
+            Ending::Zstd => match zstd::Decoder::new(file) {
+                Ok(decoder) => Box::new(decoder),
+                Err(_) => return Self::Stranger,
+            },
+        };
+        if are_score_lines(lines) { Self::Lines } else { Self::Stranger }
+    }
+
+    /// What the metadata of a table of ours says.
+    fn table(file: File) -> Option<Self> {
+        let footer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            ParquetRecordBatchReaderBuilder::try_new(file)
+        }));
+        let builder = footer.ok()?.ok()?;
+        let pairs = builder.metadata().file_metadata().key_value_metadata()?;
+        let value = pairs.iter().find(|pair| pair.key == METADATA)?.value.as_deref()?;
+        let about: Value = serde_json::from_str(value).ok().filter(|about: &Value| about["v"] == 1)?;
+        let lenses = about["lenses"].as_array()?.iter();
+        Some(Self::Table {
+            dataset: about["dataset"].as_str().unwrap_or_default().to_owned(),
+            lenses: lenses.map(|lens| lens["lens"].as_str().map(str::to_owned)).collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// Opens the file that is written until it is complete. What a killed run of ours left in its place is removed; anything
+/// else there is an error, and no link is followed.
+fn begin(part: &Path, ending: Ending) -> Result<File, Error> {
+    if let Ok(there) = fs::symlink_metadata(part) {
+        let magic: &[u8] = match ending {
+            Ending::Parquet => b"PAR1",
+            Ending::Jsonl => b"{\"id\":",
+            Ending::Gzip => &[0x1f, 0x8b],
+            Ending::Zstd => &[0x28, 0xb5, 0x2f, 0xfd],
+        };
+        let mut start = Vec::new();
+        let mut read = || File::open(part)?.take(magic.len() as u64).read_to_end(&mut start);
+        let is_ours = there.is_file() && read().is_ok() && (start.is_empty() || start == magic);
+        if !is_ours {
+            let problem =
+                "is in the way and no unfinished file of ours: move it, or give another name with -o";
+            return Err(Error::place(part, problem));
+        }
+        fs::remove_file(part).map_err(Error::output(part))?;
+    }
+    File::create_new(part).map_err(Error::output(part))
 }
 
 fn table(
@@ -417,7 +493,7 @@ mod tests {
     }
 
     fn write(path: &Path) {
-        let mut writer = ScoresWriter::create(path, &lenses(), &about()).unwrap();
+        let mut writer = ScoresWriter::create(path, &lenses(), &about(), Older::Replace).unwrap();
         writer.write(&rows(), &[10, 20]).unwrap();
         writer.finish().unwrap();
     }
@@ -476,12 +552,75 @@ mod tests {
         for name in ["x.parquet", "x.jsonl", "x.jsonl.gz", "x.jsonl.zst"] {
             let path = folder.path().join(name);
             fs::write(&path, "{\"text\":\"mine\"}\n").unwrap();
-            let error = ScoresWriter::create(&path, &lenses(), &about()).unwrap_err();
+            let error = ScoresWriter::create(&path, &lenses(), &about(), Older::Keep).unwrap_err();
             assert!(error.to_string().contains("is no file of scores"), "{error}");
             assert_eq!(fs::read(&path).unwrap(), b"{\"text\":\"mine\"}\n");
         }
-        let error = ScoresWriter::create(&folder.path().join("x.csv"), &lenses(), &about()).unwrap_err();
+        let error =
+            ScoresWriter::create(&folder.path().join("x.csv"), &lenses(), &about(), Older::Keep).unwrap_err();
         assert!(error.is_usage());
+    }
+
+    #[test]
+    fn scores_of_another_dataset_or_lens_are_replaced_only_by_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores.parquet");
+        write(&path);
+        let create = |path: &Path, lenses: &[Scores], about: &About, older| {
+            ScoresWriter::create(path, lenses, about, older).map(drop)
+        };
+        create(&path, &lenses(), &about(), Older::Keep).unwrap();
+        let other = About { dataset: "e".into(), ..about() };
+        let message = create(&path, &lenses(), &other, Older::Keep).unwrap_err().to_string();
+        assert!(message.contains("holds the scores of d by quality, fun: ") && message.contains("--force"));
+        assert!(create(&path, &lenses()[1..], &about(), Older::Keep).unwrap_err().is_usage());
+        create(&path, &lenses()[1..], &other, Older::Replace).unwrap();
+        let lines = folder.path().join("s.jsonl");
+        write(&lines);
+        let message = create(&lines, &lenses(), &about(), Older::Keep).unwrap_err().to_string();
+        assert!(message.contains("--force"), "{message}");
+        create(&lines, &lenses(), &about(), Older::Replace).unwrap();
+        // Attributes that another tool wrote are a stranger's.
+        let dolma = "{\"id\":\"a\",\"attributes\":{\"tagger__en\":[[0,1,0.5]]}}\n";
+        fs::write(&lines, dolma).unwrap();
+        create(&lines, &lenses(), &about(), Older::Replace).unwrap_err();
+    }
+
+    #[test]
+    fn a_strangers_unfinished_file_stays_and_what_a_killed_run_left_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, left) in
+            [("s.parquet", "PAR1 rows"), ("s.jsonl", "{\"id\":\"a#0\",\"attr"), ("t.jsonl", "")]
+        {
+            let path = folder.path().join(name);
+            fs::write(folder.path().join(format!("{name}.part")), "mine").unwrap();
+            let part = folder.path().join(format!(".{name}.part"));
+            fs::write(&part, "mine").unwrap();
+            let create = || ScoresWriter::create(&path, &lenses(), &about(), Older::Replace);
+            assert!(create().unwrap_err().to_string().contains("in the way"));
+            assert_eq!(fs::read(&part).unwrap(), b"mine");
+            fs::write(&part, left).unwrap();
+            write(&path);
+            assert!(!part.exists());
+            assert_eq!(fs::read(folder.path().join(format!("{name}.part"))).unwrap(), b"mine");
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_in_the_place_of_the_unfinished_file_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, victim) = (folder.path().join("s.parquet"), folder.path().join("victim"));
+        for content in [None, Some("PAR1 mine")] {
+            if let Some(content) = content {
+                fs::write(&victim, content).unwrap();
+            }
+            let part = folder.path().join(".s.parquet.part");
+            std::os::unix::fs::symlink(&victim, &part).unwrap();
+            ScoresWriter::create(&path, &lenses(), &about(), Older::Replace).unwrap_err();
+            assert_eq!(fs::read_to_string(&victim).ok().as_deref(), content);
+            fs::remove_file(&part).unwrap();
+        }
     }
 
     #[test]
@@ -490,8 +629,11 @@ mod tests {
         let path = folder.path().join("scores.parquet");
         write(&path);
         let older = fs::read(&path).unwrap();
-        let mut writer = ScoresWriter::create(&path, &lenses(), &about()).unwrap();
-        assert!(matches!(ScoresWriter::create(&path, &lenses(), &about()), Err(Error::Busy { .. })));
+        let mut writer = ScoresWriter::create(&path, &lenses(), &about(), Older::Keep).unwrap();
+        assert!(matches!(
+            ScoresWriter::create(&path, &lenses(), &about(), Older::Keep),
+            Err(Error::Busy { .. })
+        ));
         writer.write(&rows(), &[]).unwrap();
         drop(writer);
         assert_eq!(fs::read(&path).unwrap(), older);

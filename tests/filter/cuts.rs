@@ -168,6 +168,33 @@ fn scores_apart_from_rows_judge_as_ratings_do() {
         assert_eq!(kept(&world, &out), those(30, |row| score(row) >= 2.5), "{file}");
     }
     assert_eq!(standin.counters().requests, 30);
+    // What the scores are of is known: the same may be written anew, others only by force.
+    filter(&world, &["--scores-only", "-o", "scores.parquet"]).exits(0);
+    world.rows("other.jsonl", 2);
+    let others =
+        ["filter", "other.jsonl", "text", "textbook_quality", "--scores-only", "-o", "scores.parquet"];
+    let run = world.run(&others).exits(2);
+    assert!(run.stderr.contains("rows.jsonl") && run.stderr.contains("--force"), "{}", run.stderr);
+    assert_eq!(standin.counters().requests, 30);
+    // In a folder of data they are none.
+    std::fs::create_dir(world.path("set")).unwrap();
+    for file in ["rows.jsonl", "scores.parquet", "scores.jsonl", "scores.jsonl.gz", "scores.jsonl.zst"] {
+        std::fs::copy(world.path(file), world.path("set").join(file)).unwrap();
+    }
+    let run =
+        world.run(&["filter", "set", "--by=row.n", "--min=0", "-o", "of-set", "--format=json"]).exits(0);
+    assert_eq!(run.json()["ledger"]["rows_in"], 30, "{}", run.stderr);
+    let note = "results of this program: scores.jsonl, scores.jsonl.gz, scores.jsonl.zst, scores.parquet";
+    assert!(run.stderr.contains(note), "{}", run.stderr);
+    // Named itself, such a file is a dataset, and what is kept of it is one too, not a table of scores.
+    let named =
+        ["filter", "scores.parquet", "--by=row.textbook_quality_score", "--min=0", "-o", "set/of-scores"];
+    world.run(&named).exits(0);
+    std::fs::remove_file(world.path("set/of-scores/classified.json")).unwrap();
+    let run = world
+        .run(&["filter", "set/of-scores/data", "--where=row.id != ''", "-o", "again", "--format=json"])
+        .exits(0);
+    assert_eq!(run.json()["ledger"]["rows_in"], 30, "{}", run.stderr);
     let first = std::fs::read_to_string(world.path("scores.jsonl")).unwrap();
     let first: Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
     let end = text(0).chars().count();

@@ -1,6 +1,7 @@
 //! Stopped at any moment: nothing paid is lost, no half output is left, and the same command finishes the job.
 
 use std::fs;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -80,6 +81,38 @@ fn killed_while_writing_and_finished_it_is_the_same_as_undisturbed() {
         fs::read(world.path("out").join(shard)).unwrap()
     );
     assert!(!world.path(".out.part").exists());
+}
+
+/// Under a limit of 512 KiB a file, and of nothing at all: even the lock file stays empty.
+#[cfg(unix)]
+#[test]
+fn a_file_that_may_not_grow_is_an_error_that_names_it_and_leaves_nothing() {
+    let (world, _standin) = world(0);
+    // Text that does not shrink.
+    let mut state = 1_u64;
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        format!("{:016x}", state.rotate_left(20) ^ (state >> 7))
+    };
+    let rows: String = (0..4_000)
+        .map(|n| json!({"n": n, "text": (0..40).map(|_| noise()).collect::<String>()}).to_string() + "\n")
+        .collect();
+    world.write("rows.jsonl", rows);
+    for (to, blocks) in [("parquet", 1024), ("jsonl", 1024), ("jsonl", 0)] {
+        let args = ["filter", "rows.jsonl", "--by=row.n", "--min=1", "--to", to, "-o", "out"];
+        let plain = world.command(&args);
+        let mut limited = Command::new("/bin/sh");
+        limited
+            .args(["-c", &format!("ulimit -f {blocks}; exec \"$0\" \"$@\"")])
+            .arg(plain.get_program())
+            .args(plain.get_args());
+        limited.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let run = limited.current_dir(world.path("")).stdin(Stdio::null()).output().unwrap();
+        let run = Run::of(run).exits(1);
+        assert!(run.stderr.contains("cannot write") && run.stderr.contains("-o"), "{}", run.stderr);
+        let left = fs::read_dir(world.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(left.map(|name| name.into_string().unwrap()).all(|name| !name.contains("out")));
+    }
 }
 
 #[cfg(unix)]

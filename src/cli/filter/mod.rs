@@ -192,7 +192,8 @@ async fn by_ratings(
         raters: plan.targets.iter().map(|target| (target.model.clone(), target.version)).collect(),
         first: args.first.map(|score| format!("heuristic:{score}")),
     };
-    let writer = ScoresWriter::create(&path, &lenses, &about)?;
+    let older = if args.scores_only && !args.force { Older::Keep } else { Older::Replace };
+    let writer = ScoresWriter::create(&path, &lenses, &about, older)?;
     let summaries = summaries(args, &plan, &dataset);
     // A preview is a look, and no run to compare others with.
     let meanings = if args.preview { Vec::new() } else { meanings };

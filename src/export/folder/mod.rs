@@ -117,18 +117,18 @@ impl Work {
         let places = Places::of(out)?;
         let parent = places.parent();
         fs::create_dir_all(&parent).map_err(Error::output(&parent))?;
-        let lock = Lock::take(&places.out, "filter")?;
+        let lock = Lock::take(&places.out, "filter").map_err(Error::of_output)?;
         places.recover()?;
         match places.look()? {
             There::Nothing | There::EmptyFolder => {}
             There::Output(receipt) => {
-                let missing = places.missing(&receipt);
-                let is_same = receipt.digest == Digest::of(&job).to_string() && missing.is_none();
+                let lacking = places.lacking(&receipt);
+                let is_same = receipt.digest == Digest::of(&job).to_string() && lacking.is_none();
                 if is_same && older == Older::Keep {
                     return Ok(Begun::Done(receipt));
                 }
-                let why = match missing {
-                    Some(missing) => format!("is an output of which {} is missing", plain(&missing)),
+                let why = match lacking {
+                    Some(lacking) => format!("is an output of which {lacking}"),
                     None => format!("is the output of another job ({})", differences(&receipt.job, &job)),
                 };
                 if older == Older::Keep {
@@ -197,7 +197,7 @@ impl Drop for Work {
     fn drop(&mut self) {
         if !self.is_finished {
             // The next run would do it. A disk that is full is so no longer.
-            let _ = fs::remove_dir_all(&self.places.part);
+            let _ = clear_work(&self.places.part);
         }
     }
 }
@@ -230,20 +230,23 @@ impl Places {
     /// Puts in order what a run left that was killed.
     fn recover(&self) -> Result<(), Error> {
         if exists(&self.old) {
-            let There::Output(receipt) = look(&self.old)? else {
-                return Err(Error::place(&self.old, "is in the way and none of our outputs: move it"));
-            };
-            if exists(&self.out) {
-                remove_output(&self.old, &receipt)?;
-            } else {
-                fs::rename(&self.old, &self.out).map_err(Error::output(&self.out))?;
+            match look(&self.old) {
+                Ok(There::Output(receipt)) if exists(&self.out) => remove_output(&self.old, &receipt)?,
+                Ok(There::Output(_)) => fs::rename(&self.old, &self.out).map_err(Error::output(&self.out))?,
+                // Killed before the last step of its removal.
+                Ok(There::EmptyFolder) => fs::remove_dir(&self.old).map_err(Error::output(&self.old))?,
+                Ok(There::Nothing) => {}
+                Err(Error::Place { .. }) => {
+                    return Err(Error::place(&self.old, "is in the way and none of our outputs: move it"));
+                }
+                Err(error) => return Err(error),
             }
         }
         if exists(&self.part) {
             if !is_work(&self.part) {
                 return Err(Error::place(&self.part, "is in the way and no work folder of ours: move it"));
             }
-            fs::remove_dir_all(&self.part).map_err(Error::output(&self.part))?;
+            clear_work(&self.part).map_err(Error::output(&self.part))?;
         }
         Ok(())
     }
@@ -252,14 +255,19 @@ impl Places {
         look(&self.out)
     }
 
-    /// The first shard of a receipt that is not there.
-    fn missing(&self, receipt: &Receipt) -> Option<String> {
+    /// The first shard of a receipt that is not there, or is not what was written, and which of both.
+    fn lacking(&self, receipt: &Receipt) -> Option<String> {
         let data = self.out.join(DATA);
-        let is_there = |shard: &&Shard| {
-            Path::new(&shard.name).components().count() == 1
-                && fs::metadata(data.join(&shard.name)).is_ok_and(|file| file.len() == shard.bytes)
-        };
-        receipt.shards.iter().find(|shard| !is_there(shard)).map(|shard| shard.name.clone())
+        receipt.shards.iter().find_map(|shard| {
+            let is_name = Path::new(&shard.name).components().count() == 1;
+            let there = fs::metadata(data.join(&shard.name)).ok().filter(|_| is_name);
+            let problem = match there {
+                Some(file) if file.len() == shard.bytes => return None,
+                Some(_) => "was changed",
+                None => "is missing",
+            };
+            Some(format!("{} {problem}", plain(&shard.name)))
+        })
     }
 
     /// An output is replaced only if all in it is as we wrote it.
@@ -277,7 +285,7 @@ impl Places {
     /// Makes the work folder a whole output, on the disk.
     fn seal(&self, receipt: &Receipt, card: &str) -> Result<(), Error> {
         write_synced(&self.part.join(CARD), card.as_bytes())?;
-        for name in ["scores.parquet", "scores.parquet.part"] {
+        for name in ["scores.parquet", ".scores.parquet.part"] {
             remove_if_there(&self.part.join(name))?;
         }
         let mut text = serde_json::to_vec(receipt)
@@ -420,6 +428,33 @@ fn remove_output(folder: &Path, receipt: &Receipt) -> Result<(), Error> {
     // The receipt last, for by it the rest is known.
     remove_if_there(&folder.join(RECEIPT))?;
     fs::remove_dir(folder).map_err(Error::output(folder))
+}
+
+/// Removes a work folder. That by which it is known goes last, so that the next run knows what is left of it by a kill.
+fn clear_work(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == MARK || name == RECEIPT {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    let mark = folder.join(MARK);
+    for known_by in [&folder.join(RECEIPT), &mark] {
+        match fs::remove_file(known_by) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    fs::remove_dir(folder).inspect_err(|_| {
+        // A thread of ours that had not ended made one more file: what is left stays known.
+        let _ = File::create_new(&mark);
+    })
 }
 
 /// Whether a folder is a work folder: one that has our mark or a receipt, or nothing at all yet.

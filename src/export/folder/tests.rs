@@ -43,7 +43,7 @@ impl Trial {
     fn content(&self) -> Option<String> {
         let There::Output(receipt) = look(&self.out()).unwrap() else { return None };
         let places = Places::of(&self.out()).unwrap();
-        assert_eq!(places.missing(&receipt), None);
+        assert_eq!(places.lacking(&receipt), None);
         assert!(strangers(&self.out(), &receipt).unwrap().is_empty());
         Some(fs::read_to_string(self.out().join("data/train-00000-of-00001.parquet")).unwrap())
     }
@@ -151,6 +151,9 @@ fn an_output_of_which_a_shard_is_missing_is_not_done() {
     assert!(error.contains("train-00000-of-00001.parquet is missing"), "{error}");
     write(trial.work(job(2.5), Older::Replace), "rows");
     assert_eq!(trial.content().unwrap(), "rows");
+    fs::write(trial.out().join("data/train-00000-of-00001.parquet"), "more rows").unwrap();
+    let error = trial.begin(job(2.5), Older::Keep).unwrap_err().to_string();
+    assert!(error.contains("train-00000-of-00001.parquet was changed"), "{error}");
 }
 
 #[test]
@@ -214,6 +217,57 @@ fn only_a_work_folder_of_ours_is_cleared_away() {
     // Killed before the mark was written.
     fs::create_dir(trial.path(".out.part")).unwrap();
     write(trial.work(job(2.5), Older::Keep), "rows");
+}
+
+#[test]
+fn a_clean_up_that_was_killed_leaves_what_the_next_run_removes() {
+    // The last thing in a work folder is its mark, or the receipt of one that was sealed.
+    let trial = Trial::new();
+    for last in [MARK, RECEIPT] {
+        let part = trial.path(".out.part");
+        fs::create_dir_all(part.join("data")).unwrap();
+        fs::write(part.join(last), "{\"v\":1,\"output\":\"filter\"").unwrap();
+        // What cannot be removed stops the clean-up: a folder stands for it where a file is expected.
+        fs::create_dir_all(part.join(if last == MARK { RECEIPT } else { MARK }).join("inner")).unwrap();
+        clear_work(&part).unwrap_err();
+        assert!(!part.join("data").exists() && part.join(MARK).exists(), "{last}");
+        fs::remove_dir_all(&part).unwrap();
+    }
+    // An older output of which only the folder is left.
+    write(trial.work(job(2.5), Older::Keep), "rows");
+    for out_is_there in [true, false] {
+        fs::create_dir(trial.path(".out.old")).unwrap();
+        if !out_is_there {
+            fs::remove_dir_all(trial.out()).unwrap();
+        }
+        drop(trial.work(job(3.0), Older::Replace));
+        assert!(!trial.path(".out.old").exists());
+    }
+}
+
+#[test]
+fn a_folder_into_which_a_thread_still_writes_is_known_to_the_next_run() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    for _ in 0..50 {
+        let trial = Trial::new();
+        let work = trial.work(job(2.5), Older::Keep);
+        let (unrated, data, is_over) = (work.unrated_path(), work.data(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for nth in 0.. {
+                    let _ = File::create(&unrated);
+                    let _ = File::create(data.join(format!("train-{nth}")));
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+            drop(work);
+            is_over.store(true, Ordering::Relaxed);
+        });
+        drop(trial.work(job(2.5), Older::Keep));
+        assert!(trial.names().is_empty());
+    }
 }
 
 #[test]

@@ -43,6 +43,8 @@ impl Columns {
         let mut metadata = schema.metadata().clone();
         metadata.remove(ARROW_SCHEMA_META_KEY);
         metadata.remove(CHUNKING);
+        // Of a table of scores that was filtered like any other: its rows are data now.
+        metadata.remove(crate::export::scores::METADATA);
         let mut notes = Vec::new();
         if let Some(text) = metadata.remove(HUGGINGFACE) {
             match features(&text, added) {
@@ -253,7 +255,7 @@ mod tests {
     #[test]
     fn metadata_stands_in_the_footer_in_a_fixed_order_and_what_is_broken_is_left_out_with_a_note() {
         let metadata: HashMap<_, _> =
-            ["pandas", "b", "a", "huggingface", "ARROW:schema", "content_defined_chunking"]
+            ["pandas", "b", "a", "huggingface", "ARROW:schema", "content_defined_chunking", "classified"]
                 .map(|key| (key.to_owned(), format!("of {key}")))
                 .into();
         let schema = Schema::new_with_metadata(vec![Field::new("c", DataType::Utf8, true)], metadata);

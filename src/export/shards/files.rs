@@ -25,8 +25,7 @@ struct Done {
 
 impl Files {
     pub(super) fn new(folder: PathBuf, split: &str, to: To) -> Self {
-        let split = if is_split(split) { split } else { "train" };
-        Self { folder, split: split.to_owned(), ending: to.ending(), done: Vec::new() }
+        Self { folder, split: split_name(split).to_owned(), ending: to.ending(), done: Vec::new() }
     }
 
     /// The folder that they lie in.
@@ -67,6 +66,12 @@ impl Files {
     }
 }
 
+/// The name that the split of an output has in its files, its card and for loading: the one that was asked for, or `train`
+/// in place of what `datasets` does not take for one split's name, such as `train+test` and `all`.
+pub fn split_name(asked: &str) -> &str {
+    if is_split(asked) && asked != "all" { asked } else { "train" }
+}
+
 /// Whether `datasets` takes it for a split's name: `\w+(\.\w+)*`, of which the part that file names keep whole.
 fn is_split(name: &str) -> bool {
     let is_word =
@@ -83,7 +88,7 @@ mod tests {
         for name in ["train", "test_2", "validation.matched"] {
             assert_eq!(Files::new(PathBuf::new(), name, To::Parquet).split, name);
         }
-        for name in ["", "../up", "a/b", "a-b", ".", "a..b", "é", "a\n"] {
+        for name in ["", "../up", "a/b", "a-b", ".", "a..b", "é", "a\n", "all", "train+test", "test[:10]"] {
             assert_eq!(Files::new(PathBuf::new(), name, To::Parquet).split, "train", "{name:?}");
         }
     }

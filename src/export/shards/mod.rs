@@ -7,6 +7,8 @@ mod files;
 mod json;
 mod parquet;
 
+pub use files::split_name;
+
 use std::path::PathBuf;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -107,7 +109,7 @@ pub struct Added {
 pub struct Options {
     /// The folder of the files, which exists.
     pub folder: PathBuf,
-    /// The split's name, which begins the files' names; `train` in place of one that `datasets` would not take.
+    /// The split that was asked for; its [`split_name`] begins the files' names.
     pub split: String,
     /// The form.
     pub to: To,
