@@ -33,6 +33,8 @@ use super::error::{Error, plain};
 use super::names::{Kind, Name, Names};
 use compare::{Fault, Op, compare, kind, show};
 
+pub(super) use rewrite::path;
+
 /// Steps of the engine for one row; a comparison takes about five.
 const MAX_STEPS: u64 = 100_000;
 

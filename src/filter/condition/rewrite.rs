@@ -382,6 +382,11 @@ impl Rewriter<'_, '_> {
     }
 }
 
+/// The path of a column that is written as in an expression, `row['any name']`.
+pub(in crate::filter) fn path(source: &str) -> Option<String> {
+    column(&parse_expr(source).ok()?).ok()?
+}
+
 /// The path of a column, if that is what this is: `row`, and keys and positions that are written out.
 fn column(expr: &Expr<'_>) -> Result<Option<String>, String> {
     let mut keys = Vec::new();
