@@ -2,9 +2,11 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type};
+use minijinja::value::Value as EngineValue;
 use serde_json::Value;
 
+use super::condition::value;
 use super::names::number;
 use crate::dataset::whole::{Rows, Table};
 use crate::record::cell::cell;
@@ -34,17 +36,48 @@ impl<'t> Values<'t> {
         }
     }
 
+    /// The value in a row as conditions have it; `None` where there is none, or it is null or NaN. Unlike in JSON there is
+    /// infinity, and a decimal is a number.
+    pub(super) fn engine(&self, row: usize) -> Result<Option<EngineValue>, String> {
+        if let Some(infinite) = self.infinite(row) {
+            return Ok(Some(EngineValue::from(infinite)));
+        }
+        let found = self.get(row)?.filter(|found| !found.is_null());
+        if self.array.is_some_and(|array| is_decimal(array.data_type())) {
+            return Ok(found.map_or(Ok(None), |found| number(&found))?.map(EngineValue::from));
+        }
+        Ok(found.map(value))
+    }
+
+    /// The infinity that a row has, which JSON lacks.
+    fn infinite(&self, row: usize) -> Option<f64> {
+        let array = self.array.filter(|array| array.is_valid(row))?;
+        let float = match array.data_type() {
+            DataType::Float16 => array.as_primitive::<Float16Type>().value(row).to_f64(),
+            DataType::Float32 => f64::from(array.as_primitive::<Float32Type>().value(row)),
+            DataType::Float64 => array.as_primitive::<Float64Type>().value(row),
+            _ => return None,
+        };
+        Some(float).filter(|float| float.is_infinite())
+    }
+
     /// The column as numbers, where it holds nothing else.
     fn numbers(&self) -> Option<Float64Array> {
         let array = self.array?;
-        // A single is the short decimal that people see, not the double next to it: that is for `get`.
+        // A single is the short decimal that people see, not the double next to it: that is for `get`. So is a decimal,
+        // of which more than a double's digits may count.
         let is_exact = match array.data_type() {
             DataType::Float16 | DataType::Float32 => false,
-            other => other.is_numeric(),
+            other => other.is_numeric() && !is_decimal(other),
         };
         let floats = is_exact.then(|| cast(array, &DataType::Float64).ok())??;
         Some(floats.as_primitive::<Float64Type>().clone())
     }
+}
+
+fn is_decimal(kind: &DataType) -> bool {
+    use DataType::{Decimal32, Decimal64, Decimal128, Decimal256};
+    matches!(kind, Decimal32(..) | Decimal64(..) | Decimal128(..) | Decimal256(..))
 }
 
 /// A column's numbers, read as they are asked for.
@@ -68,7 +101,10 @@ impl<'t> Numbers<'t> {
                 let value = array.is_valid(row).then(|| array.value(row));
                 Ok(value.filter(|value| !value.is_nan()))
             }
-            Self::Each(values) => values.get(row)?.map_or(Ok(None), |value| number(&value)),
+            Self::Each(values) => match values.infinite(row) {
+                Some(infinite) => Ok(Some(infinite)),
+                None => values.get(row)?.map_or(Ok(None), |value| number(&value)),
+            },
         }
     }
 }
@@ -113,5 +149,23 @@ pub(super) mod tests {
         assert_eq!((get("nan"), get("null"), get("none")), (Ok(None), Ok(None), Ok(None)));
         assert_eq!((get("decimal"), get("text")), (Ok(Some(12.5)), Ok(Some(2.5))));
         assert_eq!(get("word").unwrap_err(), "text (`good`), and no number");
+        let engine = |path: &str| Values::new(&table, path).engine(0).unwrap();
+        assert_eq!((engine("decimal"), engine("text")), (Some(12.5.into()), Some("2.5".into())));
+    }
+
+    #[test]
+    fn infinity_is_a_number_to_by_and_to_where_and_nan_is_none() {
+        let both = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN];
+        let table = arrow_table(vec![
+            ("double", Arc::new(Float64Array::from(both.to_vec()))),
+            ("single", Arc::new(Float32Array::from(both.map(|float| float as f32).to_vec()))),
+        ]);
+        for path in ["double", "single"] {
+            let (by, engine) = (Numbers::new(&table, path), Values::new(&table, path));
+            for (row, expected) in [Some(f64::INFINITY), Some(f64::NEG_INFINITY), None].into_iter().enumerate() {
+                assert_eq!(by.get(row), Ok(expected), "{path} {row}");
+                assert_eq!(engine.engine(row), Ok(expected.map(EngineValue::from)), "{path} {row}");
+            }
+        }
     }
 }
