@@ -328,12 +328,10 @@ impl<'t> View<'t> {
         for (name, column) in condition.uses().iter().zip(&self.columns) {
             let found = match column {
                 None => score_of(name, lenses).filter(|score| !score.is_nan()).map(Value::from),
-                Some(column) => {
-                    column.engine(at).map_err(|problem| {
-                        let column = if let Name::Column(path) = name { plain(path) } else { String::new() };
-                        Error::row(&self.table.ids.get(at), format!("column `{column}`: {}", plain(&problem)))
-                    })?
-                }
+                Some(column) => column.engine(at).map_err(|problem| {
+                    let column = if let Name::Column(path) = name { plain(path) } else { String::new() };
+                    Error::row(&self.table.ids.get(at), format!("column `{column}`: {}", plain(&problem)))
+                })?,
             };
             let Some(found) = found else { return Ok(Asked::Missing) };
             values.push(found);

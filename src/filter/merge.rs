@@ -83,7 +83,8 @@ impl Merge {
 
     /// A row that the file lacks.
     pub fn lacking(&self, id: &str) -> ScoredRow {
-        let why = Scored::Unrated(format!("not in scores file: {} lacks the row", plain(file_name(&self.name))));
+        let why =
+            Scored::Unrated(format!("not in scores file: {} lacks the row", plain(file_name(&self.name))));
         ScoredRow { id: id.to_owned(), lenses: vec![why; self.scores.len()] }
     }
 
@@ -330,7 +331,10 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_ends_before_the_last_row_leaves_the_others_unrated() {
         let result = merged(&["f#0", "f#1"], 5).await;
-        assert_eq!(result[1..4], ["f#1 1 [1.0] Some(Good)", "f#2 not in scores file", "f#3 not in scores file"]);
+        assert_eq!(
+            result[1..4],
+            ["f#1 1 [1.0] Some(Good)", "f#2 not in scores file", "f#3 not in scores file"]
+        );
         assert_eq!(result[5], "left 0 None");
         let (_temp, mut merge) = merge(&["f#0"]).await;
         assert!(merge.next_for("f#0").await.unwrap().is_some());

@@ -65,7 +65,7 @@ impl<'t> Values<'t> {
     fn numbers(&self) -> Option<Float64Array> {
         let array = self.array?;
         // A single is the short decimal that people see, not the double next to it: that is for `get`. So is a decimal,
-        // of which more than a double's digits may count.
+        // which a division by its scale may miss by a bit.
         let is_exact = match array.data_type() {
             DataType::Float16 | DataType::Float32 => false,
             other => other.is_numeric() && !is_decimal(other),
@@ -162,7 +162,9 @@ pub(super) mod tests {
         ]);
         for path in ["double", "single"] {
             let (by, engine) = (Numbers::new(&table, path), Values::new(&table, path));
-            for (row, expected) in [Some(f64::INFINITY), Some(f64::NEG_INFINITY), None].into_iter().enumerate() {
+            for (row, expected) in
+                [Some(f64::INFINITY), Some(f64::NEG_INFINITY), None].into_iter().enumerate()
+            {
                 assert_eq!(by.get(row), Ok(expected), "{path} {row}");
                 assert_eq!(engine.engine(row), Ok(expected.map(EngineValue::from)), "{path} {row}");
             }

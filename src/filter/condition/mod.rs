@@ -9,8 +9,8 @@
 //!   dotted path leads into nested values (`row.meta.lang`, `row.messages[0].content`), and a column that is literally
 //!   named `meta.lang` wins. `_` stands for what cannot be in a name: a lens `my-lens` is `my_lens`.
 //! - **A row in which any name that the expression uses is missing or null does not pass**, wherever in the expression
-//!   the name stands: under `or`, under `not`. So `is none` and `|default` of a name are refused. NaN counts as null. So does what an
-//!   expression finds missing on its way (`row.tags|first` of an empty list).
+//!   the name stands: under `or`, under `not`. So `is none` and `|default` of a name are refused. NaN counts as null, and
+//!   so does what an expression finds missing on its way (`row.tags|first` of an empty list).
 //! - **Only like kinds are compared**: number with number (integers and fractions are alike), text with text, list with
 //!   list, true or false with true or false. Else it is an error, here or at the first such row. So it is with `in`,
 //!   the tests that compare (`is lt`), and the filters `min` and `max`; `sort` and `unique` order as the engine does.
@@ -118,7 +118,10 @@ impl Condition {
             cause = error.source();
         }
         // What is no number, in the words of the standard library that the engine passes on.
-        if text.contains("invalid float literal") || text.contains("cannot parse float") || text.contains("cannot convert") {
+        if text.contains("invalid float literal")
+            || text.contains("cannot parse float")
+            || text.contains("cannot convert")
+        {
             text.push_str(" (|float(0) and |int(0) give 0 instead)");
         }
         let values = given.downcast_object_ref::<Given>().map(|given| given.0.as_slice()).unwrap_or_default();

@@ -56,7 +56,8 @@ fn odd_name<'n>(source: &str, names: Names<'n>) -> Option<&'n str> {
 /// What is likely to be meant by signs that are none here.
 fn slip(source: &str) -> Option<&'static str> {
     let code = code_of(source);
-    let has_word = |word: &str| code.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|part| part == word);
+    let has_word =
+        |word: &str| code.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|part| part == word);
     let is_single = |sign: char| {
         let bytes = code.as_bytes();
         let is_sign = |at: usize| bytes[at] == sign as u8;
