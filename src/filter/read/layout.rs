@@ -200,15 +200,19 @@ impl Names {
     }
 
     fn no_score(&self) -> String {
-        let words = self.held.iter().filter(|(name, _)| name.ends_with(SCORE));
-        if let Some((name, text)) = words.filter_map(|(name, held)| Some((name, held.words.as_ref()?))).next()
-        {
-            return format!("has no scores: {}", no_number(name, text));
-        }
-        format!(
-            "has no scores: expected numbers in columns named `<lens>{SCORE}`, or attributes of such names; it has {}",
-            listed(self.sorted(), 20)
-        )
+        self.worded().unwrap_or_else(|| {
+            format!(
+                "has no scores: expected numbers in columns named `<lens>{SCORE}`, or attributes of such names; it has {}",
+                listed(self.sorted(), 20)
+            )
+        })
+    }
+
+    /// What is said where scores are words.
+    fn worded(&self) -> Option<String> {
+        let mut scores = self.held.iter().filter(|(name, _)| name.ends_with(SCORE));
+        let (name, text) = scores.find_map(|(name, held)| Some((name, held.words.as_ref()?)))?;
+        Some(format!("has no scores: {}", no_number(name, text)))
     }
 
     /// The names of lenses: of `a_score` and `a_b_score` those are `a` and `a_b`.
@@ -231,11 +235,8 @@ impl Names {
     fn attributes(&self, row: &Self) -> Result<(Layout, Vec<Scores>), String> {
         let lenses = self.lenses();
         if lenses.is_empty() {
-            let words = |names: &Self| {
-                names.held.iter().any(|(name, held)| name.ends_with(SCORE) && held.words.is_some())
-            };
-            if words(self) || words(row) {
-                return Err(if words(self) { self.no_score() } else { row.no_score() });
+            if let Some(problem) = self.worded().or_else(|| row.worded()) {
+                return Err(problem);
             }
             let both = row.held.iter().chain(&self.held).map(|(name, _)| (name.clone(), Held::default()));
             return Err(Self { places: HashMap::new(), held: both.collect() }.no_score());
@@ -316,12 +317,14 @@ impl Names {
 
 impl Held {
     fn text(&mut self, text: &str) {
+        const KEPT: usize = 100;
+        if self.words.is_some() {
+            return;
+        }
         match number_of(text) {
             Ok(Some(_)) => self.digits = true,
             Ok(None) => {}
-            Err(()) => {
-                self.words.get_or_insert_with(|| shown(text));
-            }
+            Err(()) => self.words = Some(text.chars().take(KEPT).collect()),
         }
     }
 }
