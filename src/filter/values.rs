@@ -44,7 +44,12 @@ impl<'t> Values<'t> {
         }
         let found = self.get(row)?.filter(|found| !found.is_null());
         if self.array.is_some_and(|array| is_decimal(array.data_type())) {
-            return Ok(found.map_or(Ok(None), |found| number(&found))?.map(EngineValue::from));
+            // Of whole numbers all digits count.
+            let whole = found.as_ref().and_then(|found| found.as_str()?.parse::<i128>().ok());
+            return match whole {
+                Some(whole) => Ok(Some(EngineValue::from(whole))),
+                None => Ok(found.map_or(Ok(None), |found| number(&found))?.map(EngineValue::from)),
+            };
         }
         Ok(found.map(value))
     }
@@ -135,12 +140,15 @@ pub(super) mod tests {
     #[test]
     fn numbers_are_those_that_people_see() {
         let decimals = Decimal128Array::from(vec![1250]).with_precision_and_scale(10, 2).unwrap();
+        let whole =
+            Decimal128Array::from(vec![9_007_199_254_740_993]).with_precision_and_scale(20, 0).unwrap();
         let table = arrow_table(vec![
             ("int", Arc::new(Int64Array::from(vec![3]))),
             ("single", Arc::new(Float32Array::from(vec![0.7]))),
             ("nan", Arc::new(Float64Array::from(vec![f64::NAN]))),
             ("null", Arc::new(Int64Array::from(vec![None]))),
             ("decimal", Arc::new(decimals)),
+            ("whole", Arc::new(whole)),
             ("text", Arc::new(StringArray::from(vec!["2.5"]))),
             ("word", Arc::new(StringArray::from(vec!["good"]))),
         ]);
@@ -151,6 +159,7 @@ pub(super) mod tests {
         assert_eq!(get("word").unwrap_err(), "text (`good`), and no number");
         let engine = |path: &str| Values::new(&table, path).engine(0).unwrap();
         assert_eq!((engine("decimal"), engine("text")), (Some(12.5.into()), Some("2.5".into())));
+        assert_eq!(engine("whole").unwrap().to_string(), "9007199254740993");
     }
 
     #[test]
