@@ -135,6 +135,10 @@ impl Listener {
     pub fn new(listen: impl Fn(&News) + Send + Sync + 'static) -> Self {
         Self(Arc::new(listen))
     }
+
+    fn tell(&self, news: &News) {
+        (self.0)(news);
+    }
 }
 
 impl std::fmt::Debug for Listener {
@@ -165,7 +169,7 @@ impl Request {
     }
 
     fn news(&self, news: &News) {
-        (self.listener.0)(news);
+        self.listener.tell(news);
     }
 
     fn connect(&self) -> Result<Hub, Error> {

@@ -15,7 +15,7 @@
 
 use minijinja::value::Value;
 
-use super::condition::{Condition, Unanswered, value};
+use super::condition::{Condition, Unanswered};
 use super::error::{Error, plain};
 use super::names::{Name, Names};
 use super::scores::{Scored, ScoredRow, Scores};
@@ -328,13 +328,10 @@ impl<'t> View<'t> {
         for (name, column) in condition.uses().iter().zip(&self.columns) {
             let found = match column {
                 None => score_of(name, lenses).filter(|score| !score.is_nan()).map(Value::from),
-                Some(column) => {
-                    let found = column.get(at).map_err(|problem| {
-                        let column = if let Name::Column(path) = name { plain(path) } else { String::new() };
-                        Error::row(&self.table.ids.get(at), format!("column `{column}`: {}", plain(&problem)))
-                    })?;
-                    found.filter(|found| !found.is_null()).map(value)
-                }
+                Some(column) => column.engine(at).map_err(|problem| {
+                    let column = if let Name::Column(path) = name { plain(path) } else { String::new() };
+                    Error::row(&self.table.ids.get(at), format!("column `{column}`: {}", plain(&problem)))
+                })?,
             };
             let Some(found) = found else { return Ok(Asked::Missing) };
             values.push(found);

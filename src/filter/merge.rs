@@ -48,7 +48,7 @@ impl Merge {
     /// Joins the scores of a file to the rows to come.
     pub fn new(file: ScoresFile) -> Self {
         let (name, scores) = (file.name.clone(), file.scores().to_vec());
-        let rest = file.rows().boxed();
+        let rest = file.rows().fuse().boxed();
         Self { name, scores, rest, ahead: VecDeque::new(), seen: Vec::new(), index: None }
     }
 
@@ -83,18 +83,37 @@ impl Merge {
 
     /// A row that the file lacks.
     pub fn lacking(&self, id: &str) -> ScoredRow {
-        let why = Scored::Unrated(format!("not in scores file: {} lacks the row", self.name));
+        let why =
+            Scored::Unrated(format!("not in scores file: {} lacks the row", plain(file_name(&self.name))));
         ScoredRow { id: id.to_owned(), lenses: vec![why; self.scores.len()] }
     }
 
-    /// Ends the merge, after the last row: tells of scores that belong to no row.
+    /// Ends the merge, after the last row: tells of scores that belong to no row. The rest of the file is read for that,
+    /// and not held. Where only a sample of the rows was asked for, drop the merge instead: then it is not read.
     pub async fn finish(mut self) -> Result<Left, Error> {
-        if self.index.is_none() && self.peek().await?.is_some() {
-            self.hold().await?;
+        if let Some(index) = &self.index {
+            let example = index.places.keys().min().map(|id| plain(id));
+            return Ok(Left { count: index.places.len() as u64, example });
         }
-        let Some(index) = &self.index else { return Ok(Left::default()) };
-        let example = index.places.keys().min().map(|id| plain(id));
-        Ok(Left { count: index.places.len() as u64, example })
+        self.seen.sort_unstable();
+        let (mut count, mut least) = (0, None::<String>);
+        while self.peek().await?.is_some() {
+            for row in std::mem::take(&mut self.ahead) {
+                if self.seen.binary_search(&xxh3_64(row.id.as_bytes())).is_ok() {
+                    return Err(self.twice(&row.id));
+                }
+                count += 1;
+                if least.as_ref().is_none_or(|least| row.id < *least) {
+                    least = Some(row.id);
+                }
+            }
+        }
+        Ok(Left { count, example: least.map(|id| plain(&id)) })
+    }
+
+    fn twice(&self, id: &str) -> Error {
+        let problem = format!("has scores of row `{}` twice: an id stands for one row", plain(id));
+        Error::file(&self.name, problem)
     }
 
     async fn peek(&mut self) -> Result<Option<&ScoredRow>, Error> {
@@ -124,9 +143,7 @@ impl Merge {
         loop {
             for row in rows {
                 if seen.contains(&xxh3_64(row.id.as_bytes())) || index.places.contains_key(row.id.as_str()) {
-                    let problem =
-                        format!("has scores of row `{}` twice: an id stands for one row", plain(&row.id));
-                    return Err(Error::file(&self.name, problem));
+                    return Err(self.twice(&row.id));
                 }
                 index.push(row);
             }
@@ -138,6 +155,11 @@ impl Merge {
         self.index = Some(index);
         Ok(())
     }
+}
+
+/// What a path ends in: reasons go into outputs, where no path of the user's machine belongs.
+fn file_name(path: &str) -> &str {
+    path.rsplit(['/', std::path::MAIN_SEPARATOR]).find(|part| !part.is_empty()).unwrap_or(path)
 }
 
 /// Whether a text is the id of a row of a table, which is not written out for it.
@@ -304,6 +326,37 @@ mod tests {
         let result = merged(&ids, 11).await;
         assert_eq!(result[4..6], ["f#4 not in scores file", "f#5 4 [4.0] Some(Good)"]);
         assert_eq!(result[9..], ["f#9 refusal", "f#10 not in scores file", "left 0 None"]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_ends_before_the_last_row_leaves_the_others_unrated() {
+        let result = merged(&["f#0", "f#1"], 5).await;
+        assert_eq!(
+            result[1..4],
+            ["f#1 1 [1.0] Some(Good)", "f#2 not in scores file", "f#3 not in scores file"]
+        );
+        assert_eq!(result[5], "left 0 None");
+        let (_temp, mut merge) = merge(&["f#0"]).await;
+        assert!(merge.next_for("f#0").await.unwrap().is_some());
+        for _ in 0..3 {
+            assert_eq!(merge.next_for("f#1").await.unwrap(), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reason_names_the_file_without_its_path() {
+        let (_temp, merge) = merge(&["f#0"]).await;
+        let why = "not in scores file: scores.jsonl lacks the row";
+        assert_eq!(merge.lacking("x").lenses, [Scored::Unrated(why.into())]);
+        assert_eq!((file_name("owner/name/"), file_name("-"), file_name("/")), ("name", "-", "/"));
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_a_file_is_counted_and_not_held() {
+        let (_temp, mut merge) = merge(&["f#0", "z", "b", "c"]).await;
+        merge.of_table(&object_table(&vec![json!({}); 1])).await.unwrap();
+        assert!(merge.index.is_none());
+        assert_eq!(merge.finish().await.unwrap(), Left { count: 3, example: Some("b".into()) });
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::condition;
 use super::error::{listed, nearest, plain};
 use super::scores::Scores;
 use crate::dataset::Column;
@@ -59,12 +60,19 @@ pub struct Names<'n> {
 }
 
 impl Names<'_> {
-    /// What is meant by a name outside of an expression: a lens, `<lens>_<field>`, or `row.<column>`.
+    /// What is meant by a name outside of an expression: a lens, `<lens>_<field>`, `row.<column>`, or `row['any name']`.
     pub fn find(&self, name: &str) -> Result<Name, String> {
-        if let Some(column) = name.strip_prefix(ROW).and_then(|rest| rest.strip_prefix('.')) {
-            return self.column(column);
+        let of_row = name.strip_prefix(ROW);
+        let literal = of_row.and_then(|rest| rest.strip_prefix('.'));
+        if let Some(Ok(name)) = literal.map(|column| self.column(column)) {
+            return Ok(name);
         }
-        self.score(name)
+        let quoted = of_row.filter(|rest| rest.contains('[')).and_then(|_| condition::path(name));
+        match (quoted, literal) {
+            (Some(path), _) => self.column(&path),
+            (None, Some(column)) => self.column(column),
+            (None, None) => self.score(name),
+        }
     }
 
     /// A lens's name, or `<lens>_<field>`. In an expression a name is of letters, digits and `_` alone; so `_` stands
@@ -121,7 +129,7 @@ impl Names<'_> {
             | "float16" | "float32" | "float64" => Kind::Number,
             "list" => Kind::List,
             "object" => Kind::Object,
-            _ if kind.starts_with("decimal") => Kind::Text,
+            _ if kind.starts_with("decimal") => Kind::Number,
             _ if kind.starts_with("list<") => Kind::List,
             _ if kind.starts_with("struct<") || kind.starts_with("map<") => Kind::Object,
             _ => return None,

@@ -3,26 +3,29 @@
 //! The file is read as any dataset: parquet, JSON lines and the others, compressed or not. Which lenses it has scores of
 //! is said by its metadata, where we wrote it as a table; else by its columns: each `<x>_score` with numbers is a lens
 //! `x`, other columns `<x>_<name>` with numbers are its fields. In the manner of Dolma the scores may be in an object
-//! `attributes`, as numbers or as spans `[start, end, score]`, of which the mean counts, weighted by their lengths.
+//! `attributes`, as numbers or as spans `[start, end, score]`, of which the mean counts, weighted by their lengths. Text
+//! counts as numbers where all of it is that: CSV has nothing else.
+//!
+//! Rows of JSON, and columns of text, are looked through once before they are read: a lens may appear late.
 
 mod layout;
 mod lines;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Float64Array, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
+use serde_json::{Map, Value};
 
 use super::error::{Error, plain};
 use super::scores::{Scored, ScoredRow, Scores};
-use crate::dataset::whole::{Form, Item, Rows, Table};
-use crate::dataset::{self, Request};
+use crate::dataset::whole::{Form, Item, Rows, Table, Whole};
+use crate::dataset::{self, Request, Unreadable};
 use crate::hub;
 use crate::lens::Verdict;
-use layout::{Layout, LensColumns};
+use layout::{Layout, LensColumns, Names, number_of};
 
 /// The column of ids.
 const ID: &str = "id";
@@ -35,7 +38,6 @@ pub struct ScoresFile {
     pub about: Option<serde_json::Value>,
     scores: Vec<Scores>,
     layout: Layout,
-    first: VecDeque<Item>,
     rest: BoxStream<'static, Result<Item, dataset::Error>>,
 }
 
@@ -52,34 +54,24 @@ impl ScoresFile {
     /// Opens a file: finds out which lenses it has scores of. A file without ids, or without any score, is an error.
     pub async fn open(name: &str, hub: Arc<hub::Options>) -> Result<Self, Error> {
         let found = dataset::find(Request::new(name, Vec::new(), hub)).await?;
-        let whole = found.whole(Form::AsStored).await?;
+        let mut whole = found.whole(Form::AsStored).await?;
         let declared = whole.schema.clone();
-        let mut rest = whole.tables().boxed();
-        let mut first = VecDeque::new();
-        // Of rows without a schema the first ones are looked at.
         let layout = match &declared {
-            Some(schema) => Layout::of_schema(schema),
-            None => match rest.next().await.transpose()? {
-                Some(Item::Table(table)) => {
-                    let layout = match &table.rows {
-                        Rows::Objects(objects) => Layout::of_objects(objects),
-                        Rows::Arrow(batch) => Layout::of_schema(&batch.schema()),
-                    };
-                    first.push_back(Item::Table(table));
-                    layout
+            Some(schema) if !layout::has_scores_in_text(schema) => {
+                Layout::of_schema(schema, Names::default())
+            }
+            _ => {
+                let seen = Seen::of(whole, name).await?;
+                whole = found.whole(Form::AsStored).await?;
+                match &declared {
+                    Some(schema) => Layout::of_schema(schema, seen.names),
+                    None => Layout::of_objects(&seen.names, &seen.attributes),
                 }
-                Some(Item::Unreadable(row)) => {
-                    return Err(Error::file(
-                        name,
-                        format!("cannot be read: row `{}`: {}", plain(&row.id), row.detail),
-                    ));
-                }
-                None => Err("has no rows".to_owned()),
-            },
+            }
         };
         let (layout, scores) = layout.map_err(|problem| Error::file(name, problem))?;
         let about = declared.as_ref().and_then(|schema| layout::about(schema));
-        Ok(Self { name: name.to_owned(), about, scores, layout, first, rest })
+        Ok(Self { name: name.to_owned(), about, scores, layout, rest: whole.tables().boxed() })
     }
 
     /// The lenses that it has scores of.
@@ -89,21 +81,64 @@ impl ScoresFile {
 
     /// The rows in order, some at a time. An error is the last item.
     pub fn rows(self) -> impl Stream<Item = Result<Vec<ScoredRow>, Error>> + Send {
-        let Self { name, scores, layout, first, rest, .. } = self;
-        let items = stream::iter(first).map(Ok).chain(rest);
-        stream::unfold(Some((Box::pin(items), name, layout, scores)), |state| async move {
+        let Self { name, scores, layout, rest, .. } = self;
+        stream::unfold(Some((rest, name, layout, scores)), |state| async move {
             let (mut items, name, layout, scores) = state?;
             let rows = match items.next().await? {
                 Ok(Item::Table(table)) => decode(&table, &layout, &scores, &name),
-                Ok(Item::Unreadable(row)) => Err(Error::file(
-                    &name,
-                    format!("cannot be read: row `{}`: {}", plain(&row.id), plain(&row.detail)),
-                )),
+                Ok(Item::Unreadable(row)) => Err(unreadable(&name, &row)),
                 Err(error) => Err(error.into()),
             };
             let state = rows.is_ok().then_some((items, name, layout, scores));
             Some((rows, state))
         })
+    }
+}
+
+fn unreadable(name: &str, row: &Unreadable) -> Error {
+    Error::file(name, format!("cannot be read: row `{}`: {}", plain(&row.id), plain(&row.detail)))
+}
+
+/// What a file has, all of it looked through.
+#[derive(Default)]
+struct Seen {
+    names: Names,
+    attributes: Names,
+}
+
+impl Seen {
+    async fn of(whole: Whole, name: &str) -> Result<Self, Error> {
+        let mut seen = Self::default();
+        let mut is_empty = true;
+        let mut tables = whole.tables().boxed();
+        while let Some(item) = tables.next().await.transpose()? {
+            let added = match &item {
+                Item::Unreadable(row) => return Err(unreadable(name, row)),
+                Item::Table(table) => match &table.rows {
+                    Rows::Objects(objects) => objects.iter().try_for_each(|object| seen.object(object)),
+                    Rows::Arrow(batch) => seen.texts(batch),
+                },
+            };
+            added.map_err(|problem| Error::file(name, problem))?;
+            is_empty = false;
+        }
+        if is_empty { Err(Error::file(name, "has no rows")) } else { Ok(seen) }
+    }
+
+    fn object(&mut self, object: &Map<String, Value>) -> Result<(), String> {
+        self.names.add(object)?;
+        let attributes = object.get(layout::ATTRIBUTES).and_then(Value::as_object);
+        attributes.map_or(Ok(()), |attributes| self.attributes.add(attributes))
+    }
+
+    fn texts(&mut self, batch: &RecordBatch) -> Result<(), String> {
+        for field in batch.schema_ref().fields() {
+            // In the order of the columns, those with numbers too.
+            let texts =
+                if layout::holds_text(field.data_type()) { Some(texts(batch, field.name())?) } else { None };
+            self.names.add_texts(field.name(), texts.iter().flat_map(|texts| texts.iter().flatten()))?;
+        }
+        Ok(())
     }
 }
 
@@ -148,7 +183,8 @@ fn from_batch(
     let row = |at: usize| {
         let id = text(&ids, at).filter(|id| !id.is_empty()).ok_or_else(no_id)?;
         let lenses = arrays.iter().zip(scores).map(|(arrays, scores)| {
-            Ok(match number(&arrays.score, at) {
+            let found = number(&arrays.score, at);
+            Ok(match found.filter(|score| score.is_finite()) {
                 Some(score) => Scored::Rated {
                     score,
                     fields: arrays.fields.iter().map(|field| number(field, at).unwrap_or(f64::NAN)).collect(),
@@ -160,6 +196,7 @@ fn from_batch(
                         .transpose()?,
                 },
                 None => without_score(
+                    found,
                     arrays.first.as_ref().and_then(|first| number(first, at)),
                     arrays.failure.as_ref().and_then(|failures| text(failures, at)),
                     scores,
@@ -182,12 +219,15 @@ fn of_row(id: &str, problem: &str) -> String {
     format!("row with id `{}`: {problem}", plain(id))
 }
 
-/// What is said of a row that has no score.
-fn without_score(first: Option<f64>, failure: Option<&str>, scores: &Scores) -> Scored {
-    match (first, failure) {
-        (_, Some(failure)) if !failure.is_empty() => Scored::Unrated(failure.to_owned()),
-        (Some(first), _) => Scored::Screened(first),
-        (None, _) => Scored::Unrated(format!("no score: the scores file has none by {}", scores.lens)),
+/// What is said of a row that has no score, or one that is no number.
+fn without_score(score: Option<f64>, first: Option<f64>, failure: Option<&str>, scores: &Scores) -> Scored {
+    match (first.filter(|first| !first.is_nan()), failure, score) {
+        (_, Some(failure), _) if !failure.is_empty() => Scored::Unrated(failure.to_owned()),
+        (Some(first), ..) => Scored::Screened(first),
+        (None, _, Some(score)) => {
+            Scored::Unrated(format!("not a number: the scores file has {score} by {}", scores.lens))
+        }
+        (None, _, None) => Scored::Unrated(format!("no score: the scores file has none by {}", scores.lens)),
     }
 }
 
@@ -203,6 +243,12 @@ fn column(batch: &RecordBatch, name: &str, to: &DataType) -> Result<arrow::array
 }
 
 fn numbers(batch: &RecordBatch, name: &str) -> Result<Float64Array, String> {
+    if batch.column_by_name(name).is_some_and(|array| layout::holds_text(array.data_type())) {
+        let number = |text: Option<&str>| {
+            text.map_or(Ok(None), |text| number_of(text).map_err(|()| layout::no_number(name, text)))
+        };
+        return texts(batch, name)?.iter().map(number).collect();
+    }
     let array = column(batch, name, &DataType::Float64)?;
     Ok(array.as_primitive::<Float64Type>().clone())
 }

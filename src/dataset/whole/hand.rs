@@ -3,17 +3,17 @@
 use super::convert::Converter;
 use super::weigh::weigh;
 use super::{Ids, Item, Rows, Table, value_in};
-use crate::dataset::Error;
-use crate::dataset::Unreadable;
 use crate::dataset::batch::Stop;
 use crate::dataset::error::{panic_text, plain};
 use crate::dataset::gather::Member;
 use crate::dataset::parquet::At;
+use crate::dataset::{Error, Listener, News, Request, Unreadable};
 use crate::record::text;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 use serde_json::Value;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::mpsc::Sender;
 
@@ -31,6 +31,17 @@ pub(super) struct Hand {
     sender: Sender<Result<Item, Error>>,
     /// The user's id column.
     id: Option<String>,
+    listener: Listener,
+    /// Whether a long integer was told of.
+    has_told: Cell<bool>,
+}
+
+/// What is said of integers that no type of 64 bits holds.
+pub(super) fn long_integers(row: &str) -> String {
+    format!(
+        "integers of more than 64 bits are written as text: row {} has one, perhaps others too",
+        plain(row)
+    )
 }
 
 /// The file that rows are of: its path within the dataset, and its index.
@@ -47,8 +58,17 @@ impl<'f> Origin<'f> {
 }
 
 impl Hand {
-    pub(super) fn new(sender: Sender<Result<Item, Error>>, id: Option<String>) -> Self {
-        Self { sender, id }
+    /// Where the rows that this asks for go.
+    pub(super) fn new(sender: Sender<Result<Item, Error>>, request: &Request) -> Self {
+        let listener = request.listener.clone();
+        Self { sender, id: request.id.clone(), listener, has_told: Cell::new(false) }
+    }
+
+    /// Tells the user, once, of a row that is not given as it is stored.
+    pub(super) fn long_integer(&self, origin: Origin, row: u64) {
+        if !self.has_told.replace(true) {
+            self.listener.tell(&News::Note(&long_integers(&format!("{}#{row}", origin.path))));
+        }
     }
 
     /// Waits while the stream is two items behind.

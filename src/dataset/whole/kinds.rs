@@ -14,7 +14,7 @@ const KEYS: usize = 10_000;
 const DEEPEST: usize = 30;
 
 /// The largest integer up to which a double holds each.
-const EXACT: u64 = 1 << f64::MANTISSA_DIGITS;
+pub(super) const EXACT: u64 = 1 << f64::MANTISSA_DIGITS;
 
 /// Why a column is text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

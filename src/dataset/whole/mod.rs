@@ -33,7 +33,8 @@ mod weigh;
 pub enum Form {
     /// Arrow tables of one schema; rows of JSON get the types that fit all of them.
     Arrow,
-    /// Rows of JSON as the objects that they are; rows of formats with types of their own as Arrow.
+    /// Rows of JSON as the objects that they are; rows of formats with types of their own as Arrow. Integers of more than
+    /// 64 bits are text of their digits here too; the request's listener is told of the first.
     AsStored,
 }
 
@@ -148,7 +149,7 @@ impl Whole {
     pub fn tables(self) -> impl Stream<Item = Result<Item, Error>> + Send {
         let Self { name, making, plan, .. } = self;
         handed_over(name, move |sender| {
-            let hand = Hand::new(sender, plan.request.id.clone());
+            let hand = Hand::new(sender, &plan.request);
             let outcome = read::read(plan, &making, &hand);
             hand.finish(outcome);
         })

@@ -1,10 +1,11 @@
 //! Before whole rows are read: the schema that all files, or all rows of JSON, fit into.
 
 use super::Form;
+use super::hand::long_integers;
 use super::kinds::Inferred;
 use super::schema::Union;
 use crate::dataset::batch::Stop;
-use crate::dataset::error::{Error, plain};
+use crate::dataset::error::Error;
 use crate::dataset::gather::Member;
 use crate::dataset::layout::Format;
 use crate::dataset::parquet::schema::known;
@@ -142,10 +143,7 @@ impl Looking<'_> {
         let (schema, said) = inferred.finish();
         notes.extend(said);
         if let Some(row) = long {
-            notes.push(format!(
-                "integers of more than 64 bits are written as text: row {} has one, perhaps others too",
-                plain(&row)
-            ));
+            notes.push(long_integers(&row));
         }
         Ok((schema, rows))
     }

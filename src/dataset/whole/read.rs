@@ -128,8 +128,10 @@ impl<'f> File<'f> {
         let least = schema.map_or(0, |schema| 8 * leaves(schema.fields()));
         cursor.each(self.part, self.left, |cursor, row| {
             let object = match cursor.object() {
-                Ok((_, true)) if schema.is_none() => Err(LONG.to_owned()),
-                Ok((object, _)) => {
+                Ok((object, is_long)) => {
+                    if is_long && schema.is_none() {
+                        hand.long_integer(origin, row);
+                    }
                     hand.own(|column| Ok(value_of(&object, column).cloned())).map(|own| (object, own))
                 }
                 Err(detail) => Err(detail),
@@ -155,9 +157,6 @@ impl<'f> File<'f> {
         objects.flush(hand, origin)
     }
 }
-
-/// Why a row of JSON is not given as it is.
-const LONG: &str = "it has an integer of more than 64 bits, which would be rounded; in parquet it is text";
 
 fn leaves(fields: &Fields) -> u64 {
     fn of(field: &Field) -> u64 {
@@ -219,7 +218,7 @@ impl Objects<'_> {
         let rows = match self.schema {
             None => Rows::Objects(objects),
             Some(schema) => Rows::Arrow(built(schema, &objects).map_err(|detail| {
-                Error::corrupt(self.label, "has rows that do not fit into a table", &detail)
+                Error::corrupt(self.label, "has changed since its columns were looked at", &detail)
             })?),
         };
         hand.table(origin, (std::mem::take(&mut self.rows), std::mem::take(&mut self.own)), rows)
@@ -227,11 +226,8 @@ impl Objects<'_> {
 }
 
 fn built(schema: &SchemaRef, objects: &[Map<String, Value>]) -> Result<RecordBatch, String> {
-    let columns = schema.fields().iter().map(|field| {
-        let values: Vec<Option<&Value>> = objects.iter().map(|object| object.get(field.name())).collect();
-        build::array(&values, field.data_type())
-    });
-    table(schema, columns.collect::<Result<_, _>>()?, objects.len())
+    let rows: Vec<_> = objects.iter().map(Some).collect();
+    table(schema, build::columns(&rows, schema.fields())?, objects.len())
 }
 
 fn made(detail: &str) -> Stop {

@@ -2,7 +2,7 @@
 
 use super::{Form, Ids, Item, Rows, Table, Whole};
 use crate::dataset::tests::{Folder, numbered, read, run};
-use crate::dataset::{Error, Request, Unreadable, find};
+use crate::dataset::{Error, Listener, Request, Unreadable, find};
 use crate::rating::run::Sample;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, DictionaryArray, FixedSizeListArray, Float32Array, Int8Array,
@@ -469,18 +469,41 @@ fn rows_of_json_as_they_are_stored_keep_every_key_and_number() {
     let line = "{\"b\":-0.0,\"a\":{\"k\":[]},\"n\":9007199254740993,\"u\":18446744073709551615,\"f\":1.1}";
     let folder = Folder::with(
         "rows.jsonl",
-        format!("{line}\n{{\"n\": 18446744073709551616}}\n{{\"s\": \"18446744073709551616\"}}\n"),
+        format!(
+            "{line}\n{{\"n\": 18446744073709551616}}\n{{\"n\": -99999999999999999999}}\n{{\"s\": \"18446744073709551616\"}}\n"
+        ),
     );
-    let (told, items, _) = whole(folder.request("rows.jsonl", &[]), Form::AsStored).unwrap();
+    let notes = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard = Arc::clone(&notes);
+    let mut request = folder.request("rows.jsonl", &[]);
+    request.listener = Listener::new(move |news| heard.lock().unwrap().push(format!("{news:?}")));
+    let (told, items, _) = whole(request, Form::AsStored).unwrap();
     assert!(told.schema.is_none());
-    let Item::Table(Table { rows: Rows::Objects(objects), .. }) = &items[0] else { panic!("{items:?}") };
+    let [Item::Table(Table { rows: Rows::Objects(objects), .. })] = &items[..] else { panic!("{items:?}") };
     assert_eq!(serde_json::to_string(&objects[0]).unwrap(), line);
-    let Item::Unreadable(bad) = &items[1] else { panic!("{items:?}") };
+    assert_eq!(objects[1]["n"], "18446744073709551616");
+    assert_eq!(objects.len(), 4);
     assert_eq!(
-        bad.detail,
-        "it has an integer of more than 64 bits, which would be rounded; in parquet it is text"
+        *notes.lock().unwrap(),
+        [
+            "Note(\"integers of more than 64 bits are written as text: row rows.jsonl#1 has one, perhaps others too\")"
+        ]
     );
-    assert!(matches!(&items[2], Item::Table(table) if table.rows.len() == 1));
+}
+
+#[test]
+fn rows_of_json_that_have_changed_since_the_types_were_found_are_an_error() {
+    let folder = Folder::with("rows.jsonl", "{\"n\": 1}\n{\"n\": 2}\n");
+    for changed in ["{\"n\": 1}\n{\"n\": \"2\"}\n", "{\"n\": 1}\n{\"m\": 2}\n"] {
+        folder.write("rows.jsonl", "{\"n\": 1}\n{\"n\": 2}\n");
+        let error = run(async {
+            let found = find(folder.request("rows.jsonl", &[])).await.unwrap();
+            let whole = found.whole(Form::Arrow).await.unwrap();
+            folder.write("rows.jsonl", changed);
+            whole.tables().filter_map(|item| async { item.err() }).boxed().next().await.unwrap()
+        });
+        assert!(error.to_string().contains("has changed since its columns were looked at"), "{error}");
+    }
 }
 
 #[test]

@@ -9,8 +9,8 @@
 //!   dotted path leads into nested values (`row.meta.lang`, `row.messages[0].content`), and a column that is literally
 //!   named `meta.lang` wins. `_` stands for what cannot be in a name: a lens `my-lens` is `my_lens`.
 //! - **A row in which any name that the expression uses is missing or null does not pass**, wherever in the expression
-//!   the name stands: under `or`, under `not`, before `is none` or `|default`. NaN counts as null. So does what an
-//!   expression finds missing on its way (`row.tags|first` of an empty list).
+//!   the name stands: under `or`, under `not`. So `is none` and `|default` of a name are refused. NaN counts as null, and
+//!   so does what an expression finds missing on its way (`row.tags|first` of an empty list).
 //! - **Only like kinds are compared**: number with number (integers and fractions are alike), text with text, list with
 //!   list, true or false with true or false. Else it is an error, here or at the first such row. So it is with `in`,
 //!   the tests that compare (`is lt`), and the filters `min` and `max`; `sort` and `unique` order as the engine does.
@@ -23,6 +23,7 @@
 mod compare;
 mod known;
 mod rewrite;
+mod slip;
 
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ use minijinja::{AutoEscape, Environment, ErrorKind, State, UndefinedBehavior};
 use super::error::{Error, plain};
 use super::names::{Kind, Name, Names};
 use compare::{Fault, Op, compare, kind, show};
+
+pub(super) use rewrite::path;
 
 /// Steps of the engine for one row; a comparison takes about five.
 const MAX_STEPS: u64 = 100_000;
@@ -113,6 +116,13 @@ impl Condition {
                 return Unanswered::Missing;
             }
             cause = error.source();
+        }
+        // What is no number, in the words of the standard library that the engine passes on.
+        if text.contains("invalid float literal")
+            || text.contains("cannot parse float")
+            || text.contains("cannot convert")
+        {
+            text.push_str(" (|float(0) and |int(0) give 0 instead)");
         }
         let values = given.downcast_object_ref::<Given>().map(|given| given.0.as_slice()).unwrap_or_default();
         let seen: Vec<String> = self
@@ -266,7 +276,8 @@ fn unlike(op: Op, fault: Fault, texts: [&str; 2], values: [Option<&Value>; 2]) -
         Some(value) if show(value) != texts[at] => format!("{} is {kind} ({})", texts[at], show(value)),
         _ => format!("{} is {kind}", texts[at]),
     };
-    let alike = "`{op}` compares only like kinds (the filters |float, |int and |string convert)";
+    let alike = "`{op}` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) \
+                 give 0 where that fails)";
     let alike = alike.replace("{op}", op);
     match fault {
         Fault::Unlike(left, right) => format!("{} and {}: {alike}", side(0, left), side(1, right)),

@@ -12,7 +12,7 @@ use minijinja::value::Value;
 use super::super::error::plain;
 use super::super::names::{Kind, Name, Names, ROW};
 use super::compare::{Op, compare, kind, show};
-use super::{known, not_a_bool, problem, register, unlike};
+use super::{known, not_a_bool, register, slip, unlike};
 
 /// The most names and operators in a condition: what is nested is parsed, printed and freed by recursion.
 const MAX_PARTS: usize = 600;
@@ -32,11 +32,10 @@ pub(super) fn rewrite(
     names: Names<'_>,
     environment: &mut Environment<'static>,
 ) -> Result<Rewritten, String> {
-    let (mut parts, mut has_assignment) = (0, false);
+    let mut parts = 0;
     for token in tokenize(source, true, minijinja::syntax::SyntaxConfig::default()) {
-        let (token, _) = token.map_err(|error| problem(&error))?;
+        let (token, _) = token.map_err(|error| slip::misread(source, names, &error))?;
         let is_constant = matches!(token, Token::Str(_) | Token::String(_) | Token::Int(_) | Token::Float(_));
-        has_assignment |= matches!(token, Token::Assign);
         parts += usize::from(!is_constant && !matches!(token, Token::Comma));
         if parts > MAX_PARTS {
             return Err(format!("has more than {MAX_PARTS} names and operators"));
@@ -45,12 +44,9 @@ pub(super) fn rewrite(
     if parts == 0 && source.trim().is_empty() {
         return Err("is empty".to_owned());
     }
-    let parsed = parse_expr(source).map_err(|error| {
-        let hint = if has_assignment { " (equal is `==`)" } else { "" };
-        format!("{}{hint}", problem(&error))
-    })?;
+    let parsed = parse_expr(source).map_err(|error| slip::misread(source, names, &error))?;
     let mut rewriter = Rewriter { names, environment, uses: Vec::new(), comparisons: 0, constants: 0 };
-    let piece = rewriter.piece(&parsed, 0)?;
+    let piece = rewriter.piece(&parsed, 0).map_err(|problem| slip::with_odd_name(source, names, problem))?;
     match piece.kind {
         None | Some(Kind::Bool) => Ok(Rewritten { code: piece.code, uses: rewriter.uses }),
         Some(other) => Err(not_a_bool(other, None)),
@@ -184,6 +180,10 @@ impl Rewriter<'_, '_> {
                 let Some(inner) = &filter.expr else { return Err("a filter needs a value".to_owned()) };
                 known::filter(self.environment, filter.name)?;
                 let inner = self.piece(inner, depth)?;
+                // With a second argument it also stands for what is empty.
+                if inner.is_name && matches!(filter.name, "default" | "d") && filter.args.len() < 2 {
+                    return Err(self.never_matters(&inner, "|default"));
+                }
                 let arguments = self.arguments(&filter.args, depth)?;
                 let code = format!("({}|{}({}))", inner.code, filter.name, arguments.code);
                 Ok(Piece::of(code, known::gives(filter.name), &[&inner, &arguments]))
@@ -193,6 +193,9 @@ impl Rewriter<'_, '_> {
                 if let (Some(op), [CallArg::Pos(right)]) = (Op::of_test(test.name), &test.args[..]) {
                     let right = self.piece(right, depth)?;
                     return self.compared(vec![op], &[inner, right]);
+                }
+                if inner.is_name && matches!(test.name, "none" | "defined" | "undefined") {
+                    return Err(self.never_matters(&inner, &format!("is {}", test.name)));
                 }
                 known::test(self.environment, test.name)?;
                 let arguments = self.arguments(&test.args, depth)?;
@@ -311,6 +314,14 @@ impl Rewriter<'_, '_> {
         }
     }
 
+    /// What is asked whether a value is there is only asked of rows in which it is.
+    fn never_matters(&self, name: &Piece, asked: &str) -> String {
+        format!(
+            "`{asked}` can never matter: a row in which {} is missing or null is dropped before it is asked",
+            self.text(name)
+        )
+    }
+
     /// How a side of a comparison is named in messages.
     fn text(&self, piece: &Piece) -> String {
         if let Some(value) = &piece.value {
@@ -380,6 +391,11 @@ impl Rewriter<'_, '_> {
         }
         Ok(Piece::of(codes.join(", "), None, &pieces.iter().collect::<Vec<_>>()))
     }
+}
+
+/// The path of a column that is written as in an expression, `row['any name']`.
+pub(in crate::filter) fn path(source: &str) -> Option<String> {
+    column(&parse_expr(source).ok()?).ok()?
 }
 
 /// The path of a column, if that is what this is: `row`, and keys and positions that are written out.

@@ -25,6 +25,9 @@ fn columns() -> Vec<Column> {
         ("tags", "list<string>"),
         ("any name", "bool"),
         ("flag", "bool"),
+        ("名前", "string"),
+        ("my-col", "number"),
+        ("price", "decimal128(10, 2)"),
     ]
     .map(|(name, kind)| Column { name: name.into(), kind: kind.into() })
     .into()
@@ -117,9 +120,7 @@ fn a_row_in_which_any_name_is_missing_or_null_does_not_pass() {
         "row.lang == 'en'",
         "quality > 1 or row.lang == 'en'",
         "not row.lang == 'en'",
-        "row.lang is none",
-        "row.year is undefined",
-        "row.year|default(1) == 1",
+        "row.year|default(1, true) == 1",
         "true or row.meta.nothing == 1",
         "row.tags[7] == 'a' or true",
         "row.tags[-7] == 'a'",
@@ -153,22 +154,26 @@ fn unlike_kinds_of_a_row_are_an_error_that_names_the_column() {
         said("row.any + 1 > 2"),
         said("row.any and row.any"),
         said("row.any.keys()|length > 1"),
+        said("row.any|float > 1"),
+        said("row.any|int > 1"),
     ].join("\n"), @r#"
-    `row.any` is text ("x") and 3 is a number: `>` compares only like kinds (the filters |float, |int and |string convert)
-    `row.any` is text ("x") and 1 is a number: `!=` compares only like kinds (the filters |float, |int and |string convert)
-    1 is a number and `row.any` is text ("x"): `<` compares only like kinds (the filters |float, |int and |string convert)
-    `row.meta.lang` is text ("de") and 3 is a number: `==` compares only like kinds (the filters |float, |int and |string convert)
-    `row.any` is text ("x"), but [1,2] holds a number: `in` compares only like kinds (the filters |float, |int and |string convert)
-    1 is a number and `row.any` is text ("x"): `in` compares only like kinds (the filters |float, |int and |string convert)
-    `row.tags` holds text and [1,2] holds a number: `==` compares only like kinds (the filters |float, |int and |string convert); `row.tags` is a list (["a","b"])
-    1 is a number, but `row.tags` holds text: `in` compares only like kinds (the filters |float, |int and |string convert); `row.tags` is a list (["a","b"])
-    an expression of `row.any` is a number (1) and `row.any` is text ("x"): `>` compares only like kinds (the filters |float, |int and |string convert)
-    `row.any` is text ("x") and 3 is a number: `>` compares only like kinds (the filters |float, |int and |string convert)
-    an item is text ("a") and a value is a number (2): `>` compares only like kinds (the filters |float, |int and |string convert); `row.tags` is a list (["a","b"])
-    an item is a number (2.5) and another is text ("x"): `<=` compares only like kinds (the filters |float, |int and |string convert); `quality` is a number (2.5), `row.any` is text ("x")
+    `row.any` is text ("x") and 3 is a number: `>` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails)
+    `row.any` is text ("x") and 1 is a number: `!=` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails)
+    1 is a number and `row.any` is text ("x"): `<` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails)
+    `row.meta.lang` is text ("de") and 3 is a number: `==` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails)
+    `row.any` is text ("x"), but [1,2] holds a number: `in` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails)
+    1 is a number and `row.any` is text ("x"): `in` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails)
+    `row.tags` holds text and [1,2] holds a number: `==` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails); `row.tags` is a list (["a","b"])
+    1 is a number, but `row.tags` holds text: `in` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails); `row.tags` is a list (["a","b"])
+    an expression of `row.any` is a number (1) and `row.any` is text ("x"): `>` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails)
+    `row.any` is text ("x") and 3 is a number: `>` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails)
+    an item is text ("a") and a value is a number (2): `>` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails); `row.tags` is a list (["a","b"])
+    an item is a number (2.5) and another is text ("x"): `<=` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails); `quality` is a number (2.5), `row.any` is text ("x")
     --where: tried to use + operator on unsupported types string and number; `row.any` is text ("x")
     --where must give true or false, but gives text ("x")
     --where: string has no method named keys; `row.any` is text ("x")
+    --where: invalid float literal (|float(0) and |int(0) give 0 instead); `row.any` is text ("x")
+    --where: invalid float literal (|float(0) and |int(0) give 0 instead); `row.any` is text ("x")
     "#);
     // What is not reached is not asked.
     assert_eq!(ask("quality >= 1 or row.any > 3", &row()), Ok(true));
@@ -214,15 +219,15 @@ fn what_can_be_known_before_any_row_is_an_error_at_once() {
         refused("quality > 1 %} {% raw"),
         refused("\x1b[31m > 1"),
     ].join("\n"), @r#"
-    --where `quality >= 'good'`: `quality` is a number and "good" is text: `>=` compares only like kinds (the filters |float, |int and |string convert)
-    --where `1 < quality < 'a'`: `quality` is a number and "a" is text: `<` compares only like kinds (the filters |float, |int and |string convert)
-    --where `row.lang > 3`: `row.lang` is text and 3 is a number: `>` compares only like kinds (the filters |float, |int and |string convert)
-    --where `row.year == '2001'`: `row.year` is a number and "2001" is text: `==` compares only like kinds (the filters |float, |int and |string convert)
-    --where `row.year in ['2001']`: `row.year` is a number, but ["2001"] holds text: `in` compares only like kinds (the filters |float, |int and |string convert)
+    --where `quality >= 'good'`: `quality` is a number and "good" is text: `>=` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails)
+    --where `1 < quality < 'a'`: `quality` is a number and "a" is text: `<` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails)
+    --where `row.lang > 3`: `row.lang` is text and 3 is a number: `>` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails)
+    --where `row.year == '2001'`: `row.year` is a number and "2001" is text: `==` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails)
+    --where `row.year in ['2001']`: `row.year` is a number, but ["2001"] holds text: `in` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails)
     --where `row.year in 2001`: 2001 is a number, in which `in` finds nothing
-    --where `row.year is lt '2'`: `row.year` is a number and "2" is text: `<` compares only like kinds (the filters |float, |int and |string convert)
-    --where `row.text|length > '3'`: an expression of `row.text` is a number and "3" is text: `>` compares only like kinds (the filters |float, |int and |string convert)
-    --where `row.flag == 'true'`: `row.flag` is true or false and "true" is text: `==` compares only like kinds (the filters |float, |int and |string convert)
+    --where `row.year is lt '2'`: `row.year` is a number and "2" is text: `<` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails)
+    --where `row.text|length > '3'`: an expression of `row.text` is a number and "3" is text: `>` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails)
+    --where `row.flag == 'true'`: `row.flag` is true or false and "true" is text: `==` compares only like kinds (|float, |int and |string convert; |float(0) and |int(0) give 0 where that fails)
     --where `row.meta < {'lang': 1}`: `row.meta` is an object and so has no order for `<`
     --where `quality >= 25`: `quality` is from 1 to 3, and is compared (`>=`) with 25
     --where `0.5 < quality`: `quality` is from 1 to 3, and is compared (`<`) with 0.5
@@ -230,9 +235,9 @@ fn what_can_be_known_before_any_row_is_an_error_at_once() {
     --where `quality`: --where must give true or false, but gives a number
     --where `quality + 1`: --where must give true or false, but gives a number
     --where `row.text|length`: --where must give true or false, but gives a number
-    --where `qualty > 1`: unknown name `qualty` (did you mean `quality`?); lenses: quality, my-lens; fields: quality_clarity, quality_overall, my-lens_overall; columns: row.lang, row.text, row.year, row.any, row.meta, row.tags, row.any name, row.flag
-    --where `lang == 'en'`: unknown name `lang` (did you mean `row.lang`?); lenses: quality, my-lens; fields: quality_clarity, quality_overall, my-lens_overall; columns: row.lang, row.text, row.year, row.any, row.meta, row.tags, row.any name, row.flag
-    --where `row.lnag == 'en'`: unknown name `row.lnag` (did you mean `row.lang`?); lenses: quality, my-lens; fields: quality_clarity, quality_overall, my-lens_overall; columns: row.lang, row.text, row.year, row.any, row.meta, row.tags, row.any name, row.flag
+    --where `qualty > 1`: unknown name `qualty` (did you mean `quality`?); lenses: quality, my-lens; fields: quality_clarity, quality_overall, my-lens_overall; columns: row.lang, row.text, row.year, row.any, row.meta, row.tags, row.any name, row.flag, row.名前, row.my-col, row.price
+    --where `lang == 'en'`: unknown name `lang` (did you mean `row.lang`?); lenses: quality, my-lens; fields: quality_clarity, quality_overall, my-lens_overall; columns: row.lang, row.text, row.year, row.any, row.meta, row.tags, row.any name, row.flag, row.名前, row.my-col, row.price
+    --where `row.lnag == 'en'`: unknown name `row.lnag` (did you mean `row.lang`?); lenses: quality, my-lens; fields: quality_clarity, quality_overall, my-lens_overall; columns: row.lang, row.text, row.year, row.any, row.meta, row.tags, row.any name, row.flag, row.名前, row.my-col, row.price
     --where `row == 1`: `row` is all columns: name one, `row.<column>`
     --where `row[row.lang] == 1`: `row[…]` takes the name of a column, in quotes
     --where `row.text.upper == 'A'`: column `text` is text, and has no `upper` within it (a method is written with brackets: `.lower()`)
@@ -243,13 +248,76 @@ fn what_can_be_known_before_any_row_is_an_error_at_once() {
     --where `row.text|replace(*[1, 2]) == ''`: arguments with `*` are not taken
     --where `quality > 1 if row.flag`: `if` needs an `else`
     --where `quality >`: unexpected end of input, expected expression
-    --where `quality = 2`: unexpected input after expression (equal is `==`)
+    --where `quality = 2`: unexpected input after expression at character 9 (equal is `==`)
     --where `'abc`: unexpected end of string
     --where ` `: is empty
-    --where `quality > 1 }} {{ 2`: unexpected input after end of variable block
-    --where `quality > 1 %} {% raw`: unexpected `}`
-    --where `\u{1b}[31m > 1`: unexpected character
+    --where `quality > 1 }} {{ 2`: unexpected input after end of variable block at character 15
+    --where `quality > 1 %} {% raw`: unexpected `}` at character 14
+    --where `\u{1b}[31m > 1`: unexpected character at character 1
     "#);
+}
+
+#[test]
+fn an_expression_that_cannot_be_read_says_where_and_what_may_be_meant() {
+    insta::assert_snapshot!([
+        refused("quality > 1 && row.flag"),
+        refused("quality > 1 || row.flag"),
+        refused("!row.flag"),
+        refused("quality > 1 AND row.flag"),
+        refused("quality > 1 OR row.flag"),
+        refused("NOT row.flag"),
+        refused("row.lang == 'é' = 2"),
+        refused("row.名前 == 'x'"),
+        refused("row.名 == 'x'"),
+        refused("row.any name"),
+        refused("row.my-col > 1"),
+        refused("row.lang == 'a && b"),
+        refused("quality >= (1"),
+        refused("quality != 1 )"),
+    ].join("\n"), @"
+    --where `quality > 1 && row.flag`: unexpected character at character 13 (write `and`, not `&&`)
+    --where `quality > 1 || row.flag`: unexpected `|`, expected identifier at character 14 (write `or`, not `||`)
+    --where `!row.flag`: unexpected character at character 1 (write `not`, not `!`)
+    --where `quality > 1 AND row.flag`: unexpected input after expression at character 13 (write `and` in small letters)
+    --where `quality > 1 OR row.flag`: unexpected input after expression at character 13 (write `or` in small letters)
+    --where `NOT row.flag`: unexpected input after expression at character 5 (write `not` in small letters)
+    --where `row.lang == 'é' = 2`: unexpected input after expression at character 17 (equal is `==`)
+    --where `row.名前 == 'x'`: unexpected character at character 5 (column `名前` is written row['名前'])
+    --where `row.名 == 'x'`: unexpected character at character 5 (a name of other characters than a-z, A-Z, 0-9 and _ is quoted: row['名前'])
+    --where `row.any name`: unexpected input after expression at character 9 (column `any name` is written row['any name'])
+    --where `row.my-col > 1`: unknown name `row.my` (did you mean `row.any`?); lenses: quality, my-lens; fields: quality_clarity, quality_overall, my-lens_overall; columns: row.lang, row.text, row.year, row.any, row.meta, row.tags, row.any name, row.flag, row.名前, row.my-col, row.price (column `my-col` is written row['my-col'])
+    --where `row.lang == 'a && b`: unexpected end of string
+    --where `quality >= (1`: unexpected end of input, expected `)`
+    --where `quality != 1 )`: unexpected input after expression at character 14
+    ");
+}
+
+#[test]
+fn what_asks_whether_a_name_is_there_is_refused_since_it_never_matters() {
+    insta::assert_snapshot!([
+        refused("row.lang is none"),
+        refused("row.lang is not none and quality > 1"),
+        refused("row.meta.x is defined"),
+        refused("quality is undefined"),
+        refused("row.lang|default('en') == 'en'"),
+        refused("row.lang|d('en') == 'en'"),
+    ].join("\n"), @"
+    --where `row.lang is none`: `is none` can never matter: a row in which `row.lang` is missing or null is dropped before it is asked
+    --where `row.lang is not none and quality > 1`: `is none` can never matter: a row in which `row.lang` is missing or null is dropped before it is asked
+    --where `row.meta.x is defined`: `is defined` can never matter: a row in which `row.meta.x` is missing or null is dropped before it is asked
+    --where `quality is undefined`: `is undefined` can never matter: a row in which `quality` is missing or null is dropped before it is asked
+    --where `row.lang|default('en') == 'en'`: `|default` can never matter: a row in which `row.lang` is missing or null is dropped before it is asked
+    --where `row.lang|d('en') == 'en'`: `|default` can never matter: a row in which `row.lang` is missing or null is dropped before it is asked
+    ");
+    // An empty text is there, and a list may have no first item.
+    assert!(parse("row.lang|default('en', true) == 'en'").is_ok());
+    assert!(parse("row.tags|first is defined").is_ok());
+}
+
+#[test]
+fn decimals_are_compared_as_numbers() {
+    assert!(parse("row.price > 1.5").is_ok());
+    assert!(refused("row.price == '1.5'").contains("`row.price` is a number and"));
 }
 
 #[test]

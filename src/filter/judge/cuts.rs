@@ -17,7 +17,8 @@ pub struct Cuts {
     pub condition: Option<String>,
     /// The best so many.
     pub top: Option<Top>,
-    /// What `min` and `top` go by, and whose verdict counts: a lens, `<lens>_<field>`, or `row.<column>`.
+    /// What `min` and `top` go by, and whose verdict counts: a lens, `<lens>_<field>`, or `row.<column>`, also written
+    /// `row['any name']`.
     pub by: Option<String>,
     /// What becomes of rows without a rating.
     pub unrated: Unrated,
@@ -116,7 +117,11 @@ fn check_verdicts(verdicts: &[Verdict], by: &By, names: Names<'_>) -> Result<(),
     }
     let asked = match by {
         By::One(Name::Column(_)) => Err("a column has no verdict: name a lens with --by".to_owned()),
-        By::One(Name::Score(lens) | Name::Field(lens, _)) => Ok(&names.scores[*lens..=*lens]),
+        By::One(Name::Field(lens, _)) => {
+            let lens = plain(&names.scores[*lens].lens);
+            Err(format!("a field has no verdict: name the lens, --by {lens}"))
+        }
+        By::One(Name::Score(lens)) => Ok(&names.scores[*lens..=*lens]),
         By::Lenses if names.scores.is_empty() => Err("no lens gives a verdict here".to_owned()),
         By::Lenses => Ok(names.scores),
     };

@@ -71,7 +71,9 @@ fn the_least_score_is_asked_of_every_lens_or_of_the_one_that_by_names() {
     assert_eq!(decide(&min(2.5), &["a", "b"], of()), "cKm");
     assert_eq!(decide(&by("b"), &["a", "b"], of()), "KKK");
     assert_eq!(decide(&Cuts { min: Some(1.5), ..by("b_clarity") }, &["a", "b"], of()), "KcK");
-    assert_eq!(decide(&Cuts { min: Some(1.0), ..by("row.n") }, &["a", "b"], of()), "cKK");
+    for name in ["row.n", "row['n']", "row[\"n\"]"] {
+        assert_eq!(decide(&Cuts { min: Some(1.0), ..by(name) }, &["a", "b"], of()), "cKK", "{name}");
+    }
 }
 
 #[test]
@@ -236,6 +238,9 @@ fn cuts_that_cannot_be_meant_are_errors_at_the_start() {
         refused(&good, &["a", "uncut"]),
         refused(&good, &[]),
         refused(&Cuts { by: by("row.n"), ..good.clone() }, &["a"]),
+        refused(&Cuts { by: by("a_clarity"), ..good.clone() }, &["a"]),
+        refused(&Cuts { by: by("row['m']"), ..min(2.0) }, &["a"]),
+        refused(&Cuts { by: by("row["), ..min(2.0) }, &["a"]),
         refused(&top, &["a", "b"]),
         refused(&top, &[]),
         refused(&Cuts { min: Some(2.0), ..top.clone() }, &["a"]),
@@ -255,6 +260,9 @@ fn cuts_that_cannot_be_meant_are_errors_at_the_start() {
     --verdict: lens `uncut` has no verdicts here: it has no cuts, or the scores file lacks them; use --min
     --verdict: no lens gives a verdict here
     --verdict: a column has no verdict: name a lens with --by
+    --verdict: a field has no verdict: name the lens, --by a
+    --by: unknown name `row.m` (did you mean `row.n`?); lenses: a; fields: a_clarity, a_overall; columns: row.n, row.list
+    --by: unknown name `row[` (did you mean `row.n`?); lenses: a; fields: a_clarity, a_overall; columns: row.n, row.list
     --top: several lenses to rank by (a, b): choose one with --by
     --top: no lens to rank by: name a column with --by row.<column>
     --top stands alone: leave --min, --verdict and --where out

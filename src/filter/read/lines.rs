@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::super::error::plain;
 use super::super::scores::{Scored, ScoredRow, Scores};
-use super::layout::{ATTRIBUTES, Layout, LensColumns};
+use super::layout::{ATTRIBUTES, Layout, LensColumns, no_number, number_of};
 use super::{ID, no_id, of_row, verdict, without_score};
 use crate::record;
 
@@ -57,9 +57,10 @@ fn row(
 fn scored(holder: &Map<String, Value>, columns: &LensColumns, scores: &Scores) -> Result<Scored, String> {
     let number = |name: &str| holder.get(name).map_or(Ok(None), |value| score(name, value));
     let text = |name: &Option<String>| holder.get(name.as_deref()?)?.as_str();
-    let Some(score) = number(&columns.score)? else {
+    let found = number(&columns.score)?;
+    let Some(score) = found.filter(|score| score.is_finite()) else {
         let first = columns.first.as_deref().map_or(Ok(None), number)?;
-        return Ok(without_score(first, text(&columns.failure), scores));
+        return Ok(without_score(found, first, text(&columns.failure), scores));
     };
     let fields = columns.fields.iter().map(|name| Ok(number(name)?.unwrap_or(f64::NAN)));
     Ok(Scored::Rated {
@@ -69,12 +70,13 @@ fn scored(holder: &Map<String, Value>, columns: &LensColumns, scores: &Scores) -
     })
 }
 
-/// A score: a number, or the mean of spans `[start, end, score]`, weighted by their lengths.
+/// A score: a number, also as text, or the mean of spans `[start, end, score]`, weighted by their lengths.
 fn score(name: &str, value: &Value) -> Result<Option<f64>, String> {
     let wrong = || format!("`{}` is neither a number nor spans [[start, end, score], …]", plain(name));
     match value {
         Value::Null => Ok(None),
         Value::Number(number) => Ok(number.as_f64()),
+        Value::String(text) => number_of(text).map_err(|()| no_number(name, text)),
         Value::Array(spans) => {
             let (mut weighted, mut weight, mut plain) = (0.0, 0.0, 0.0);
             for span in spans {
@@ -124,8 +126,10 @@ mod tests {
             (of(json!([])), of(json!(null)), of(json!([[0, 1, null]]))),
             (Ok(None), Ok(None), Ok(None))
         );
+        assert_eq!((of(json!(" 2.5 ")), of(json!(""))), (Ok(Some(2.5)), Ok(None)));
+        assert_eq!(of(json!("good")).unwrap_err(), "`x` is text (`good`), and no number");
         for wrong in
-            [json!("2.5"), json!([1, 2, 3]), json!([[1, 2]]), json!([[2, 1, 3.0]]), json!([["a", 2, 3.0]])]
+            [json!(true), json!([1, 2, 3]), json!([[1, 2]]), json!([[2, 1, 3.0]]), json!([["a", 2, 3.0]])]
         {
             assert!(of(wrong.clone()).unwrap_err().contains("neither a number nor spans"), "{wrong}");
         }

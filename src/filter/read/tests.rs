@@ -3,7 +3,7 @@ use std::fs;
 use arrow::array::{ArrayRef, DictionaryArray, Int64Array, StringViewArray};
 use arrow::datatypes::{Int8Type, Schema};
 use arrow::ipc::writer::FileWriter;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
 use crate::hub::Options;
@@ -209,17 +209,71 @@ async fn a_file_that_is_no_scores_file_is_a_clear_error() {
         fails("s.jsonl", [of(json!({"id": "b", "q_score": 1})), b"{broken\n".to_vec()].concat()).await,
         fails("s.arrow", arrow(columns("key"), None)).await,
         fails("s.arrow", arrow(vec![("id", ids()), ("text", ids())], None)).await,
-        fails("s.csv", b"id,a_score\nx,1\n".to_vec()).await,
+        fails("s.csv", b"id,a_score\nx,1\ny,good\n".to_vec()).await,
+        fails("s.csv", b"id,a_score\nx,\n".to_vec()).await,
+        fails("s.jsonl", lines(&[json!({"id": "a", "attributes": {"q_score": "high"}})])).await,
+        fails("s.jsonl", Vec::new()).await,
     ].join("\n"), @r"
     `/s.jsonl` has no column `id`, by which scores are joined to rows (`<file>#<row>`, or what --id names); it has key, q_score
     `/s.jsonl` has no scores: expected numbers in columns named `<lens>_score`, or attributes of such names; it has \u{1b}, id, quality
     `/s.jsonl` has no scores: expected numbers in columns named `<lens>_score`, or attributes of such names; it has attributes, id, quality
     `/s.jsonl` has a row without a value in column `id`: each row of scores needs the id of the row that it is of
     `/s.jsonl` has a row without a value in column `id`: each row of scores needs the id of the row that it is of
-    `/s.jsonl` row with id `b`: `q_score` is neither a number nor spans [[start, end, score], …]
+    `/s.jsonl` row with id `b`: `q_score` is text (`good`), and no number
     `/s.jsonl` cannot be read: row `s.jsonl#2`: line 3, byte 2: key must be a string
     `/s.arrow` has no column `id`, by which scores are joined to rows (`<file>#<row>`, or what --id names); it has a_score, key
     `/s.arrow` has no scores: expected numbers in columns named `<lens>_score`, or attributes of such names; it has id, text
+    `/s.csv` has no scores: `a_score` is text (`good`), and no number
     `/s.csv` has no scores: expected numbers in columns named `<lens>_score`, or attributes of such names; it has a_score, id
+    `/s.jsonl` has no scores: `q_score` is text (`high`), and no number
+    `/s.jsonl` has no rows
     ");
+}
+
+#[tokio::test]
+async fn a_lens_that_appears_late_in_lines_counts() {
+    let mut rows: Vec<Value> =
+        (0..8_300).map(|n| json!({"id": format!("f#{n}"), "attributes": {}})).collect();
+    rows.push(json!({"id": "f#8300", "attributes": {"q_score": [[0, 4, 2.5]]}}));
+    rows.push(json!({"id": "f#8301", "attributes": {"q_first": [[0, 4, 1.0]], "q_clarity": [[0, 4, 1.5]]}}));
+    let (_temp, file) = open("scores.jsonl", &lines(&rows)).await;
+    let file = file.unwrap();
+    assert_eq!(said(file.scores()), "q[clarity]");
+    let rows = all(file).await.unwrap();
+    assert!(matches!(rows[8_299].lenses[0], Scored::Unrated(_)));
+    assert!(matches!(rows[8_300].lenses[0], Scored::Rated { score: 2.5, .. }));
+    assert_eq!((rows.len(), &rows[8_301].lenses[0]), (8_302, &Scored::Screened(1.0)));
+}
+
+#[tokio::test]
+async fn text_that_is_a_number_counts_as_that_number() {
+    let csv = b"id,q_score,q_clarity,q_verdict,q_note\na,2.5, 1 ,Good,3\nb,,,,x\nc,1e0,2,Low,\n";
+    let (_temp, file) = open("scores.csv", csv).await;
+    let file = file.unwrap();
+    assert_eq!(said(file.scores()), "q[clarity]+v");
+    let rows = all(file).await.unwrap();
+    assert_eq!(rows[0].lenses, [rated(2.5, &[1.0], Some(Verdict::Good))]);
+    assert!(matches!(&rows[1].lenses[0], Scored::Unrated(why) if why.starts_with("no score")));
+    assert_eq!(rows[2].lenses, [rated(1.0, &[2.0], Some(Verdict::Low))]);
+    let row = [json!({"id": "a", "q_score": "2.5"})];
+    let (_temp, file) = open("scores.jsonl", &lines(&row)).await;
+    assert_eq!(all(file.unwrap()).await.unwrap()[0].lenses, [rated(2.5, &[], None)]);
+}
+
+#[tokio::test]
+async fn a_score_that_is_not_finite_is_no_rating() {
+    let scores = floats([Some(f64::NAN), Some(f64::INFINITY), Some(f64::NAN), Some(f64::NAN)]);
+    let failures: ArrayRef = Arc::new(StringArray::from(vec![None, None, Some("refusal: no"), Some("")]));
+    let first = floats([Some(f64::NAN), None, None, Some(1.5)]);
+    let columns = vec![("id", ids()), ("q_score", scores), ("q_failure", failures), ("q_first", first)];
+    let (_temp, file) = open("scores.arrow", &arrow(columns, None)).await;
+    let rows = all(file.unwrap()).await.unwrap();
+    let unrated = |why: &str| Scored::Unrated(why.into());
+    assert_eq!(rows[0].lenses, [unrated("not a number: the scores file has NaN by q")]);
+    assert_eq!(rows[1].lenses, [unrated("not a number: the scores file has inf by q")]);
+    assert_eq!(rows[2].lenses, [unrated("refusal: no")]);
+    assert_eq!(rows[3].lenses, [Scored::Screened(1.5)]);
+    let (_temp, file) = open("scores.csv", b"id,q_score\na,nan\nb,2\n").await;
+    let rows = all(file.unwrap()).await.unwrap();
+    assert_eq!(rows[0].lenses, [unrated("not a number: the scores file has NaN by q")]);
 }
