@@ -326,9 +326,19 @@ mod tests {
         assert_eq!(since("2w"), since("14d"));
         assert_eq!(since("12h"), Ok(Since::Ago(43_200_000)));
         assert_eq!(since("2026-11-22"), Ok(Since::Time(1_795_305_600_000)));
-        for wrong in
-            ["", "d", "30", "-1d", "1y", "é", "1.5d", "99999999999d", "2026-11-31", "2026-11-01x", "2026-13-01"]
-        {
+        for wrong in [
+            "",
+            "d",
+            "30",
+            "-1d",
+            "1y",
+            "é",
+            "1.5d",
+            "99999999999d",
+            "2026-11-31",
+            "2026-11-01x",
+            "2026-13-01",
+        ] {
             assert!(since(wrong).is_err(), "{wrong}");
         }
     }

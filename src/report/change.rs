@@ -51,7 +51,9 @@ pub(super) fn change(before: &[Point], run: &Run, level: f64) -> Change {
         return match untestable(told, now) {
             _ if !broken.is_empty() => Change::Broken(broken),
             Some(why) => Change::Untested(why),
-            None => Change::Untested("fewer than two rows, or files of a sample in two stages, have a rating"),
+            None => {
+                Change::Untested("fewer than two rows, or files of a sample in two stages, have a rating")
+            }
         };
     };
     if is_again(was, outcome) {

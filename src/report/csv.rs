@@ -70,12 +70,12 @@ fn row(series: &Series, Point { run, change }: &Point) -> Vec<String> {
     let ledger = outcome.map(|outcome| &outcome.ledger);
     let score = outcome.and_then(|outcome| outcome.overall());
     // The rows of a run that stopped early are no sample: nothing says how far their mean is from the data's.
-    let estimate = score.and_then(|score| score.estimate.filter(|_| outcome.is_some_and(Outcome::is_complete)));
+    let estimate =
+        score.and_then(|score| score.estimate.filter(|_| outcome.is_some_and(Outcome::is_complete)));
     let interval = outcome.zip(score).and_then(|(outcome, score)| super::words::interval(outcome, score));
     let filter = outcome.and_then(|outcome| outcome.filter.as_ref());
     let bill = outcome.map(|outcome| &outcome.bill);
-    let (with, comparison) =
-        change.verdict().map(|(with, comparison, _)| (stamp(with), comparison)).unzip();
+    let (with, comparison) = change.verdict().map(|(with, comparison, _)| (stamp(with), comparison)).unzip();
     let whole = |value: Option<u64>| value.map_or(String::new(), |value| value.to_string());
     let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
     let counts = outcome.and_then(|outcome| outcome.verdicts).map(|verdicts| verdicts.counts);

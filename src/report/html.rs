@@ -271,9 +271,9 @@ fn run_row(point: &Point) -> RunRow {
         reasons: outcome.and_then(words::reasons).map(|text| line(&text)),
         mean: of(&|outcome| outcome.overall().map_or("–".to_owned(), |score| mean(outcome, score))),
         change: said(change),
-        test: change.verdict().map(|(with, comparison, _)| {
-            format!("beside {}: {}", when(with), words::short_test(comparison))
-        }),
+        test: change
+            .verdict()
+            .map(|(with, comparison, _)| format!("beside {}: {}", when(with), words::short_test(comparison))),
         cost: of(&words::cost),
         took: of(&|outcome| outcome.seconds.map_or("–".to_owned(), words::duration)),
         ended: ended(run),
@@ -364,10 +364,8 @@ fn rows(report: &Report) -> (Vec<Row>, usize) {
 /// half of these is shown as the best, the other as the worst.
 fn kinds(excerpts: &[Excerpt]) -> Vec<Vec<Kind>> {
     let mut all: Vec<Vec<Kind>> = excerpts.iter().map(|excerpt| excerpt.kinds.clone()).collect();
-    let both: Vec<&mut Vec<Kind>> = all
-        .iter_mut()
-        .filter(|kinds| kinds.contains(&Kind::Best) && kinds.contains(&Kind::Worst))
-        .collect();
+    let both: Vec<&mut Vec<Kind>> =
+        all.iter_mut().filter(|kinds| kinds.contains(&Kind::Best) && kinds.contains(&Kind::Worst)).collect();
     let half = both.len().div_ceil(2);
     // The best come first.
     for (place, kinds) in both.into_iter().enumerate() {

@@ -346,7 +346,8 @@ pub(super) fn histogram(outcome: &Outcome, score: &Score) -> Option<Bars> {
         .position(|rows| *rows == most)
         .map(|at| bin(histogram, at))
         .unwrap_or_default();
-    let sentence = format!("{}, mean {}; the most common is {common}.", words::rows(score.n), mean(outcome, score));
+    let sentence =
+        format!("{}, mean {}; the most common is {common}.", words::rows(score.n), mean(outcome, score));
     Some(Bars { width: WIDTH, height: BOTTOM + 26.0, all: bars, labels, sentence })
 }
 

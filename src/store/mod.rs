@@ -145,7 +145,15 @@ impl Store {
         let (writes, inbox) = mpsc::channel(4096);
         let (lookups, asked) = mpsc::channel(16);
         tokio::spawn(writer::run(connection, options, inbox, asked));
-        Ok(Self { read, writes, lookups, has_written: AtomicBool::new(false), path, journal, access: Access::Write })
+        Ok(Self {
+            read,
+            writes,
+            lookups,
+            has_written: AtomicBool::new(false),
+            path,
+            journal,
+            access: Access::Write,
+        })
     }
 
     /// Opens a database to look at it: as [`Store::open`] does where it can be written, else as it is. Then nothing can be
@@ -212,11 +220,7 @@ fn pool() -> SqlitePoolOptions {
 
 /// An error of this file.
 fn opened(path: &Path) -> impl Fn(sqlx::Error) -> Error + Copy {
-    move |error| Error::Open {
-        path: path.to_owned(),
-        advice: advice(&error),
-        reason: error.to_string(),
-    }
+    move |error| Error::Open { path: path.to_owned(), advice: advice(&error), reason: error.to_string() }
 }
 
 /// A connection with the write-ahead log where it can be had, else with a rollback journal.
