@@ -264,6 +264,20 @@ fn excerpts(world: &World) -> i64 {
     })
 }
 
+/// Whether nobody is writing to the database.
+fn is_free(world: &World) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(world.path(".local/share/classified/ratings.db"))
+            .busy_timeout(Duration::from_millis(100));
+        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        let is_free = connection.begin_with("BEGIN IMMEDIATE").await.is_ok();
+        connection.close().await.unwrap();
+        is_free
+    })
+}
+
 #[test]
 fn a_run_keeps_at_most_forty_excerpts_or_none_where_it_is_told_so() {
     let world = World::new();
@@ -335,6 +349,12 @@ fn after_a_day_of_cron_the_report_shows_exactly_what_happened() {
                 let child = world.start(&run);
                 until(&standin, standin.counters().requests + 5);
                 signal("-STOP", &child);
+                // In the middle of a transaction it would keep the next one from looking at all.
+                while !is_free(&world) {
+                    signal("-CONT", &child);
+                    std::thread::yield_now();
+                    signal("-STOP", &child);
+                }
                 first = Some(child);
             }
             8 => {

@@ -126,6 +126,8 @@ struct Now {
 struct Said {
     kind: &'static str,
     text: String,
+    /// When the first run of the same data was, if this is one of it again.
+    again: Option<String>,
 }
 
 /// A line of the table of runs.
@@ -238,17 +240,16 @@ fn said(change: &Change) -> Said {
             (kind, words::difference(comparison))
         }
         Change::Again { of, change } => {
-            let first = said(change);
-            let text = match **change {
-                Change::Compared { .. } => format!("{}; same data again as {}", first.text, when(*of)),
-                _ => format!("same data again as {}", when(*of)),
+            let (first, again) = (said(change), Some(when(*of)));
+            return match **change {
+                Change::Compared { .. } => Said { again, ..first },
+                _ => Said { kind: "none", text: String::new(), again },
             };
-            (first.kind, text)
         }
         Change::Broken(_) => ("broken", change.to_string()),
         Change::First | Change::Unfinished | Change::Untested(_) => ("none", change.to_string()),
     };
-    Said { kind, text: line(&text) }
+    Said { kind, text: line(&text), again: None }
 }
 
 fn run_row(point: &Point) -> RunRow {

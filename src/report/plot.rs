@@ -102,8 +102,9 @@ fn place(at: usize, of: usize) -> f64 {
 /// The dates of the first and the last run, and of some between.
 fn dates(points: &[&Point], y: f64) -> Vec<Label> {
     let last = points.len().saturating_sub(1);
+    // As many as there is room for, at even distances as far as runs can be.
     let mut at: Vec<usize> =
-        if last < 4 { (0..=last).collect() } else { vec![0, last / 3, 2 * last / 3, last] };
+        if last < 5 { (0..=last).collect() } else { (0..=3).map(|part| (part * last + 1) / 3).collect() };
     at.dedup();
     let day = |at: usize| when(points[at].run.began)[..10].to_owned();
     // Runs of one day are told apart by their time.
@@ -197,6 +198,17 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
                 text: format!("{began}: {}", words::line(&what.join("; "))),
                 letter,
             });
+        }
+        // What came between a run and the one that it continues is a line of its own.
+        let goes_on = match change {
+            Change::Compared { with, .. } => Some(*with),
+            Change::Again { of, .. } => Some(*of),
+            _ => None,
+        };
+        if !part.is_empty()
+            && goes_on.is_some_and(|began| part.iter().all(|(at, ..)| points[*at].run.began != began))
+        {
+            close(&mut part);
         }
         part.push((at, *outcome, *score));
         let kind = match (change.verdict(), change) {

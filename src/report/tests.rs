@@ -164,6 +164,25 @@ fn a_peek_after_a_drop_does_not_silence_it_and_another_lens_does() {
 }
 
 #[test]
+fn few_runs_have_a_date_each_in_the_trend() {
+    for days in [4, 5] {
+        let page = html::html(&report((1..=days).map(|day| run(day, 2.0 + day as f64 / 100.0)).collect()));
+        let page = page.unwrap();
+        for day in 1..=days {
+            assert!(page.contains(&format!(">1970-01-0{}</text>", day + 1)), "day {day} of {days}");
+        }
+    }
+}
+
+#[test]
+fn a_verdict_of_few_rows_has_its_share_or_nothing_written_on_it() {
+    let mut run = run(1, 2.4);
+    run.outcome.as_mut().unwrap().verdicts.as_mut().unwrap().counts = [10, 12, 38, 40];
+    let page = html::html(&report(vec![run])).unwrap();
+    assert!(page.contains(">L 12 %</text>") && !page.contains(">P</text>"), "{page}");
+}
+
+#[test]
 fn data_that_grew_is_compared_with_what_there_was() {
     let grown = sized(run(2, 2.0), 100_000);
     assert_eq!(with(&changes(vec![run(1, 2.4), grown])[1]), Some(1));
