@@ -35,18 +35,28 @@ fn worse_data_the_next_day_is_a_drop_and_the_same_data_is_none() {
     world.run(&RATE).exits(0);
     world.run(&RATE).exits(0);
     let same = report(&world, &["--alert-drop"]).exits(0);
-    assert_eq!(changes(&same.json()), ["first", "within_noise"]);
+    assert_eq!(changes(&same.json()), ["first", "same_data"]);
     rows(&world, 30);
     world.run(&RATE).exits(0);
     let worse = report(&world, &["--alert-drop", "--quiet"]).exits(5);
-    assert_eq!(changes(&worse.json()), ["first", "within_noise", "drop"]);
+    assert_eq!(changes(&worse.json()), ["first", "same_data", "drop"]);
     assert_eq!(worse.json()["drops"][0]["dataset"], "rows.jsonl");
     assert!(
         worse.stderr.contains("alert: rows.jsonl · textbook_quality · heuristic dropped: −"),
         "{}",
         worse.stderr
     );
-    assert!(worse.stderr.contains("Welch"), "{}", worse.stderr);
+    assert!(
+        worse.stderr.contains("Welch") && worse.stderr.contains("beside the run of 2"),
+        "{}",
+        worse.stderr
+    );
+    // Neither a look at twenty rows nor the same data again makes it good.
+    world.run(&[&RATE[..], &["--max", "20"]].concat()).exits(0);
+    report(&world, &["--alert-drop"]).exits(5);
+    world.run(&RATE).exits(0);
+    let again = report(&world, &["--alert-drop"]).exits(5);
+    assert_eq!(changes(&again.json())[4], "same_data");
     report(&world, &[]).exits(0);
     let shown = world.run(&["report"]).exits(0).stdout;
     assert!(shown.contains("▼ drop −") && shown.contains("first run"), "{shown}");
@@ -204,6 +214,13 @@ fn what_nobody_recorded_is_named_with_what_there_is() {
     let empty = report(&world, &["--since", "0h", "-o", "report.html"]).exits(0);
     assert_eq!(empty.json()["series"], json!([]));
     assert!(empty.stderr.contains("no run is recorded in this period"), "{}", empty.stderr);
+    assert_eq!(report(&world, &["--since", "0h", "-q"]).exits(0).stderr, "");
+    let silent = report(&world, &["--since", "9999-01-01", "--alert-drop", "-q"]).exits(0);
+    assert!(
+        silent.stderr.contains("no run is recorded in this period: nothing to compare"),
+        "{}",
+        silent.stderr
+    );
     assert!(
         fs::read_to_string(world.path("report.html"))
             .unwrap()

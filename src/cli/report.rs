@@ -7,9 +7,10 @@ use clap::Args;
 use super::exit::{Exit, usage};
 use super::settings::{OutputArgs, StoreArgs};
 use crate::console::{plain, tables};
+use crate::endpoint::Day;
 use crate::rating::run::{Outcome, Run};
 use crate::report::{self, Change, LEVEL, Point, Report, Series};
-use crate::store::{self, Store};
+use crate::store::{self, Access, Store};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -19,7 +20,7 @@ Examples:
 
 A run is compared with the last complete one before it of the same dataset, config, split, lens, model and version: by Welch's
 t-test, one-sided, its rows taken for a sample of what makes the data. Runs that asked something else, or of rows that were
-chosen otherwise, are shown and not compared.
+chosen otherwise, are shown and not compared; of the same data again what was said of it stands, the alert too.
 
 Exit codes: 0 done, 1 cannot go on, 2 usage, 5 with --alert-drop: a last run dropped by more than noise.";
 
@@ -33,9 +34,9 @@ pub(super) struct ReportArgs {
     /// Only this lens
     #[arg(long, value_name = "NAME")]
     lens: Option<String>,
-    /// Only runs that began in the last days (30d), weeks (2w) or hours (12h)
-    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
-    since: Option<i64>,
+    /// Only runs that began in the last days (30d), weeks (2w) or hours (12h), or since a date (2026-11-01, UTC)
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<Since>,
     /// Write it to a file: a page (.html), Markdown (.md), a row a run (.csv), or .json
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -49,6 +50,15 @@ pub(super) struct ReportArgs {
     store: StoreArgs,
     #[command(flatten)]
     shown: OutputArgs,
+}
+
+/// Since when runs are wanted, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    /// So long before now.
+    Ago(i64),
+    /// After 1970.
+    Time(i64),
 }
 
 /// The forms of a report, by the end of a file's name.
@@ -65,27 +75,38 @@ pub(super) async fn run(args: ReportArgs) -> anyhow::Result<Exit> {
     let console = args.shown.console();
     let form = args.output.as_deref().map(form_of).transpose()?;
     let store = open(&args.store).await?;
+    if store.access == Access::Old {
+        console.warn(&format!(
+            "the database {} is of an earlier version of the program and cannot be written: what that did not record is missing",
+            store.path.display()
+        ));
+    }
     let mut known = store.runs().await?;
     known.runs = chosen(&args, known.runs)?;
     let now = store::now();
     let mut report = Report::new(known.runs, args.alert_level, now);
     report.unreadable = known.unreadable;
     if let Some(since) = args.since {
-        report.since(now.saturating_sub(since));
+        report.since(match since {
+            Since::Ago(span) => now.saturating_sub(span),
+            Since::Time(time) => time,
+        });
     }
     if let Some(Form::Html) = form {
         add_excerpts(&store, &mut report).await?;
     }
     store.close().await?;
     if report.unreadable > 0 {
-        console.warn(&format!(
-            "{} runs could not be read: another version of the program recorded them",
-            report.unreadable
-        ));
+        console.warn(&report::unreadable(report.unreadable));
     }
     if report.series.is_empty() {
         let when = if args.since.is_some() { " in this period" } else { "" };
-        console.note(&format!("no run is recorded{when}: the report is empty"));
+        if args.alert_drop {
+            // Silence would be taken for good news.
+            console.alert(&format!("no run is recorded{when}: nothing to compare"));
+        } else {
+            console.note(&format!("no run is recorded{when}: the report is empty"));
+        }
     }
 
     match (&args.output, form) {
@@ -98,8 +119,8 @@ pub(super) async fn run(args: ReportArgs) -> anyhow::Result<Exit> {
     }
     console.json(&report::json::report(&report))?;
     let mut exit = Exit::Done;
-    for (series, comparison) in report.drops().filter(|_| args.alert_drop) {
-        console.alert(&format!("{} dropped: {}", series.key, report::describe(comparison)));
+    for (series, with, comparison) in report.drops().filter(|_| args.alert_drop) {
+        console.alert(&format!("{} dropped: {}", series.key, report::describe(with, comparison)));
         exit = Exit::Alert;
     }
     Ok(exit)
@@ -115,7 +136,7 @@ async fn open(args: &StoreArgs) -> anyhow::Result<Store> {
             path.display()
         )));
     }
-    Ok(Store::open(&url).await?)
+    Ok(Store::look(&url).await?)
 }
 
 /// The runs that were asked for. A dataset of this machine also goes by its path.
@@ -151,6 +172,9 @@ fn unknown(what: &str, name: &str, known: &[&str]) -> anyhow::Error {
 
 /// Fetches the rows to look at: those of the last run of each series that has any.
 async fn add_excerpts(store: &Store, report: &mut Report) -> anyhow::Result<()> {
+    if store.access == Access::Old {
+        return Ok(());
+    }
     for Series { points, .. } in &mut report.series {
         for Point { run, .. } in points.iter_mut().rev().filter(|point| point.run.outcome.is_some()) {
             if let Some(id) = run.id {
@@ -221,7 +245,9 @@ fn table(report: &Report) -> String {
         let rows = points.iter().map(|Point { run, change }| {
             let outcome = run.outcome.as_ref();
             let of = |words: fn(&Outcome) -> String| outcome.map_or("–".to_owned(), words);
-            let score = outcome.and_then(Outcome::overall).map_or("–".to_owned(), report::mean);
+            let score = of(|outcome| {
+                outcome.overall().map_or("–".to_owned(), |score| report::mean(outcome, score))
+            });
             let said = match change {
                 // How a run ended stands beside it.
                 Change::Unfinished => "not compared".to_owned(),
@@ -243,7 +269,7 @@ fn table(report: &Report) -> String {
             ]
         });
         let header =
-            ["Began (UTC)", "Command", "Rated", "Failed", "Mean", "Beside the run before", "Cost", "Ended"];
+            ["Began (UTC)", "Command", "Rated", "Failed", "Mean", "Beside an earlier run", "Cost", "Ended"];
         parts.push(format!(
             "{}\n{}",
             plain(&key.to_string()).replace(['\n', '\t'], " "),
@@ -258,11 +284,17 @@ fn table(report: &Report) -> String {
     parts.join("\n\n")
 }
 
-/// `30d`, `2w`, `12h`.
-fn milliseconds(text: &str) -> Result<i64, String> {
+/// `30d`, `2w`, `12h`, or the day `2026-11-01`.
+fn since(text: &str) -> Result<Since, String> {
     const HOUR: i64 = 3_600_000;
-    let expected = "expected a number with its unit: 30d, 2w or 12h";
-    let (number, unit) = text.trim().split_at_checked(text.trim().len().saturating_sub(1)).ok_or(expected)?;
+    let expected = "expected a number with its unit (30d, 2w or 12h), or a date (2026-11-01)";
+    let text = text.trim();
+    if let Some(day) = Day::parse(text) {
+        // What follows a date, and a 31st of November, would be taken for something else.
+        let is_same = day.to_string() == text;
+        return is_same.then(|| Since::Time(day.millis())).ok_or_else(|| expected.to_owned());
+    }
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(expected)?;
     let unit = match unit {
         "h" => HOUR,
         "d" => 24 * HOUR,
@@ -270,7 +302,7 @@ fn milliseconds(text: &str) -> Result<i64, String> {
         _ => return Err(expected.to_owned()),
     };
     let number: u32 = number.trim().parse().map_err(|_| expected.to_owned())?;
-    Ok(i64::from(number) * unit)
+    Ok(Since::Ago(i64::from(number) * unit))
 }
 
 /// A share above 0 and below one half.
@@ -289,12 +321,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_period_has_a_number_and_a_unit() {
-        assert_eq!(milliseconds("30d"), Ok(2_592_000_000));
-        assert_eq!(milliseconds("2w"), milliseconds("14d"));
-        assert_eq!(milliseconds("12h"), Ok(43_200_000));
-        for wrong in ["", "d", "30", "-1d", "1y", "é", "1.5d", "99999999999d"] {
-            assert!(milliseconds(wrong).is_err(), "{wrong}");
+    fn a_period_has_a_number_and_a_unit_or_is_a_date() {
+        assert_eq!(since("30d"), Ok(Since::Ago(2_592_000_000)));
+        assert_eq!(since("2w"), since("14d"));
+        assert_eq!(since("12h"), Ok(Since::Ago(43_200_000)));
+        assert_eq!(since("2026-11-22"), Ok(Since::Time(1_795_305_600_000)));
+        for wrong in [
+            "",
+            "d",
+            "30",
+            "-1d",
+            "1y",
+            "é",
+            "1.5d",
+            "99999999999d",
+            "2026-11-31",
+            "2026-11-01x",
+            "2026-13-01",
+        ] {
+            assert!(since(wrong).is_err(), "{wrong}");
         }
     }
 

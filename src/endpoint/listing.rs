@@ -71,6 +71,11 @@ impl Day {
         Self(millis.div_euclid(1000 * DAY))
     }
 
+    /// When it begins in UTC, in milliseconds since 1970.
+    pub fn millis(self) -> i64 {
+        self.0.saturating_mul(1000 * DAY)
+    }
+
     /// `YYYY-MM-DD`, whatever follows it.
     pub fn parse(text: &str) -> Option<Self> {
         let part = |from, to| -> Option<i64> {

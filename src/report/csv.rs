@@ -4,8 +4,8 @@ use super::words::{line, stamp};
 use super::{Change, Point, Report, Series};
 use crate::lens::Verdict;
 use crate::model::Money;
+use crate::rating::run::Outcome;
 use crate::stats::Interval;
-use crate::stats::compare::Estimate;
 
 /// The columns before the verdicts, and after them.
 const BEFORE: [&str; 23] = [
@@ -33,7 +33,7 @@ const BEFORE: [&str; 23] = [
     "StandardError",
     "Freedom",
 ];
-const AFTER: [&str; 12] = [
+const AFTER: [&str; 13] = [
     "TokensIn",
     "TokensOut",
     "Cost",
@@ -42,6 +42,7 @@ const AFTER: [&str; 12] = [
     "Dropped",
     "Unrated",
     "Change",
+    "ComparedWith",
     "Difference",
     "PDrop",
     "PRise",
@@ -49,7 +50,7 @@ const AFTER: [&str; 12] = [
 ];
 
 /// The report's runs, a row each, in the order of the series. `ScoreLow` and `ScoreHigh` bound the 95 % interval by which
-/// runs are compared; times are in UTC, costs in US dollars. A text that a spreadsheet would take for a formula begins
+/// runs are compared, as far as it is on the scale; times are in UTC, costs in US dollars. A text that a spreadsheet would take for a formula begins
 /// with an apostrophe.
 pub fn csv(report: &Report) -> String {
     let mut writer = ::csv::Writer::from_writer(Vec::new());
@@ -68,14 +69,13 @@ fn row(series: &Series, Point { run, change }: &Point) -> Vec<String> {
     let (key, outcome) = (&series.key, run.outcome.as_ref());
     let ledger = outcome.map(|outcome| &outcome.ledger);
     let score = outcome.and_then(|outcome| outcome.overall());
-    let estimate = score.and_then(|score| score.estimate);
-    let interval = estimate.as_ref().and_then(Estimate::interval);
+    // The rows of a run that stopped early are no sample: nothing says how far their mean is from the data's.
+    let estimate =
+        score.and_then(|score| score.estimate.filter(|_| outcome.is_some_and(Outcome::is_complete)));
+    let interval = outcome.zip(score).and_then(|(outcome, score)| super::words::interval(outcome, score));
     let filter = outcome.and_then(|outcome| outcome.filter.as_ref());
     let bill = outcome.map(|outcome| &outcome.bill);
-    let comparison = match change {
-        Change::Compared { comparison, .. } => Some(comparison),
-        _ => None,
-    };
+    let (with, comparison) = change.verdict().map(|(with, comparison, _)| (stamp(with), comparison)).unzip();
     let whole = |value: Option<u64>| value.map_or(String::new(), |value| value.to_string());
     let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
     let counts = outcome.and_then(|outcome| outcome.verdicts).map(|verdicts| verdicts.counts);
@@ -119,12 +119,17 @@ fn row(series: &Series, Point { run, change }: &Point) -> Vec<String> {
             Change::Broken(_) => "not_comparable",
             Change::Untested(_) => "not_tested",
             Change::Compared { way, .. } => way.word(),
+            Change::Again { .. } => "same_data",
         }
         .to_owned(),
+        with.unwrap_or_default(),
         number(comparison.map(|comparison| comparison.difference)),
         number(comparison.map(|comparison| comparison.drop)),
         number(comparison.map(|comparison| comparison.rise)),
-        text(&comparison.map_or_else(|| change.to_string(), super::words::test)),
+        text(&match change {
+            Change::Compared { comparison, .. } => super::words::test(comparison),
+            _ => change.to_string(),
+        }),
     ]);
     cells
 }

@@ -16,7 +16,6 @@ use crate::rating::excerpt::{Excerpt, Kind};
 use crate::rating::run::{Outcome, Sample, Score};
 use crate::rating::summary::Inference;
 use crate::stats::Interval;
-use crate::stats::compare::Estimate;
 
 const TEMPLATE: &str = include_str!("page.html");
 
@@ -39,9 +38,10 @@ pub fn html(report: &Report) -> Result<String, Error> {
     let (rows, left_out) = rows(report);
     let drops: Vec<_> = report
         .drops()
-        .map(|(series, comparison)| {
+        .map(|(series, with, comparison)| {
             context! {
                 name => name(&series.key),
+                with => when(with),
                 difference => words::difference(comparison),
                 test => words::test(comparison),
             }
@@ -66,11 +66,11 @@ pub fn html(report: &Report) -> Result<String, Error> {
         program => env!("CARGO_PKG_VERSION"),
         period,
         runs => began.len(),
-        unreadable => report.unreadable,
+        unreadable => (report.unreadable > 0).then(|| words::unreadable(report.unreadable)),
         level => format!("{}", (report.level * 1e6).round() / 1e4),
         drops,
         compared => report.series.iter().flat_map(|series| &series.points)
-            .any(|point| matches!(point.change, Change::Compared { .. })),
+            .any(|point| point.change.verdict().is_some()),
         series => Value::from(Serde(report.series.iter().map(view).collect::<Vec<_>>())),
         filters => Value::from(Serde(filters(&rows))),
         rows => Value::from(Serde(rows)),
@@ -107,8 +107,12 @@ struct View {
 struct Now {
     mean: String,
     interval: Option<String>,
+    /// Whether its rows are too few for an interval.
+    is_of_few: bool,
     scale: Option<String>,
     change: Option<Said>,
+    /// When the run began with which it was compared.
+    with: Option<String>,
     rated: String,
     failed: Option<String>,
     when: String,
@@ -122,6 +126,8 @@ struct Now {
 struct Said {
     kind: &'static str,
     text: String,
+    /// When the first run of the same data was, if this is one of it again.
+    again: Option<String>,
 }
 
 /// A line of the table of runs.
@@ -159,15 +165,17 @@ fn view(series: &Series) -> View {
         now: last.and_then(|(point, outcome)| now(point, outcome)),
         trend: plot::trend(points),
         verdicts: plot::verdicts(points),
-        histogram: last.and_then(|(_, outcome)| histogram(outcome.overall()?)),
-        others: last.map(|(_, outcome)| others(outcome).filter_map(histogram).collect()).unwrap_or_default(),
+        histogram: last.and_then(|(_, outcome)| histogram(outcome, outcome.overall()?)),
+        others: last
+            .map(|(_, outcome)| others(outcome).filter_map(|score| histogram(outcome, score)).collect())
+            .unwrap_or_default(),
         costs: plot::costs(points),
         runs: points.iter().rev().map(run_row).collect(),
     }
 }
 
-fn histogram(score: &Score) -> Option<(String, Bars)> {
-    Some((line(&score.name), plot::histogram(score)?))
+fn histogram(outcome: &Outcome, score: &Score) -> Option<(String, Bars)> {
+    Some((line(&score.name), plot::histogram(outcome, score)?))
 }
 
 /// The scores beside the overall one.
@@ -178,16 +186,18 @@ fn others(outcome: &Outcome) -> impl Iterator<Item = &Score> {
 fn now(point: &Point, outcome: &Outcome) -> Option<Now> {
     let score = outcome.overall()?;
     let (mean, ledger) = (score.mean?, &outcome.ledger);
-    let interval = score.estimate.as_ref().and_then(Estimate::interval);
+    let interval = words::interval(outcome, score);
     let failed = ledger.all_failed() > 0;
     Some(Now {
         mean: format!("{mean:.2}"),
         interval: interval.map(|Interval { low, high }| format!("{low:.2} to {high:.2}")),
+        is_of_few: words::is_of_few(score),
         scale: outcome.scale.map(|scale| scale.to_string()),
         change: match &point.change {
             Change::First => None,
             change => Some(said(change)),
         },
+        with: point.change.verdict().map(|(with, ..)| when(with)),
         rated: words::rows(ledger.answered()),
         failed: failed.then(|| words::failures(outcome)),
         when: when(point.run.began),
@@ -221,7 +231,7 @@ fn stands_for(outcome: &Outcome) -> String {
 
 fn said(change: &Change) -> Said {
     let (kind, text) = match change {
-        Change::Compared { comparison, way } => {
+        Change::Compared { comparison, way, .. } => {
             let kind = match way {
                 Way::Drop => "drop",
                 Way::Rise => "rise",
@@ -229,10 +239,17 @@ fn said(change: &Change) -> Said {
             };
             (kind, words::difference(comparison))
         }
+        Change::Again { of, change } => {
+            let (first, again) = (said(change), Some(when(*of)));
+            return match **change {
+                Change::Compared { .. } => Said { again, ..first },
+                _ => Said { kind: "none", text: String::new(), again },
+            };
+        }
         Change::Broken(_) => ("broken", change.to_string()),
         Change::First | Change::Unfinished | Change::Untested(_) => ("none", change.to_string()),
     };
-    Said { kind, text: line(&text) }
+    Said { kind, text: line(&text), again: None }
 }
 
 fn run_row(point: &Point) -> RunRow {
@@ -253,12 +270,11 @@ fn run_row(point: &Point) -> RunRow {
         }),
         failed: of(&|outcome| words::count(outcome.ledger.all_failed())),
         reasons: outcome.and_then(words::reasons).map(|text| line(&text)),
-        mean: of(&|outcome| outcome.overall().map_or("–".to_owned(), mean)),
+        mean: of(&|outcome| outcome.overall().map_or("–".to_owned(), |score| mean(outcome, score))),
         change: said(change),
-        test: match change {
-            Change::Compared { comparison, .. } => Some(words::short_test(comparison)),
-            _ => None,
-        },
+        test: change
+            .verdict()
+            .map(|(with, comparison, _)| format!("beside {}: {}", when(with), words::short_test(comparison))),
         cost: of(&words::cost),
         took: of(&|outcome| outcome.seconds.map_or("–".to_owned(), words::duration)),
         ended: ended(run),
@@ -333,23 +349,38 @@ fn rows(report: &Report) -> (Vec<Row>, usize) {
         }) else {
             continue;
         };
-        for excerpt in &point.run.excerpts {
+        for (excerpt, kinds) in point.run.excerpts.iter().zip(kinds(&point.run.excerpts)) {
             if rows.len() == MOST_ROWS {
                 left_out += 1;
                 continue;
             }
             let place = format!("d{} l{}", index(&datasets, &key.dataset), index(&lenses, &key.lens));
-            rows.push(row(key, outcome, excerpt, &place));
+            rows.push(row((key, outcome), excerpt, &kinds, &place));
         }
     }
     (rows, left_out)
 }
 
-fn row(key: &Key, outcome: &Outcome, excerpt: &Excerpt, place: &str) -> Row {
+/// Why each row is shown. Where there are fewer rows than are shown, some are among the best and among the worst: the better
+/// half of these is shown as the best, the other as the worst.
+fn kinds(excerpts: &[Excerpt]) -> Vec<Vec<Kind>> {
+    let mut all: Vec<Vec<Kind>> = excerpts.iter().map(|excerpt| excerpt.kinds.clone()).collect();
+    let both: Vec<&mut Vec<Kind>> =
+        all.iter_mut().filter(|kinds| kinds.contains(&Kind::Best) && kinds.contains(&Kind::Worst)).collect();
+    let half = both.len().div_ceil(2);
+    // The best come first.
+    for (place, kinds) in both.into_iter().enumerate() {
+        let other = if place < half { Kind::Worst } else { Kind::Best };
+        kinds.retain(|kind| *kind != other);
+    }
+    all
+}
+
+fn row((key, outcome): (&Key, &Outcome), excerpt: &Excerpt, kinds: &[Kind], place: &str) -> Row {
     let mut classes = vec![place.to_owned()];
-    classes.extend(excerpt.kinds.iter().map(|kind| format!("k-{}", kind_word(*kind))));
+    classes.extend(kinds.iter().map(|kind| format!("k-{}", kind_word(*kind))));
     classes.extend(excerpt.verdict.map(|verdict| format!("v-{}", verdict.name().to_lowercase())));
-    let kinds: Vec<&str> = excerpt.kinds.iter().map(|kind| kind_word(*kind)).collect();
+    let kinds: Vec<&str> = kinds.iter().map(|kind| kind_word(*kind)).collect();
     let named = outcome.scores.iter().zip(&excerpt.scores).enumerate();
     let others = named.filter(|(at, _)| *at != outcome.overall);
     Row {

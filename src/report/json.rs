@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Change, Point, Report, Series, stamp};
 use crate::lens::Verdict;
-use crate::rating::run::Rows;
+use crate::rating::run::{Outcome, Rows};
 use crate::rating::summary::Summary;
 use crate::stats::compare::Method;
 
@@ -76,7 +76,7 @@ pub fn report(report: &Report) -> Value {
         "command": "report",
         "made": stamp(report.made),
         "alert_level": report.level,
-        "drops": report.drops().map(|(series, _)| key(series)).collect::<Vec<_>>(),
+        "drops": report.drops().map(|(series, ..)| key(series)).collect::<Vec<_>>(),
         "unreadable_runs": report.unreadable,
         "series": report.series.iter().map(series).collect::<Vec<_>>(),
     })
@@ -111,9 +111,23 @@ fn point(Point { run, change }: &Point) -> Value {
         "columns": meaning.columns,
         "meaning": meaning.digest().to_string(),
         "finished": run.outcome.is_some(),
-        "outcome": run.outcome,
+        "outcome": run.outcome.as_ref().map(known),
         "change": self::change(change),
     })
+}
+
+/// What came of a run, without the intervals of one that stopped early: its rows are no sample.
+fn known(outcome: &Outcome) -> Outcome {
+    let mut outcome = outcome.clone();
+    if !outcome.is_complete() {
+        for score in &mut outcome.scores {
+            (score.interval, score.estimate) = (None, None);
+        }
+        if let Some(verdicts) = &mut outcome.verdicts {
+            verdicts.intervals = [None; 4];
+        }
+    }
+    outcome
 }
 
 fn change(change: &Change) -> Value {
@@ -122,8 +136,12 @@ fn change(change: &Change) -> Value {
         Change::Unfinished => json!({"kind": "not_compared", "why": change.to_string()}),
         Change::Broken(what) => json!({"kind": "not_comparable", "changed": what}),
         Change::Untested(why) => json!({"kind": "not_tested", "why": why}),
-        Change::Compared { comparison, way } => json!({
+        Change::Again { of, change } => {
+            json!({"kind": "same_data", "of": stamp(*of), "verdict": self::change(change)})
+        }
+        Change::Compared { with, comparison, way } => json!({
             "kind": way.word(),
+            "with": stamp(*with),
             "difference": comparison.difference,
             "p_drop": comparison.drop,
             "p_rise": comparison.rise,

@@ -10,9 +10,9 @@ pub fn markdown(report: &Report) -> String {
     let mut text = format!("# Ratings, {} UTC\n", when(report.made));
     let drops: Vec<String> = report
         .drops()
-        .map(|(series, comparison)| {
-            let (name, by) = (escaped(&series.key.to_string()), words::difference(comparison));
-            format!("- ▼ **{name}** dropped: {by} ({})\n", escaped(&words::test(comparison)))
+        .map(|(series, with, comparison)| {
+            let name = escaped(&series.key.to_string());
+            format!("- ▼ **{name}** dropped: {}\n", escaped(&words::describe(with, comparison)))
         })
         .collect();
     text.push('\n');
@@ -33,8 +33,7 @@ pub fn markdown(report: &Report) -> String {
         report.level * 100.0
     );
     if report.unreadable > 0 {
-        let _ =
-            writeln!(text, "\n{} runs could not be read: another version recorded them.", report.unreadable);
+        let _ = writeln!(text, "\n{}.", words::unreadable(report.unreadable));
     }
     text
 }
@@ -49,7 +48,7 @@ fn section(text: &mut String, series: &Series) {
     for Point { run, change } in &series.points {
         let outcome = run.outcome.as_ref();
         let of = |words: fn(&crate::rating::run::Outcome) -> String| outcome.map_or("–".to_owned(), words);
-        let score = outcome.and_then(|outcome| outcome.overall()).map_or("–".to_owned(), mean);
+        let score = of(|outcome| outcome.overall().map_or("–".to_owned(), |score| mean(outcome, score)));
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {score} | {} | {} | {} |",
@@ -61,8 +60,13 @@ fn section(text: &mut String, series: &Series) {
             of(words::cost),
             ended(run),
         );
-        if let Change::Compared { comparison, .. } = change {
-            notes.push(format!("{}: {}", when(run.began), escaped(&words::test(comparison))));
+        if let Change::Compared { with, comparison, .. } = change {
+            notes.push(format!(
+                "{}: beside {}, {}",
+                when(run.began),
+                when(*with),
+                escaped(&words::test(comparison))
+            ));
         }
         if let Some(filtered) = outcome.and_then(words::filtered) {
             notes.push(format!("{}: {}", when(run.began), escaped(&filtered)));

@@ -1,8 +1,9 @@
 //! What runs say together: how each dataset was over time, and which changes are more than noise.
 //!
-//! Runs of one dataset, lens and rater are a series. A run is compared with the one before it of the same series, if
-//! both asked the same of rows that were chosen in the same way.
+//! Runs of one dataset, lens and rater are a series. A run is compared with the last one before it of the same series that
+//! asked the same of rows that were chosen in the same way.
 
+mod change;
 pub mod csv;
 pub mod html;
 pub mod json;
@@ -16,11 +17,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::rating::run::{Meaning, Outcome, Run, Sample};
-use crate::rating::summary::Inference;
-use crate::stats::compare::{Comparison, compare};
+use crate::rating::run::{Meaning, Outcome, Run};
+use crate::stats::compare::Comparison;
 
-pub use words::{cost, describe, ended, failures, filtered, mean, stamp, when};
+pub use words::{cost, describe, ended, failures, filtered, mean, stamp, unreadable, when};
 
 /// The probability below which a change is more than noise, unless it is told otherwise.
 pub const LEVEL: f64 = 0.01;
@@ -43,7 +43,7 @@ pub enum Error {
     Template(#[from] minijinja::Error),
 }
 
-/// Series of runs, each run beside the one before it.
+/// Series of runs, each run beside an earlier one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// When it was made, in milliseconds since 1970.
@@ -107,12 +107,12 @@ impl fmt::Display for Key {
     }
 }
 
-/// A run, and how it differs from the one before it.
+/// A run, and how it differs from an earlier one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
     /// The run.
     pub run: Run,
-    /// What it is beside the last complete run before it.
+    /// What it is beside the last complete run before it that can be compared with it.
     pub change: Change,
 }
 
@@ -123,24 +123,44 @@ impl Point {
     }
 }
 
-/// What a run is beside the last complete one before it.
+/// What a run is beside the last complete one before it that can be compared with it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// There is none before it.
     First,
     /// The run did not reach every row: those that it reached are no sample of the others.
     Unfinished,
-    /// Something else was asked, or of other rows: what changed.
+    /// Something else was asked, or of other rows, than in any run before it: what changed since the last one.
     Broken(Vec<String>),
     /// A test would say nothing: why.
     Untested(&'static str),
     /// The means were compared.
     Compared {
+        /// When the run began with which it was compared, in milliseconds since 1970.
+        with: i64,
         /// The test.
         comparison: Comparison,
         /// What it says at the report's level.
         way: Way,
     },
+    /// The same rows with the same scores as in the run before it: what was said of that one stands.
+    Again {
+        /// When the first run of this data began, in milliseconds since 1970.
+        of: i64,
+        /// What that one was; never itself of this kind.
+        change: Box<Change>,
+    },
+}
+
+impl Change {
+    /// The comparison that holds for the run: when that began with which it was compared, the test, and what it says.
+    pub fn verdict(&self) -> Option<(i64, &Comparison, Way)> {
+        match self {
+            Self::Compared { with, comparison, way } => Some((*with, comparison, *way)),
+            Self::Again { change, .. } => change.verdict(),
+            _ => None,
+        }
+    }
 }
 
 /// What a test says.
@@ -165,15 +185,14 @@ impl Way {
 }
 
 impl Report {
-    /// Sorts runs into series and compares each complete run with the one before it. `level` is the probability below
-    /// which a change is more than noise, `made` the time of the report in milliseconds since 1970.
+    /// Sorts runs into series and compares each complete run with an earlier one. `level` is the probability below which a
+    /// change is more than noise, `made` the time of the report in milliseconds since 1970.
     pub fn new(mut runs: Vec<Run>, level: f64, made: i64) -> Self {
         runs.sort_by_key(|run| (run.began, run.id));
         let mut series: BTreeMap<Key, Vec<Point>> = BTreeMap::new();
         for run in runs {
             let points = series.entry(Key::of(&run.meaning)).or_default();
-            let before = points.iter().rev().find(|point| has_mean(point.complete()));
-            let change = change(before.map(|point| &point.run), &run, level);
+            let change = change::change(points, &run, level);
             points.push(Point { run, change });
         }
         let series = series.into_iter().map(|(key, points)| Series { key, points }).collect();
@@ -189,109 +208,14 @@ impl Report {
         self.series.retain(|series| !series.points.is_empty());
     }
 
-    /// The series whose last complete run is worse than the one before it by more than noise.
-    pub fn drops(&self) -> impl Iterator<Item = (&Series, &Comparison)> {
+    /// The series that got worse by more than noise in the last run of which anything can be said, with that comparison
+    /// and when the run began beside which it is worse, in milliseconds since 1970.
+    pub fn drops(&self) -> impl Iterator<Item = (&Series, i64, &Comparison)> {
         self.series.iter().filter_map(|series| {
-            let last = series.points.iter().rev().find(|point| point.complete().is_some())?;
-            match &last.change {
-                Change::Compared { comparison, way: Way::Drop } => Some((series, comparison)),
-                _ => None,
-            }
+            let (with, comparison, way) = change::standing(&series.points)?;
+            (way == Way::Drop).then_some((series, with, comparison))
         })
     }
-}
-
-fn has_mean(outcome: Option<&Outcome>) -> bool {
-    outcome.and_then(Outcome::overall).is_some_and(|score| score.mean.is_some())
-}
-
-/// What a run is beside the last complete one before it.
-fn change(before: Option<&Run>, run: &Run, level: f64) -> Change {
-    let Some(outcome) = run.outcome.as_ref().filter(|outcome| outcome.is_complete()) else {
-        return Change::Unfinished;
-    };
-    let Some((before, earlier)) = before.and_then(|before| Some((before, before.outcome.as_ref()?))) else {
-        return Change::First;
-    };
-    let Some(score) = outcome.overall() else {
-        return Change::Untested("an earlier version of the program kept no mean");
-    };
-    if score.mean.is_none() {
-        return Change::Untested("no row has a rating");
-    }
-    let broken = breaks((&before.meaning, earlier), (&run.meaning, outcome));
-    if !broken.is_empty() {
-        return Change::Broken(broken);
-    }
-    let is_head =
-        |outcome: &Outcome| matches!(outcome.sample, Some(Inference::Head | Inference::Beginning(_)) | None);
-    if is_head(outcome) || is_head(earlier) {
-        return Change::Untested("the rows are the head of the dataset, which is no sample of it");
-    }
-    if outcome.ledger.screened > 0 || earlier.ledger.screened > 0 {
-        return Change::Untested("a cheaper rater chose the rows that were rated");
-    }
-    let estimates = earlier.overall().and_then(|score| score.estimate).zip(score.estimate);
-    let Some((before, after)) = estimates else {
-        return Change::Untested("fewer than two rows, or files of a sample in two stages, have a rating");
-    };
-    let comparison = compare(&before, &after);
-    let way = if comparison.drop < level {
-        Way::Drop
-    } else if comparison.rise < level {
-        Way::Rise
-    } else {
-        Way::Noise
-    };
-    Change::Compared { comparison, way }
-}
-
-/// What makes two runs of a series incomparable.
-fn breaks((before, earlier): (&Meaning, &Outcome), (now, outcome): (&Meaning, &Outcome)) -> Vec<String> {
-    let mut broken = Vec::new();
-    let mut differ = |what: &str, before: String, now: String| {
-        if before != now {
-            broken.push(format!("{what}: {before}, now {now}"));
-        }
-    };
-    let short = |digest: &str| digest.chars().take(8).collect::<String>();
-    differ("text of the lens", short(&before.lens_digest), short(&now.lens_digest));
-    let scale = |outcome: &Outcome| outcome.scale.map_or("–".to_owned(), |scale| scale.to_string());
-    differ("scale", scale(earlier), scale(outcome));
-    differ("columns", before.columns.join(", "), now.columns.join(", "));
-    differ("sample", kind(before, earlier), kind(now, outcome));
-    let chunks =
-        |[tokens, most, distance]: [usize; 3]| format!("{most} of {tokens} tokens, edges within {distance}");
-    differ("chunks", chunks(before.chunks), chunks(now.chunks));
-    let mut names: Vec<&String> = before.sampling.keys().chain(now.sampling.keys()).collect();
-    names.sort_unstable();
-    names.dedup();
-    for name in names {
-        let value = |meaning: &Meaning| match meaning.sampling.get(name) {
-            None | Some(serde_json::Value::Null) => "default".to_owned(),
-            Some(serde_json::Value::String(text)) if text.len() == 64 => short(text),
-            Some(value) => value.to_string(),
-        };
-        differ(name, value(before), value(now));
-    }
-    if now.model == "heuristic" {
-        // It is part of the program, which may have learned to measure otherwise.
-        differ("version of classified", earlier.program.clone(), outcome.program.clone());
-    }
-    broken
-}
-
-/// How the rows were chosen. Whether a sample happened to take every row is no difference in kind.
-fn kind(meaning: &Meaning, outcome: &Outcome) -> String {
-    let kind = match (&meaning.sample, outcome.sample) {
-        (_, Some(Inference::TwoStages { .. })) => "in two stages",
-        (_, Some(Inference::Beginning(_))) => "uniform, of the head",
-        (Sample::All, _) => "all rows",
-        (Sample::First { .. }, _) => "the first rows",
-        (Sample::Random { .. }, Some(Inference::Head)) => "the head",
-        (Sample::Random { .. }, _) => "uniform",
-    };
-    kind.to_owned()
 }
 
 /// The names among all runs that a report can be asked for: datasets and lenses, each once, in order.

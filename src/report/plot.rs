@@ -4,13 +4,12 @@
 
 use serde::Serialize;
 
-use super::words::{self, count};
+use super::words::{self, count, interval};
 use super::{Change, Point, Way, mean, when};
 use crate::lens::Verdict;
 use crate::rating::histogram::{Bins, Histogram};
 use crate::rating::run::{Outcome, Score, Verdicts};
 use crate::stats::Interval;
-use crate::stats::compare::Estimate;
 
 /// A text beside a plot.
 #[derive(Debug, Serialize)]
@@ -103,8 +102,9 @@ fn place(at: usize, of: usize) -> f64 {
 /// The dates of the first and the last run, and of some between.
 fn dates(points: &[&Point], y: f64) -> Vec<Label> {
     let last = points.len().saturating_sub(1);
+    // As many as there is room for, at even distances as far as runs can be.
     let mut at: Vec<usize> =
-        if last < 4 { (0..=last).collect() } else { vec![0, last / 3, 2 * last / 3, last] };
+        if last < 5 { (0..=last).collect() } else { (0..=3).map(|part| (part * last + 1) / 3).collect() };
     at.dedup();
     let day = |at: usize| when(points[at].run.began)[..10].to_owned();
     // Runs of one day are told apart by their time.
@@ -126,26 +126,25 @@ fn ticks(low: f64, high: f64) -> Vec<f64> {
     (0..7).map(|at| (first + f64::from(at)) * step).take_while(|tick| *tick <= high + 1e-9).collect()
 }
 
-fn interval(score: &Score) -> Option<Interval> {
-    score.estimate.as_ref().and_then(Estimate::interval)
-}
-
 /// The means of complete runs over time, with their intervals; runs that were not finished stand at the bottom. `None`
 /// where fewer than two runs have a mean.
 pub(super) fn trend(points: &[Point]) -> Option<Trend> {
     const TOP: f64 = 18.0;
     const BOTTOM: f64 = 184.0;
     let points: Vec<&Point> = points.iter().skip(points.len().saturating_sub(MOST)).collect();
-    let scores: Vec<Option<&Score>> = points
+    let scores: Vec<Option<(&Outcome, &Score)>> = points
         .iter()
-        .map(|point| point.complete().and_then(Outcome::overall).filter(|score| score.mean.is_some()))
+        .map(|point| {
+            let outcome = point.complete()?;
+            Some((outcome, outcome.overall().filter(|score| score.mean.is_some())?))
+        })
         .collect();
     let known = || scores.iter().flatten();
     if known().count() < 2 {
         return None;
     }
-    let ends = known().flat_map(|score| {
-        let both = interval(score).map(|Interval { low, high }| [low, high]);
+    let ends = known().flat_map(|(outcome, score)| {
+        let both = interval(outcome, score).map(|Interval { low, high }| [low, high]);
         both.into_iter().flatten().chain(score.mean)
     });
     let (low, high) =
@@ -157,12 +156,15 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
     let x = |at: usize| place(at, points.len());
 
     let (mut bands, mut lines, mut marks, mut breaks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut part: Vec<(usize, &Score)> = Vec::new();
+    let mut part: Vec<(usize, &Outcome, &Score)> = Vec::new();
     let radius = round(((RIGHT - LEFT) / points.len() as f64 / 3.5).clamp(1.6, 4.5));
-    let mut close = |part: &mut Vec<(usize, &Score)>| {
-        let line: Vec<_> = part.iter().filter_map(|(at, score)| Some((x(*at), y(score.mean?)))).collect();
+    let mut close = |part: &mut Vec<(usize, &Outcome, &Score)>| {
+        let line: Vec<_> = part.iter().filter_map(|(at, _, score)| Some((x(*at), y(score.mean?)))).collect();
         lines.push(path(&line));
-        let edges: Vec<_> = part.iter().filter_map(|(at, score)| Some((x(*at), interval(score)?))).collect();
+        let edges: Vec<_> = part
+            .iter()
+            .filter_map(|(at, outcome, score)| Some((x(*at), interval(outcome, score)?)))
+            .collect();
         let upper = edges.iter().map(|(x, interval)| (*x, y(interval.high)));
         let lower = edges.iter().rev().map(|(x, interval)| (*x, y(interval.low)));
         let around: Vec<_> = upper.chain(lower).collect();
@@ -183,7 +185,7 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
     };
     for (at, (point, score)) in points.iter().zip(&scores).enumerate() {
         let (began, change) = (when(point.run.began), &point.change);
-        let Some(score) = score else {
+        let Some((outcome, score)) = score else {
             let text = format!("{began}: {}", super::ended(&point.run));
             marks.push(Mark { x: x(at), y: BOTTOM, r: radius, kind: "unfinished", text });
             continue;
@@ -197,14 +199,25 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
                 letter,
             });
         }
-        part.push((at, score));
-        let kind = match change {
-            Change::Compared { way: Way::Drop, .. } => "drop",
-            Change::Compared { way: Way::Rise, .. } => "rise",
-            Change::Untested(_) => "untested",
+        // What came between a run and the one that it continues is a line of its own.
+        let goes_on = match change {
+            Change::Compared { with, .. } => Some(*with),
+            Change::Again { of, .. } => Some(*of),
+            _ => None,
+        };
+        if !part.is_empty()
+            && goes_on.is_some_and(|began| part.iter().all(|(at, ..)| points[*at].run.began != began))
+        {
+            close(&mut part);
+        }
+        part.push((at, *outcome, *score));
+        let kind = match (change.verdict(), change) {
+            (Some((_, _, Way::Drop)), _) => "drop",
+            (Some((_, _, Way::Rise)), _) => "rise",
+            (_, Change::Untested(_)) => "untested",
             _ => "plain",
         };
-        let text = words::line(&format!("{began}: {}; {change}", mean(score)));
+        let text = words::line(&format!("{began}: {}; {change}", mean(outcome, score)));
         marks.push(Mark { x: x(at), y: y(score.mean.unwrap_or(low)), r: radius, kind, text });
     }
     close(&mut part);
@@ -213,7 +226,7 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
         y: y(value),
         text: format!("{}", (value * 1000.0).round() / 1000.0),
     };
-    let last = known().next_back().map_or(String::new(), |score| mean(score));
+    let last = known().next_back().map_or(String::new(), |(outcome, score)| mean(outcome, score));
     let sentence = format!(
         "Mean score of {} runs from {} to {}; the last is {last}.",
         points.len(),
@@ -296,7 +309,7 @@ pub(super) fn costs(points: &[Point]) -> Option<Bars> {
 }
 
 /// How many rows have which score.
-pub(super) fn histogram(score: &Score) -> Option<Bars> {
+pub(super) fn histogram(outcome: &Outcome, score: &Score) -> Option<Bars> {
     const WIDTH: f64 = 400.0;
     const TOP: f64 = 18.0;
     const BOTTOM: f64 = 128.0;
@@ -345,7 +358,8 @@ pub(super) fn histogram(score: &Score) -> Option<Bars> {
         .position(|rows| *rows == most)
         .map(|at| bin(histogram, at))
         .unwrap_or_default();
-    let sentence = format!("{}, mean {}; the most common is {common}.", words::rows(score.n), mean(score));
+    let sentence =
+        format!("{}, mean {}; the most common is {common}.", words::rows(score.n), mean(outcome, score));
     Some(Bars { width: WIDTH, height: BOTTOM + 26.0, all: bars, labels, sentence })
 }
 
@@ -388,9 +402,9 @@ pub(super) fn verdicts(points: &[Point]) -> Option<Bars> {
                 height: STEP - 8.0,
                 kind: name.to_lowercase(),
                 label: match width {
-                    ..20.0 => String::new(),
-                    20.0..48.0 => name[..1].to_owned(),
-                    48.0..92.0 => format!("{} {:.0} %", &name[..1], share * 100.0),
+                    // A letter alone says less than nothing.
+                    ..44.0 => String::new(),
+                    44.0..92.0 => format!("{} {:.0} %", &name[..1], share * 100.0),
                     _ => format!("{name} {:.0} %", share * 100.0),
                 },
                 text: format!(

@@ -6,7 +6,7 @@ use super::{Change, Way};
 use crate::endpoint::Day;
 use crate::rating::run::{How, Outcome, Run, Score};
 use crate::stats::Interval;
-use crate::stats::compare::{Comparison, Estimate, Method};
+use crate::stats::compare::{Comparison, Method};
 
 /// A day of milliseconds.
 const DAY: i64 = 86_400_000;
@@ -77,14 +77,53 @@ fn probability(p: f64) -> String {
     }
 }
 
-/// The mean of a score, with half the width of the interval by which runs are compared.
-pub fn mean(score: &Score) -> String {
-    let interval = score.estimate.as_ref().and_then(Estimate::interval);
-    match (score.mean, interval) {
+/// Fewer rated rows than this are too few for an interval: it would say more of its formula than of the data.
+const FEW: u64 = 5;
+
+/// Whether so few rows have the score that its mean says little.
+pub(super) fn is_of_few(score: &Score) -> bool {
+    (1..FEW).contains(&score.n)
+}
+
+/// The 95 % interval of a score's mean by which runs are compared, as far as it is on the score's scale. `None` where the
+/// run did not reach every row, as then its rows are no sample, and where it is of few rows.
+pub(super) fn interval(outcome: &Outcome, score: &Score) -> Option<Interval> {
+    if !outcome.is_complete() || is_of_few(score) {
+        return None;
+    }
+    let estimate = score.estimate.as_ref()?;
+    let Interval { low, high } = estimate.interval()?;
+    let scale = &score.histogram;
+    if scale.low < scale.high {
+        // A mean off the scale stays within its interval.
+        return Some(Interval {
+            low: low.max(scale.low).min(estimate.mean),
+            high: high.min(scale.high).max(estimate.mean),
+        });
+    }
+    Some(Interval { low, high })
+}
+
+/// The mean of a run's score with its interval: half of its width, or both ends where the scale cuts one off.
+pub fn mean(outcome: &Outcome, score: &Score) -> String {
+    match (score.mean, interval(outcome, score)) {
         (None, _) => "–".to_owned(),
         (Some(mean), None) => format!("{mean:.2}"),
-        (Some(mean), Some(Interval { low, high })) => format!("{mean:.2} ± {:.2}", (high - low) / 2.0),
+        (Some(mean), Some(Interval { low, high })) => {
+            let is_even = ((high - mean) - (mean - low)).abs() < 1e-9;
+            if is_even {
+                format!("{mean:.2} ± {:.2}", (high - low) / 2.0)
+            } else {
+                format!("{mean:.2} ({low:.2} to {high:.2})")
+            }
+        }
     }
+}
+
+/// What is said of runs that are left out.
+pub fn unreadable(runs: u64) -> String {
+    let runs = if runs == 1 { "1 run is".to_owned() } else { format!("{} runs are", count(runs)) };
+    format!("{runs} left out: recorded in a form that this version of the program does not know")
 }
 
 /// How a run ended.
@@ -169,9 +208,9 @@ pub(super) fn difference(comparison: &Comparison) -> String {
     format!("{}, {}", signed(comparison.difference), probability(p))
 }
 
-/// A difference, how probable one like it is, and by which test.
-pub fn describe(comparison: &Comparison) -> String {
-    format!("{} ({})", difference(comparison), test(comparison))
+/// A difference, how probable one like it is, beside which run, and by which test.
+pub fn describe(with: i64, comparison: &Comparison) -> String {
+    format!("{} beside the run of {} UTC ({})", difference(comparison), when(with), test(comparison))
 }
 
 /// A change in a few words.
@@ -182,13 +221,20 @@ impl fmt::Display for Change {
             Self::Unfinished => f.write_str("not compared: it did not reach every row"),
             Self::Broken(what) => write!(f, "not comparable: {}", what.join("; ")),
             Self::Untested(why) => write!(f, "not tested: {why}"),
-            Self::Compared { comparison, way } => {
+            Self::Compared { comparison, way, .. } => {
                 let way = match way {
                     Way::Drop => "▼ drop ",
                     Way::Rise => "▲ rise ",
                     Way::Noise => "within noise ",
                 };
                 write!(f, "{way}{}", difference(comparison))
+            }
+            Self::Again { of, change } => {
+                write!(f, "same data again as {}", when(*of))?;
+                match **change {
+                    Self::Compared { .. } => write!(f, ": {change}"),
+                    _ => Ok(()),
+                }
             }
         }
     }

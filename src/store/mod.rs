@@ -94,6 +94,17 @@ pub enum Journal {
     Rollback,
 }
 
+/// What may be done with a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// All of it.
+    Write,
+    /// It can only be read.
+    Read,
+    /// It can only be read, and lacks tables that a later version of the program added.
+    Old,
+}
+
 /// The open store.
 #[derive(Debug)]
 pub struct Store {
@@ -106,6 +117,8 @@ pub struct Store {
     pub path: PathBuf,
     /// How it survives a crash.
     pub journal: Journal,
+    /// What may be done with it.
+    pub access: Access,
 }
 
 impl Store {
@@ -116,45 +129,98 @@ impl Store {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|source| Error::Folder { path: path.clone(), source })?;
         }
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
+        let options = options(&path)
             .create_if_missing(true)
-            .busy_timeout(BUSY_TIMEOUT)
             .synchronous(SqliteSynchronous::Normal)
-            // Pages come from the system's cache as well: 4 MiB a connection keep memory flat, whatever the store's size.
-            .pragma("cache_size", "-4096")
             // What a statement of many rows may have to take back stays in memory, not in a file of its own.
             .pragma("temp_store", "MEMORY")
             // Digests are random, so a page of their index is written again and again: a longer log writes it less often.
             .pragma("wal_autocheckpoint", "8192");
 
-        let opened = |error: sqlx::Error| Error::Open {
-            path: path.clone(),
-            advice: advice(&error),
-            reason: error.to_string(),
-        };
+        let opened = opened(&path);
         let (mut connection, journal) = connect(&options).await.map_err(opened)?;
         migrate(&mut connection, &path).await?;
-        let read = SqlitePoolOptions::new()
-            .max_connections(4)
-            // How long a look-up may take is SQLite's busy timeout; a stopped process must not fail for the clock.
-            .acquire_timeout(Duration::from_hours(24))
-            .connect_with(options.clone())
-            .await
-            .map_err(opened)?;
+        let read = pool().connect_with(options.clone()).await.map_err(opened)?;
 
         let (writes, inbox) = mpsc::channel(4096);
         let (lookups, asked) = mpsc::channel(16);
         tokio::spawn(writer::run(connection, options, inbox, asked));
-        Ok(Self { read, writes, lookups, has_written: AtomicBool::new(false), path, journal })
+        Ok(Self {
+            read,
+            writes,
+            lookups,
+            has_written: AtomicBool::new(false),
+            path,
+            journal,
+            access: Access::Write,
+        })
+    }
+
+    /// Opens a database to look at it: as [`Store::open`] does where it can be written, else as it is. Then nothing can be
+    /// put, and what a later version of the program would add is missing.
+    pub async fn look(url: &str) -> Result<Self, Error> {
+        match Self::open(url).await {
+            // Where it cannot be read either, the first reason is the better one.
+            Err(error @ Error::Open { .. }) => Self::read_only(url).await.map_err(|_| error),
+            opened => opened,
+        }
+    }
+
+    /// Opens a database without writing anything, beside it neither.
+    async fn read_only(url: &str) -> Result<Self, Error> {
+        let path = path_of(url)?;
+        let options = options(&path).read_only(true);
+        // With a write-ahead log SQLite wants to make files beside the database, unless it is told that nobody writes. That
+        // is so where no log is left.
+        let mut log = path.clone().into_os_string();
+        log.push("-wal");
+        let has_log = std::fs::metadata(log).is_ok_and(|log| log.len() > 0);
+        let read = pool().connect_with(options.immutable(!has_log)).await.map_err(opened(&path))?;
+        let applied: i64 = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+            .fetch_one(&read)
+            .await
+            .map_err(opened(&path))?;
+        let latest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
+        if applied > latest {
+            return Err(Error::Newer { path, version: applied });
+        }
+        let access = if applied < latest { Access::Old } else { Access::Read };
+        // Nobody takes what would be written.
+        let (writes, lookups) = (mpsc::channel(1).0, mpsc::channel(1).0);
+        let has_written = AtomicBool::new(false);
+        Ok(Self { read, writes, lookups, has_written, path, journal: Journal::Rollback, access })
     }
 
     /// Waits until everything handed over is written, and closes the file.
     pub async fn close(&self) -> Result<(), Error> {
-        self.flush().await?;
+        if self.access == Access::Write {
+            self.flush().await?;
+        }
         self.read.close().await;
         Ok(())
     }
+}
+
+/// How every connection to this file is.
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY_TIMEOUT)
+        // Pages come from the system's cache as well: 4 MiB a connection keep memory flat, whatever the store's size.
+        .pragma("cache_size", "-4096")
+}
+
+/// A few connections that read.
+fn pool() -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(4)
+        // How long a look-up may take is SQLite's busy timeout; a stopped process must not fail for the clock.
+        .acquire_timeout(Duration::from_hours(24))
+}
+
+/// An error of this file.
+fn opened(path: &Path) -> impl Fn(sqlx::Error) -> Error + Copy {
+    move |error| Error::Open { path: path.to_owned(), advice: advice(&error), reason: error.to_string() }
 }
 
 /// A connection with the write-ahead log where it can be had, else with a rollback journal.

@@ -49,6 +49,36 @@ async fn open(folder: &tempfile::TempDir) -> Arc<Store> {
 }
 
 #[tokio::test]
+async fn a_database_that_cannot_be_written_is_read_and_nothing_is_made_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    open(&folder).await.close().await.unwrap();
+    let path = folder.path().join("sub/ratings.db");
+    let files = || std::fs::read_dir(folder.path().join("sub")).unwrap().count();
+    // The connection that writes is closed after the store.
+    let at_rest = async || {
+        while files() > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    at_rest().await;
+    let before = std::fs::read(&path).unwrap();
+    let store = Store::read_only(&path.display().to_string()).await.unwrap();
+    assert_eq!((store.access, store.runs().await.unwrap()), (Access::Read, Runs::default()));
+    assert_eq!(files(), 1, "no log, no lock");
+    store.close().await.unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+
+    let store = open(&folder).await;
+    sqlx::query("DELETE FROM _sqlx_migrations WHERE version > 1").execute(&store.read).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    at_rest().await;
+    let store = Store::read_only(&path.display().to_string()).await.unwrap();
+    assert_eq!(store.access, Access::Old);
+    assert!(Store::read_only("no-such-file.db").await.is_err());
+}
+
+#[tokio::test]
 async fn what_was_put_is_found_again_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder).await;
