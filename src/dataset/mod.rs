@@ -13,6 +13,7 @@ use error::plain;
 use futures::stream::{self, Stream};
 use plan::{Files, Hold, Plan};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
@@ -264,13 +265,15 @@ pub struct Found {
     request: Request,
     gathered: gather::Gathered,
     members: Vec<gather::Member>,
+    /// Whether the user was told of a long integer: rows may be read whole several times.
+    has_told: Arc<AtomicBool>,
 }
 
 /// Finds a dataset: where it is, its configs and splits, its files.
 pub async fn find(request: Request) -> Result<Found, Error> {
     let gathered = gather::gather(&request, gather::Scope::Chosen).await?;
     let members = gathered.members(&request).await?;
-    Ok(Found { request, gathered, members })
+    Ok(Found { request, gathered, members, has_told: Arc::default() })
 }
 
 impl Found {

@@ -13,8 +13,9 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array, new_n
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 use serde_json::Value;
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::sync::mpsc::Sender;
 
 /// The most rows in a table.
@@ -33,7 +34,7 @@ pub(super) struct Hand {
     id: Option<String>,
     listener: Listener,
     /// Whether a long integer was told of.
-    has_told: Cell<bool>,
+    has_told: Arc<AtomicBool>,
 }
 
 /// What is said of integers that no type of 64 bits holds.
@@ -59,14 +60,18 @@ impl<'f> Origin<'f> {
 
 impl Hand {
     /// Where the rows that this asks for go.
-    pub(super) fn new(sender: Sender<Result<Item, Error>>, request: &Request) -> Self {
+    pub(super) fn new(
+        sender: Sender<Result<Item, Error>>,
+        request: &Request,
+        has_told: Arc<AtomicBool>,
+    ) -> Self {
         let listener = request.listener.clone();
-        Self { sender, id: request.id.clone(), listener, has_told: Cell::new(false) }
+        Self { sender, id: request.id.clone(), listener, has_told }
     }
 
     /// Tells the user, once, of a row that is not given as it is stored.
     pub(super) fn long_integer(&self, origin: Origin, row: u64) {
-        if !self.has_told.replace(true) {
+        if !self.has_told.swap(true, Relaxed) {
             self.listener.tell(&News::Note(&long_integers(&format!("{}#{row}", origin.path))));
         }
     }

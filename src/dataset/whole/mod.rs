@@ -3,6 +3,8 @@
 //! The rows are those of [`super::Dataset::batches`] of the same dataset, in the same order, under the same ids.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -121,6 +123,7 @@ pub struct Whole {
     pub notes: Vec<String>,
     making: Making,
     plan: Plan,
+    has_told: Arc<AtomicBool>,
 }
 
 impl Found {
@@ -137,7 +140,8 @@ impl Found {
         });
         let Prepared { schema, columns, rows, notes, making, plan } = prepared.await?;
         let plan = plan.keeping(self.gathered.spool.clone());
-        Ok(Whole { name, schema, columns, rows, notes, making, plan })
+        let has_told = Arc::clone(&self.has_told);
+        Ok(Whole { name, schema, columns, rows, notes, making, plan, has_told })
     }
 }
 
@@ -147,9 +151,9 @@ impl Whole {
     /// At most a few tables are in memory. Reading begins when the stream is first polled, inside a tokio runtime, and
     /// stops when it is dropped. An error is the last item.
     pub fn tables(self) -> impl Stream<Item = Result<Item, Error>> + Send {
-        let Self { name, making, plan, .. } = self;
+        let Self { name, making, plan, has_told, .. } = self;
         handed_over(name, move |sender| {
-            let hand = Hand::new(sender, &plan.request);
+            let hand = Hand::new(sender, &plan.request, has_told);
             let outcome = read::read(plan, &making, &hand);
             hand.finish(outcome);
         })
