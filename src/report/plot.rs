@@ -188,7 +188,10 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
             });
         }
         // What came between a run and the one that it continues is a line of its own.
-        let is_apart = |began| part.iter().all(|(at, ..)| points[*at].run.began != began);
+        let is_apart = |began| {
+            let goes_on = |point: &Point| point.run.began == began || continued(&point.change) == Some(began);
+            !part.iter().any(|(at, ..)| goes_on(points[*at]))
+        };
         if !part.is_empty() && continued(change).is_some_and(is_apart) {
             close(&mut part);
         }
