@@ -153,12 +153,12 @@ fn is_equal(one: Option<Estimate>, other: Option<Estimate>) -> bool {
 /// What makes two runs of a series incomparable.
 fn breaks(before: Told, now: Told) -> Vec<String> {
     let mut broken = Broken(asked(before, now));
-    broken.differ("sample", kind(before), kind(now));
+    broken.differ("sample", &kind(before), &kind(now));
     let chunks = |(meaning, _): Told| {
         let [tokens, most, distance] = meaning.chunks;
         format!("{most} of {tokens} tokens, edges within {distance}")
     };
-    broken.differ("chunks", chunks(before), chunks(now));
+    broken.differ("chunks", &chunks(before), &chunks(now));
     broken.0
 }
 
@@ -166,10 +166,10 @@ fn breaks(before: Told, now: Told) -> Vec<String> {
 fn asked((before, earlier): Told, (now, outcome): Told) -> Vec<String> {
     let mut broken = Broken(Vec::new());
     let short = |digest: &str| digest.chars().take(8).collect::<String>();
-    broken.differ("text of the lens", short(&before.lens_digest), short(&now.lens_digest));
+    broken.differ("text of the lens", &short(&before.lens_digest), &short(&now.lens_digest));
     let scale = |outcome: &Outcome| outcome.scale.map_or("–".to_owned(), |scale| scale.to_string());
-    broken.differ("scale", scale(earlier), scale(outcome));
-    broken.differ("columns", before.columns.join(", "), now.columns.join(", "));
+    broken.differ("scale", &scale(earlier), &scale(outcome));
+    broken.differ("columns", &before.columns.join(", "), &now.columns.join(", "));
     let mut names: Vec<&String> = before.sampling.keys().chain(now.sampling.keys()).collect();
     names.sort_unstable();
     names.dedup();
@@ -179,11 +179,11 @@ fn asked((before, earlier): Told, (now, outcome): Told) -> Vec<String> {
             Some(serde_json::Value::String(text)) if text.len() == 64 => short(text),
             Some(value) => value.to_string(),
         };
-        broken.differ(name, value(before), value(now));
+        broken.differ(name, &value(before), &value(now));
     }
     if now.model == "heuristic" {
         // It is part of the program, which may have learned to measure otherwise.
-        broken.differ("version of classified", earlier.program.clone(), outcome.program.clone());
+        broken.differ("version of classified", &earlier.program, &outcome.program);
     }
     broken.0
 }
@@ -192,7 +192,7 @@ fn asked((before, earlier): Told, (now, outcome): Told) -> Vec<String> {
 struct Broken(Vec<String>);
 
 impl Broken {
-    fn differ(&mut self, what: &str, before: String, now: String) {
+    fn differ(&mut self, what: &str, before: &str, now: &str) {
         if before != now {
             self.0.push(format!("{what}: {before}, now {now}"));
         }

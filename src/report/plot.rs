@@ -163,24 +163,12 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
         lines.push(path(&line));
         let edges: Vec<_> = part
             .iter()
-            .filter_map(|(at, outcome, score)| Some((x(*at), interval(outcome, score)?)))
+            .filter_map(|(at, outcome, score)| {
+                let Interval { low, high } = interval(outcome, score)?;
+                Some((x(*at), y(low), y(high)))
+            })
             .collect();
-        let upper = edges.iter().map(|(x, interval)| (*x, y(interval.high)));
-        let lower = edges.iter().rev().map(|(x, interval)| (*x, y(interval.low)));
-        let around: Vec<_> = upper.chain(lower).collect();
-        if edges.len() > 1 {
-            bands.push(format!("{}Z", path(&around)));
-        } else if let [(x, interval)] = edges[..] {
-            // One run alone has a whisker.
-            bands.push(format!(
-                "M{} {}H{}V{}H{}Z",
-                x - 3.0,
-                y(interval.high),
-                x + 3.0,
-                y(interval.low),
-                x - 3.0
-            ));
-        }
+        bands.extend(band(&edges));
         part.clear();
     };
     for (at, (point, score)) in points.iter().zip(&scores).enumerate() {
@@ -200,25 +188,16 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
             });
         }
         // What came between a run and the one that it continues is a line of its own.
-        let goes_on = match change {
-            Change::Compared { with, .. } => Some(*with),
-            Change::Again { of, .. } => Some(*of),
-            _ => None,
+        let is_apart = |began| {
+            let goes_on = |point: &Point| point.run.began == began || continued(&point.change) == Some(began);
+            !part.iter().any(|(at, ..)| goes_on(points[*at]))
         };
-        if !part.is_empty()
-            && goes_on.is_some_and(|began| part.iter().all(|(at, ..)| points[*at].run.began != began))
-        {
+        if !part.is_empty() && continued(change).is_some_and(is_apart) {
             close(&mut part);
         }
         part.push((at, *outcome, *score));
-        let kind = match (change.verdict(), change) {
-            (Some((_, _, Way::Drop)), _) => "drop",
-            (Some((_, _, Way::Rise)), _) => "rise",
-            (_, Change::Untested(_)) => "untested",
-            _ => "plain",
-        };
         let text = words::line(&format!("{began}: {}; {change}", mean(outcome, score)));
-        marks.push(Mark { x: x(at), y: y(score.mean.unwrap_or(low)), r: radius, kind, text });
+        marks.push(Mark { x: x(at), y: y(score.mean.unwrap_or(low)), r: radius, kind: shape(change), text });
     }
     close(&mut part);
     let tick = |value: f64| Label {
@@ -247,6 +226,39 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
         breaks,
         sentence,
     })
+}
+
+/// The kind of the mark of a run that has a mean.
+fn shape(change: &Change) -> &'static str {
+    match (change.verdict(), change) {
+        (Some((_, _, Way::Drop)), _) => "drop",
+        (Some((_, _, Way::Rise)), _) => "rise",
+        (_, Change::Untested(_)) => "untested",
+        _ => "plain",
+    }
+}
+
+/// When the run began that a run continues.
+fn continued(change: &Change) -> Option<i64> {
+    match change {
+        Change::Compared { with, .. } => Some(*with),
+        Change::Again { of, .. } => Some(*of),
+        _ => None,
+    }
+}
+
+/// The path around intervals: where each stands, its low and its high end.
+fn band(edges: &[(f64, f64, f64)]) -> Option<String> {
+    match edges {
+        [] => None,
+        // One run alone has a whisker.
+        [(x, low, high)] => Some(format!("M{} {high}H{}V{low}H{}Z", x - 3.0, x + 3.0, x - 3.0)),
+        edges => {
+            let upper = edges.iter().map(|(x, _, high)| (*x, *high));
+            let lower = edges.iter().rev().map(|(x, low, _)| (*x, *low));
+            Some(format!("{}Z", path(&upper.chain(lower).collect::<Vec<_>>())))
+        }
+    }
 }
 
 /// `a` to `z`, then numbers.

@@ -164,6 +164,17 @@ fn a_peek_after_a_drop_does_not_silence_it_and_another_lens_does() {
 }
 
 #[test]
+fn a_run_that_is_not_compared_with_its_neighbour_is_not_joined_to_it() {
+    let lines = |chunks: [usize; 3]| {
+        let mut between = run(2, 2.1);
+        between.meaning.chunks = chunks;
+        let page = html::html(&report(vec![run(1, 2.4), between, run(3, 2.0), run(4, 2.0), run(5, 2.0)]));
+        page.unwrap().matches("<path class=\"line\"").count()
+    };
+    assert_eq!((lines([1500, 2, 100]), lines([100, 1, 0])), (1, 3));
+}
+
+#[test]
 fn few_runs_have_a_date_each_in_the_trend() {
     for days in [4, 5] {
         let page = html::html(&report((1..=days).map(|day| run(day, 2.0 + day as f64 / 100.0)).collect()));
