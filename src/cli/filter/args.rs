@@ -74,7 +74,7 @@ pub(in crate::cli) struct FilterArgs {
     /// Name of the score's columns, `NAME` and `int_NAME`, in place of `LENS_score` and `LENS_int_score`
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) score_name: Option<String>,
-    /// Replace an output of another job; only what this program wrote is ever replaced
+    /// Replace an output of another job, or a file of other scores; only what this program wrote is ever replaced
     #[arg(long)]
     pub(super) force: bool,
     #[command(flatten)]
@@ -97,7 +97,7 @@ pub(super) struct CutArgs {
     /// Keep the rows of the highest score: a number of rows, or a share of all, such as 10%
     #[arg(long, value_name = "ROWS", conflicts_with_all = ["min", "verdict", "condition"])]
     pub(super) top: Option<String>,
-    /// What --min, --verdict and --top go by: `LENS`, `LENS_FIELD` or `row.COLUMN`
+    /// What --min, --verdict and --top go by: `LENS`, `LENS_FIELD`, `row.COLUMN` or `row['any name']`
     #[arg(long, value_name = "NAME")]
     pub(super) by: Option<String>,
 }

@@ -63,6 +63,8 @@ pub(super) struct Pass {
     pub(super) id: Option<String>,
     /// What becomes of rows without a rating.
     pub(super) unrated: judge::Unrated,
+    /// Whether all rows of the dataset come, and no sample of them.
+    pub(super) has_all_rows: bool,
     pub(super) tally: Tally,
     pub(super) examples: Examples,
 }
@@ -106,8 +108,9 @@ impl Pass {
             done.send_replace(self.tally.rows_in());
         }
         let left = match self.scored {
-            Some(merge) => runtime.block_on(merge.finish())?,
-            None => Left::default(),
+            // A sample has fewer rows than there are scores, as was asked for.
+            Some(merge) if self.has_all_rows => runtime.block_on(merge.finish())?,
+            _ => Left::default(),
         };
         let shards = match self.sink {
             // A cut that keeps nothing writes nothing.

@@ -37,7 +37,7 @@ use crate::lens::Lens;
 use crate::rate::{Plan, Progress};
 use crate::rating::excerpt::Chooser;
 use crate::rating::ledger::Ledger;
-use crate::rating::run::{Filtered, Meaning};
+use crate::rating::run::{Filtered, Meaning, Sample};
 use crate::rating::summary::Summary;
 
 pub(super) use args::FilterArgs;
@@ -423,6 +423,7 @@ impl Second<'_> {
             // With a file of scores rows come under the user's ids.
             id: args.rating.id.clone(),
             unrated: args.unrated.of_judge(),
+            has_all_rows: args.rating.sample() == Sample::All,
             tally: Tally::default(),
             examples: Examples::default(),
         };
