@@ -1,4 +1,4 @@
-//! Kept rows as parquet: row groups are encoded on two threads, and appended in their order.
+//! Kept rows as parquet: row groups are encoded on threads of their own, and appended in their order.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -28,8 +28,8 @@ use super::{Options, Shard, Values};
 use crate::dataset::whole::{Rows, Table};
 use crate::export::Error;
 
-/// A row group that has this many bytes of values is complete.
-const GROUP_BYTES: usize = 32 << 20;
+/// A row group that has this many bytes of values is complete. Twice as many take 70 MB more, and no less time.
+const GROUP_BYTES: usize = 16 << 20;
 
 /// The most rows in a row group.
 const GROUP_ROWS: usize = 128 << 10;
@@ -39,7 +39,7 @@ const GROUP_ROWS: usize = 128 << 10;
 const GROUP_HELD: usize = 128 << 20;
 
 /// Full row groups that are still being encoded while the next one fills. Rows wait in memory no longer than that.
-const ENCODERS: usize = 1;
+const ENCODERS: usize = 2;
 
 /// Fewer rows than this, and fewer bytes, are put together before they are kept: a few rows of each batch would
 /// otherwise be very many small arrays.
