@@ -19,6 +19,7 @@ use crate::rating::summary::{Inference, Part};
 
 /// Which rows are rated, how they are asked about, and when to stop.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Rating")]
 pub(super) struct RatingArgs {
     /// Rows to rate of each dataset, drawn at random [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -44,13 +45,13 @@ pub(super) struct RatingArgs {
     #[arg(long, value_name = "COLUMN")]
     pub(super) id: Option<String>,
     /// Share of failed rows above which the exit code is 3
-    #[arg(long, default_value = "1%", value_name = "SHARE", value_parser = percent)]
+    #[arg(help_heading = "Rating", long, default_value = "1%", value_name = "SHARE", value_parser = percent)]
     pub(super) fail_above: f64,
     /// Ask more than 10,000 questions of an endpoint that is not on this machine, without --max
-    #[arg(long)]
+    #[arg(help_heading = "Rating", long)]
     pub(super) yes: bool,
     /// Only show what the run would ask and cost: no request is made, no key is needed
-    #[arg(long)]
+    #[arg(help_heading = "Rating", long)]
     pub(super) dry_run: bool,
     #[command(flatten)]
     pub(super) settings: Settings,

@@ -51,31 +51,31 @@ pub(in crate::cli) struct FilterArgs {
     #[command(flatten)]
     pub(super) cut: CutArgs,
     /// What becomes of rows that have no rating: dropped, kept (where they can be read), or nothing is written
-    #[arg(long, default_value = "drop", value_name = "WHAT")]
+    #[arg(help_heading = "Output", long, default_value = "drop", value_name = "WHAT")]
     pub(super) unrated: Unrated,
     /// Let a cheaper rater go first, and ask only about rows that it does not put below a score: `heuristic:1.5`
-    #[arg(long, value_name = "RATER:SCORE", value_parser = first)]
+    #[arg(help_heading = "Output", long, value_name = "RATER:SCORE", value_parser = first)]
     pub(super) first: Option<f64>,
     /// Only show how many rows would be kept, and some from both sides of the cut
-    #[arg(long, conflicts_with = "scores_only")]
+    #[arg(help_heading = "Output", long, conflicts_with = "scores_only")]
     pub(super) preview: bool,
     /// Write the scores of all rows and no rows: FILE.parquet, or FILE.jsonl(.gz|.zst) with Dolma's attributes
-    #[arg(long, conflicts_with_all = ["min", "verdict", "condition", "top", "by", "scores"])]
+    #[arg(help_heading = "Output", long, conflicts_with_all = ["min", "verdict", "condition", "top", "by", "scores"])]
     pub(super) scores_only: bool,
     /// Judge by the scores of such a file; nothing is rated
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["columns", "first"])]
+    #[arg(help_heading = "Output", long, value_name = "FILE", conflicts_with_all = ["columns", "first"])]
     pub(super) scores: Option<PathBuf>,
     /// Format of the kept rows
-    #[arg(long, default_value = "parquet", value_name = "FORMAT")]
+    #[arg(help_heading = "Output", long, default_value = "parquet", value_name = "FORMAT")]
     pub(super) to: To,
     /// Size at which a file of kept rows ends and the next begins
-    #[arg(long, default_value = "500MB", value_name = "SIZE", value_parser = size)]
+    #[arg(help_heading = "Output", long, default_value = "500MB", value_name = "SIZE", value_parser = size)]
     pub(super) shard_size: u64,
     /// Name of the score's columns, `NAME` and `int_NAME`, in place of `LENS_score` and `LENS_int_score`
-    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(help_heading = "Output", long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) score_name: Option<String>,
     /// Replace an output of another job, or a file of other scores; only what this program wrote is ever replaced
-    #[arg(long)]
+    #[arg(help_heading = "Output", long)]
     pub(super) force: bool,
     #[command(flatten)]
     pub(super) rating: RatingArgs,
