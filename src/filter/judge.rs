@@ -75,17 +75,6 @@ impl Why {
     }
 }
 
-/// What has to be read to rank rows, before any can be judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RanksBy {
-    /// Nothing: there is no `--top`.
-    Nothing,
-    /// The scores alone: [`Judge::rank`] takes rows without their table.
-    Scores,
-    /// The rows themselves.
-    Rows,
-}
-
 #[derive(Debug)]
 enum Cut {
     Joined { min: Option<f64>, verdicts: Vec<Verdict>, condition: Option<Box<Condition>> },
@@ -115,17 +104,13 @@ impl Judge {
         Ok(Self { by, cut, unrated: cuts.unrated, lenses: scores.len() })
     }
 
-    /// What [`Judge::rank`] needs.
-    pub fn ranks_by(&self) -> RanksBy {
-        match (&self.cut, &self.by) {
-            (Cut::Joined { .. }, _) => RanksBy::Nothing,
-            (Cut::Ranked { .. }, By::One(Name::Column(_))) => RanksBy::Rows,
-            (Cut::Ranked { .. }, _) => RanksBy::Scores,
-        }
+    /// Whether all rows have to be ranked, by [`Judge::rank_table`], before any can be judged.
+    pub fn ranks(&self) -> bool {
+        matches!(self.cut, Cut::Ranked { .. })
     }
 
-    /// Ranks rows by their scores; where [`RanksBy::Rows`] is asked for, by [`Judge::rank_table`].
-    pub fn rank(&mut self, rows: &[ScoredRow]) {
+    /// Ranks rows by their scores.
+    fn rank(&mut self, rows: &[ScoredRow]) {
         let Cut::Ranked { ranking, .. } = &mut self.cut else { return };
         for row in rows {
             let is_whole = row.lenses.iter().all(|scored| matches!(scored, Scored::Rated { .. }));
