@@ -18,6 +18,7 @@ pub mod meter;
 pub mod heuristic;
 pub mod endpoint;
 pub mod rate;
+pub mod batch;
 pub mod filter;
 pub mod export;
 pub mod report;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use classified::endpoint::{self, Endpoint, Options, ReplyForm};
 use classified::meter::{Limits, Meter, Workers};
 use classified::rate::ask::{Asker, Pulse, TargetForm};
-use classified::rate::{End, Event, Plan, Rater, rate};
+use classified::rate::{Asks, End, Event, Plan, Rater, rate};
 use classified::rating::Target;
 use classified::rating::answer::Usage;
 use classified::rating::question::{Digest, Form, Sampling};
@@ -61,6 +61,7 @@ async fn plan(world: &World, standin: &Standin, questions: Option<u64>) -> Plan 
         limits: chunk::Limits::default(),
         first: None,
         questions_left: questions.map(|questions| Arc::new(AtomicU64::new(questions))),
+        asks: Asks::Everything,
     }
 }
 

@@ -92,6 +92,7 @@ impl History {
             _ if all_reached => How::Complete,
             Exit::Budget => How::Budget,
             Exit::Interrupted | Exit::Terminated => How::Interrupted,
+            Exit::TryAgain => How::Waiting,
             _ => How::Failed,
         };
         let too_many = summary.ledger.failed_share() > self.fail_above;

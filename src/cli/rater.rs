@@ -17,7 +17,7 @@ use crate::meter::Meter;
 use crate::model::Money;
 use crate::rate::ask::{Asker, Pulse, TargetForm};
 use crate::rate::retry::Policy;
-use crate::rate::{Plan, Rater, Screen};
+use crate::rate::{Asks, Plan, Rater, Screen};
 use crate::rating::Target;
 use crate::rating::answer::Usage;
 use crate::rating::question::{self, Digest, Sampling};
@@ -249,6 +249,7 @@ impl Raters {
             limits: cuts.limits,
             first: cuts.first.map(screen).transpose()?,
             questions_left: None,
+            asks: Asks::Everything,
         })
     }
 

@@ -233,6 +233,7 @@ fn ended_by(end: End, signals: &Signals, console: Console) -> Ended {
             Ended::with(Exit::Budget)
         }
         End::Budget(_) => Ended::with(Exit::Budget),
+        End::Waiting(_) => Ended::with(Exit::TryAgain),
         End::Failed(error) => Ended::by(error.into()),
     }
 }

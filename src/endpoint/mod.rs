@@ -1,9 +1,11 @@
 //! Chat completions: OpenAI, llama.cpp, compatible servers. One attempt at a time; what follows from it is `rate`'s.
 
 mod address;
+pub mod batches;
 mod bill;
 mod cut;
 mod dialect;
+mod judge;
 mod listing;
 mod reply;
 mod request;
@@ -32,6 +34,7 @@ use request::Instead;
 pub use address::{Address, shown};
 pub use cut::Prompt;
 pub use dialect::Dialect;
+pub use judge::Judged;
 pub use listing::{Day, Listed, Listing, shutdown_warning};
 pub use reply::{Call, Overflow, Said, ServerError};
 pub use request::{Form, Message, OWN_KEYS};

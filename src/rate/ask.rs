@@ -3,19 +3,18 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::Value;
 use tokio::sync::watch;
 
 use super::attempt::{CONTEXT, Completion};
 use super::retry::Policy;
-use crate::endpoint::{self, Endpoint, Message, Prompt, Said};
-use crate::lens::{Lens, Scored};
+use crate::endpoint::{self, Dialect, Endpoint, Judged, Message, Prompt};
+use crate::lens::Lens;
 use crate::meter::Meter;
 use crate::model::Money;
 use crate::rating::answer::{Answer, Provenance, Unsettled, Usage};
 use crate::rating::failure::{Failure, Reason};
 use crate::rating::question::{self, Digest, Question};
-use crate::store::{self, Attempt, Slot, Store};
+use crate::store::{self, Attempt, Slot, Store, Turn};
 
 /// Questions that may fail for want of a working endpoint before one has been answered: then the run stops, since
 /// every further row would wait through all its attempts for the same.
@@ -64,6 +63,19 @@ impl TargetForm {
     /// What the target's questions have used in this run, answered or not.
     pub fn spent(&self) -> Usage {
         *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TargetForm {
+    /// The request that asks a question after what it has come to in batches, and the tokens of its prompt by our own count.
+    pub fn request(
+        &self,
+        question: &Question,
+        turn: &Turn,
+        dialect: Dialect,
+    ) -> Result<(endpoint::Request, u64), endpoint::Error> {
+        let _ = turn;
+        Ok((self.wire.request(&turns(question, None), 1, dialect)?, 0))
     }
 }
 
@@ -132,39 +144,29 @@ impl Asker {
                 return Err(self.cut(&course, (tokens, read), in_a_row, usage).await);
             }
             let again = self.endpoint.heard(&form.wire, dialect, reply.call);
-            let (reason, said, wrong) = match reply.said {
-                Said::Arguments(candidates) => match parse(&form.lens, candidates) {
-                    Ok(scored) => {
-                        let provenance = Provenance {
-                            model_reported: reply.model,
-                            finish_reason: reply.finish_reason,
-                            usage: course.usage,
-                            latency_ms: u32::try_from(latency.as_millis()).unwrap_or(u32::MAX),
-                            attempts: course.attempts,
-                            answered_at: store::now(),
-                        };
-                        let answer = Arc::new(Answer {
-                            scores: scored.scores,
-                            rationales: scored.rationales,
-                            provenance,
-                        });
-                        self.pulse.answered.fetch_add(1, Ordering::Relaxed);
-                        return Ok(answer);
-                    }
-                    Err((said, wrong)) => (Reason::Invalid, said, wrong),
-                },
-                Said::Broken(text, error) => (Reason::Invalid, text, error),
-                Said::Nothing(text) => {
-                    let wrong = "the reply holds no function call and no JSON object".to_owned();
-                    (Reason::NoAnswer, text, wrong)
+            let (reason, said, wrong) = match reply.said.judged(&form.lens) {
+                Judged::Scored(scored) => {
+                    let provenance = Provenance {
+                        model_reported: reply.model,
+                        finish_reason: reply.finish_reason,
+                        usage: course.usage,
+                        latency_ms: u32::try_from(latency.as_millis()).unwrap_or(u32::MAX),
+                        attempts: course.attempts,
+                        answered_at: store::now(),
+                    };
+                    let answer =
+                        Arc::new(Answer { scores: scored.scores, rationales: scored.rationales, provenance });
+                    self.pulse.answered.fetch_add(1, Ordering::Relaxed);
+                    return Ok(answer);
                 }
-                Said::Truncated if again => (Reason::NoAnswer, String::new(), String::new()),
-                Said::Truncated if course.room == 1 && form.wire.room_is_ours() => {
+                Judged::Unusable { reason, said, wrong } => (reason, said, wrong),
+                Judged::Truncated if again => (Reason::NoAnswer, String::new(), String::new()),
+                Judged::Truncated if course.room == 1 && form.wire.room_is_ours() => {
                     self.note(&course, Reason::Truncated, usage).await;
                     course.room = 2;
                     continue;
                 }
-                Said::Truncated => {
+                Judged::Truncated => {
                     let detail = if course.room == 1 {
                         "cut by its length, which --extra-body sets"
                     } else {
@@ -172,14 +174,7 @@ impl Asker {
                     };
                     return Err(self.fail(&course, Failure::new(Reason::Truncated, detail), usage).await);
                 }
-                Said::Refusal(words) => {
-                    return Err(self.fail(&course, Failure::new(Reason::Refusal, words), usage).await);
-                }
-                Said::Filtered => {
-                    let failure =
-                        Failure::new(Reason::ContentFilter, "the server's content filter stopped the reply");
-                    return Err(self.fail(&course, failure, usage).await);
-                }
+                Judged::Failed(failure) => return Err(self.fail(&course, failure, usage).await),
             };
             // While it is open whether this server calls functions, no row pays for it.
             if again {
@@ -246,18 +241,6 @@ impl Asker {
         }
         Unanswered::Failed(failure)
     }
-}
-
-/// The first of the candidates that is an answer; else the first of them, and what is wrong with it.
-fn parse(lens: &Lens, candidates: Vec<Value>) -> Result<Scored, (String, String)> {
-    let mut first = None;
-    for arguments in candidates {
-        match lens.parse(&arguments) {
-            Ok(scored) => return Ok(scored),
-            Err(invalid) => first = first.or_else(|| Some((arguments.to_string(), invalid.to_string()))),
-        }
-    }
-    Err(first.unwrap_or_default())
 }
 
 /// The messages of a turn after the system message: the question, and after a reply that was no answer that reply

@@ -91,6 +91,29 @@ pub struct Plan {
     pub first: Option<Screen>,
     /// Questions that may still be asked, in this run and in others that share the bound; `None` is no bound.
     pub questions_left: Option<Arc<AtomicU64>>,
+    /// Which questions it asks itself.
+    pub asks: Asks,
+}
+
+/// Which of the questions that the store cannot answer a run asks itself. None asks what waits in a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Asks {
+    /// All of them.
+    #[default]
+    Everything,
+    /// Those to which a batch brought a reply that is no answer yet.
+    Repairs,
+    /// None.
+    Nothing,
+}
+
+/// Questions that a run has left to batches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Those that wait in one.
+    pub waiting: u64,
+    /// Those that are in none yet.
+    pub unasked: u64,
 }
 
 /// The cheap stage of a cascade: the heuristic rates first, and only rows that it does not put below a score are asked
@@ -131,6 +154,8 @@ pub enum End {
     QuestionLimit,
     /// The bound on cost was reached: the next attempt may cost this much.
     Budget(Money),
+    /// Every row was looked at, and some are left to batches.
+    Waiting(Left),
     /// It cannot go on.
     Failed(Error),
 }
@@ -161,6 +186,16 @@ pub fn rate(
         Some((futures::stream::iter(batch), inbox))
     });
     Box::pin(batches.flatten())
+}
+
+/// The questions of a dataset that the store cannot answer, with the index of their target, in the order of the rows; one that several
+/// rows ask may come several times.
+pub fn unanswered(
+    plan: Arc<Plan>,
+    dataset: Dataset,
+) -> impl Stream<Item = Result<Vec<(usize, Question)>, Error>> {
+    let _ = (plan, dataset);
+    futures::stream::empty()
 }
 
 /// Batches of prepared rows, in order, a few of them at work.

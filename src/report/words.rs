@@ -136,6 +136,7 @@ pub fn ended(run: &Run) -> String {
         How::Complete => "complete",
         How::Budget => "stopped at a bound",
         How::Interrupted => "interrupted",
+        How::Waiting => "waits for batches",
         How::Failed => "failed",
     };
     if ended.exit == 0 { how.to_owned() } else { format!("{how}, exit {}", ended.exit) }

@@ -4,6 +4,7 @@
 //! there in batches.
 
 mod answers;
+mod batches;
 mod history;
 mod runs;
 mod writer;
@@ -19,6 +20,7 @@ use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tokio::sync::mpsc;
 
 pub use answers::Slot;
+pub use batches::{Batch, Change, FORM, Fate, Lesson, NewBatch, Reserve, Settled, Stage, Standing, Turn};
 pub use history::{Group, Prune, Stats, Usual};
 pub use runs::Runs;
 pub use writer::{Attempt, NewAnswer};

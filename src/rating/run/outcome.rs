@@ -80,6 +80,8 @@ pub enum How {
     Budget,
     /// It was asked to stop.
     Interrupted,
+    /// Some of its questions wait in batches.
+    Waiting,
     /// It could not go on.
     Failed,
 }
