@@ -1,0 +1,148 @@
+//! What one command does with batches: whose questions, how much money and how many tokens they may take, and what was said.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::gather::Gathering;
+use super::{Desk, Error, Word};
+use crate::meter::Budget;
+use crate::model::Money;
+use crate::rate::ask::Asker;
+use crate::store::{Batch, Lesson, Stage};
+
+/// What a command may hand over.
+#[derive(Debug, Clone, Default)]
+pub struct Bounds {
+    /// US dollars, of all its batches and of what is collected.
+    pub money: Option<Money>,
+    /// Input tokens that the account may have enqueued at once, where the user knows.
+    pub tokens: Option<u64>,
+    /// Questions that may still be asked.
+    pub questions: Option<Arc<AtomicU64>>,
+}
+
+/// Why no more questions were handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// The next one may cost this much, and does not fit under the bound on cost.
+    Money(Money),
+    /// The account may not have more input tokens enqueued than this.
+    Tokens(u64),
+    /// The bound on questions.
+    Questions,
+    /// Somebody else cancelled a batch.
+    Cancelled,
+}
+
+/// The batches of one command.
+#[derive(Debug)]
+pub struct Work {
+    pub(super) desk: Desk,
+    /// How questions are asked, one form a target.
+    pub(super) asker: Arc<Asker>,
+    /// Where files are made.
+    pub(super) folder: PathBuf,
+    pub(super) budget: Budget,
+    pub(super) bounds: Bounds,
+    /// What was learned of the endpoint earlier.
+    pub(super) lesson: Lesson,
+    /// What is being gathered, by target.
+    pub(super) gathering: Vec<Option<Gathering>>,
+    /// Open batches of this command's lenses.
+    pub(super) open: Vec<Batch>,
+    /// Why the last pass over the rows ended before their end.
+    pub full: Option<Full>,
+    pub(super) words: Vec<Word>,
+    /// How much was handed over by this command.
+    pub sent: Sent,
+}
+
+/// What was handed over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Batches.
+    pub batches: u64,
+    /// Questions in them.
+    pub questions: u64,
+    /// What they can cost at most; `None` where the price is not known.
+    pub bound: Option<Money>,
+}
+
+impl Work {
+    /// The batches of `asker`'s lenses, of which some may be open. Wants the lock of the store's batches, and [`Desk::reconcile`]
+    /// before it.
+    pub async fn begin(asker: &Arc<Asker>, folder: PathBuf, bounds: Bounds) -> Result<Self, Error> {
+        let desk = Desk { endpoint: Arc::clone(&asker.endpoint), store: Arc::clone(&asker.store) };
+        let model = asker.forms.first().map_or("", |form| form.slot.model.as_str());
+        let lesson = desk.store.lesson(desk.url(), model).await?;
+        if let Some(dialect) = lesson.dialect.as_deref().and_then(|text| serde_json::from_str(text).ok()) {
+            desk.endpoint.begin_with(dialect);
+        }
+        let mut work = Self {
+            desk,
+            asker: Arc::clone(asker),
+            folder,
+            budget: Budget::new(bounds.money),
+            bounds,
+            lesson,
+            gathering: asker.forms.iter().map(|_| None).collect(),
+            open: Vec::new(),
+            full: None,
+            words: Vec::new(),
+            sent: Sent { bound: Some(Money::ZERO), ..Sent::default() },
+        };
+        work.reload().await?;
+        for batch in &work.open {
+            work.budget.reserve(batch.bound.unwrap_or_default());
+        }
+        Ok(work)
+    }
+
+    /// Reads the open batches of this command's lenses again.
+    pub(super) async fn reload(&mut self) -> Result<(), Error> {
+        self.open = self.desk.open().await?;
+        let forms = &self.asker.forms;
+        self.open.retain(|batch| forms.iter().any(|form| form.slot == batch.slot));
+        Ok(())
+    }
+
+    /// The open batches of this command's lenses.
+    pub fn open(&self) -> &[Batch] {
+        &self.open
+    }
+
+    /// What is to be said since the last time.
+    pub fn words(&mut self) -> Vec<Word> {
+        let notes = self.desk.endpoint.notes().into_iter().map(Word::Note);
+        self.words.extend(notes);
+        std::mem::take(&mut self.words)
+    }
+
+    pub(super) fn note(&mut self, text: String) {
+        self.words.push(Word::Note(text));
+    }
+
+    pub(super) fn warn(&mut self, text: String) {
+        self.words.push(Word::Warning(text));
+    }
+
+    /// The most input tokens that may be enqueued at once, by our own count: a tenth is left for where it differs from the server's.
+    pub(super) fn tokens_at_most(&self) -> Option<u64> {
+        let said = self.bounds.tokens.or(self.lesson.tokens)?;
+        Some(said - said / 10)
+    }
+
+    /// Input tokens that are enqueued, or about to be.
+    pub(super) fn tokens_enqueued(&self) -> u64 {
+        let begun = self.open.iter().filter(|batch| batch.stage == Stage::Created);
+        let gathered = self.gathering.iter().flatten().map(|gathering| gathering.tokens);
+        begun.map(|batch| batch.tokens).chain(gathered).fold(0, u64::saturating_add)
+    }
+
+    /// Takes one off the bound on questions.
+    pub(super) fn may_ask_one_more(&self) -> bool {
+        let Some(left) = &self.bounds.questions else { return true };
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+}
