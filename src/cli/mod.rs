@@ -1,5 +1,6 @@
 //! The desk: flags, settings, exit codes; one file per command.
 
+mod batch;
 mod bill;
 mod cache;
 mod dataset;
@@ -43,6 +44,8 @@ enum Command {
     Lens(lens::LensCommand),
     #[command(subcommand)]
     Cache(cache::CacheCommand),
+    #[command(subcommand)]
+    Batch(batch::BatchCommand),
     Settings(Box<show_settings::SettingsArgs>),
 }
 
@@ -101,6 +104,7 @@ fn start() -> anyhow::Result<Exit> {
             Command::Dataset(args) => dataset::run(*args).await,
             Command::Lens(command) => lens::run(command),
             Command::Cache(command) => cache::run(command).await,
+            Command::Batch(command) => batch::run(command).await,
             Command::Settings(args) => show_settings::run(&args, &matches, &loaded),
         }
     });
