@@ -201,5 +201,3 @@ impl Work {
     }
 }
 
-/// So that turns are known by their question.
-pub(super) type Turns = HashMap<Digest, Turn>;

@@ -4,20 +4,26 @@
 //! A batch is noted in the store before anything leaves this machine, under a chance name that its file and its metadata
 //! carry. What a run that was killed has left is looked for by that name before anything is sent again.
 
+pub mod collect;
+mod error;
+mod gather;
 mod reconcile;
 mod spool;
-pub mod submit;
-pub mod watch;
+mod submit;
+mod watch;
+mod work;
 
 use std::sync::Arc;
 
-use crate::endpoint::batches::RemoteBatch;
 use crate::endpoint::{Endpoint, Refusal, Trouble};
 use crate::http;
-use crate::model::Price;
 use crate::rate::retry::{Next, Policy, judge};
 use crate::rating::question::Digest;
 use crate::store::{Batch, Stage, Store};
+
+pub use error::Error;
+pub use watch::Progress;
+pub use work::{Bounds, Full, Words, Work};
 
 /// An endpoint that has batches, and the store that knows ours.
 #[derive(Debug, Clone)]

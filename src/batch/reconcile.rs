@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::work::Words;
 use super::{Desk, Error, Word, file_name, retrying};
 use crate::endpoint::batches::RemoteBatch;
 use crate::store::{Batch, Change, Stage, now};
@@ -20,21 +21,20 @@ const SKEW: i64 = 86_400;
 impl Desk {
     /// Takes every batch that was not handed over further or back: afterwards each open one is [`Stage::Uploaded`], to be begun
     /// when it fits, or [`Stage::Created`]. Wants the lock of the store's batches: whoever else was at work is gone.
-    pub async fn reconcile(&self) -> Result<Vec<Word>, Error> {
-        let mut words = Vec::new();
+    pub async fn reconcile(&self, words: &Words) -> Result<(), Error> {
         for batch in self.open().await? {
             match batch.stage {
                 Stage::Spooling => self.store.abandon_batch(batch.id).await?,
-                Stage::Spooled => self.find_file(&batch, &mut words).await?,
-                Stage::Creating => self.find_batch(&batch, &mut words).await?,
+                Stage::Spooled => self.find_file(&batch, words).await?,
+                Stage::Creating => self.find_batch(&batch, words).await?,
                 Stage::Uploaded | Stage::Created | Stage::Collected | Stage::Written => {}
             }
         }
-        Ok(words)
+        Ok(())
     }
 
     /// Whether the file of a batch has reached the server whole; else the batch is taken back.
-    async fn find_file(&self, batch: &Batch, words: &mut Vec<Word>) -> Result<(), Error> {
+    async fn find_file(&self, batch: &Batch, words: &Words) -> Result<(), Error> {
         let name = file_name(&batch.intent);
         let found = retrying(async || self.endpoint.uploaded(&name).await).await;
         let found = found.map_err(|trouble| Error::trouble("list its files", &self.endpoint, &trouble))?;
@@ -42,23 +42,23 @@ impl Desk {
             self.store.abandon_batch(batch.id).await?;
             return Ok(());
         };
-        words.push(Word::Note(format!(
+        note(words, format!(
             "an interrupted run had uploaded {} questions: they are not uploaded again",
             batch.requests
-        )));
+        ));
         let change = Change { stage: Some(Stage::Uploaded), file: Some(file.id), ..Change::default() };
         Ok(self.store.change_batch(batch.id, change).await?)
     }
 
     /// Whether the server has begun a batch that it was told to begin; else it is told again.
-    async fn find_batch(&self, batch: &Batch, words: &mut Vec<Word>) -> Result<(), Error> {
+    async fn find_batch(&self, batch: &Batch, words: &Words) -> Result<(), Error> {
         loop {
             let remote = self.listed(batch).await?;
             if let Some(remote) = remote {
-                words.push(Word::Note(format!(
+                note(words, format!(
                     "an interrupted run had handed {} questions over, as {}: they are not handed over again",
                     batch.requests, remote.id
-                )));
+                ));
                 return self.begun(batch.id, &remote).await;
             }
             if now() - batch.changed_at >= GRACE {
@@ -100,4 +100,9 @@ impl Desk {
         };
         Ok(self.store.change_batch(batch, change).await?)
     }
+}
+
+fn note(words: &Words, text: String) {
+    // Whoever asked may be gone.
+    let _ = words.send(Word::Note(text));
 }

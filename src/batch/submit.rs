@@ -36,8 +36,9 @@ impl Work {
         Ok(())
     }
 
-    /// Hands over what is gathered, when all datasets have been looked through.
+    /// Hands over what is gathered, when all datasets have been looked through or nothing more fits.
     pub async fn hand_over_rest(&mut self) -> Result<(), Error> {
+        self.wants_pass = self.full.is_some();
         for target in 0..self.gathering.len() {
             self.hand_over(target).await?;
         }
@@ -145,9 +146,6 @@ impl Work {
             batch.slot.lens,
             batch.bytes as f64 / 1e6
         ));
-        self.sent.batches += 1;
-        self.sent.questions += batch.requests;
-        self.sent.bound = self.sent.bound.zip(batch.bound).map(|(sum, more)| sum + more);
         (batch.stage, batch.remote) = (Stage::Created, Some(remote.id));
         self.open.retain(|open| open.id != batch.id);
         self.open.push(batch);
@@ -175,6 +173,7 @@ impl Work {
     pub(super) async fn give_back(&mut self, batch: &Batch) -> Result<(), Error> {
         self.desk.store.abandon_batch(batch.id).await?;
         self.budget.settle(batch.bound.unwrap_or_default(), Spent::Nothing);
+        self.wants_pass = true;
         self.open.retain(|open| open.id != batch.id);
         Ok(())
     }

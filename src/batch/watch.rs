@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::collect::collect;
-use super::work::{Full, Work};
+use super::work::Work;
 use super::{Error, retrying};
 use crate::endpoint::batches::{RemoteBatch, Status, token_limit};
 use crate::endpoint::{Refusal, Trouble};
@@ -107,10 +107,10 @@ impl Work {
             gathered.cost.map_or(Spent::Unknown, Spent::Exactly),
         );
         self.open.retain(|open| open.id != batch.id);
-        self.words.extend(gathered.words(&batch, &status));
-        if remote.status == Status::Cancelled {
-            self.full = Some(Full::Cancelled);
-        }
+        gathered.words(&batch, &status).into_iter().for_each(|word| self.say(word));
+        self.desk.endpoint.notes().into_iter().for_each(|note| self.note(note));
+        self.wants_pass |= gathered.again > 0;
+        self.was_cancelled |= remote.status == Status::Cancelled;
         Ok(())
     }
 
@@ -119,6 +119,7 @@ impl Work {
         let why = "the endpoint no longer has the batch";
         let rest = self.desk.store.close_batch(batch.id, &Failure::new(Reason::Connection, why)).await?;
         self.budget.settle(batch.bound.unwrap_or_default(), Spent::Unknown);
+        self.wants_pass |= rest > 0;
         self.open.retain(|open| open.id != batch.id);
         self.warn(format!(
             "the endpoint {} no longer has batch {} ({}): its {rest} questions are asked again, though they may have been billed",

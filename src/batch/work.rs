@@ -1,8 +1,10 @@
 //! What one command does with batches: whose questions, how much money and how many tokens they may take, and what was said.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::gather::Gathering;
 use super::{Desk, Error, Word};
@@ -31,8 +33,6 @@ pub enum Full {
     Tokens(u64),
     /// The bound on questions.
     Questions,
-    /// Somebody else cancelled a batch.
-    Cancelled,
 }
 
 /// The batches of one command.
@@ -53,32 +53,29 @@ pub struct Work {
     pub(super) open: Vec<Batch>,
     /// Why the last pass over the rows ended before their end.
     pub full: Option<Full>,
-    pub(super) words: Vec<Word>,
-    /// How much was handed over by this command.
-    pub sent: Sent,
+    /// Whether questions may be free that are not handed over: the rows want another pass.
+    pub wants_pass: bool,
+    /// Whether somebody cancelled a batch.
+    pub was_cancelled: bool,
+    pub(super) words: Words,
 }
 
-/// What was handed over.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// Batches.
-    pub batches: u64,
-    /// Questions in them.
-    pub questions: u64,
-    /// What they can cost at most; `None` where the price is not known.
-    pub bound: Option<Money>,
-}
+/// Where what is said goes.
+pub type Words = UnboundedSender<Word>;
 
 impl Work {
     /// The batches of `asker`'s lenses, of which some may be open. Wants the lock of the store's batches, and [`Desk::reconcile`]
     /// before it.
-    pub async fn begin(asker: &Arc<Asker>, folder: PathBuf, bounds: Bounds) -> Result<Self, Error> {
+    pub async fn begin(asker: &Arc<Asker>, bounds: Bounds, words: Words) -> Result<Self, Error> {
         let desk = Desk { endpoint: Arc::clone(&asker.endpoint), store: Arc::clone(&asker.store) };
         let model = asker.forms.first().map_or("", |form| form.slot.model.as_str());
         let lesson = desk.store.lesson(desk.url(), model).await?;
         if let Some(dialect) = lesson.dialect.as_deref().and_then(|text| serde_json::from_str(text).ok()) {
             desk.endpoint.begin_with(dialect);
         }
+        // Beside the database: there is room for what it keeps, and /tmp may be memory.
+        let folder = desk.store.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).to_owned();
         let mut work = Self {
             desk,
             asker: Arc::clone(asker),
@@ -89,8 +86,9 @@ impl Work {
             gathering: asker.forms.iter().map(|_| None).collect(),
             open: Vec::new(),
             full: None,
-            words: Vec::new(),
-            sent: Sent { bound: Some(Money::ZERO), ..Sent::default() },
+            wants_pass: true,
+            was_cancelled: false,
+            words,
         };
         work.reload().await?;
         for batch in &work.open {
@@ -112,19 +110,17 @@ impl Work {
         &self.open
     }
 
-    /// What is to be said since the last time.
-    pub fn words(&mut self) -> Vec<Word> {
-        let notes = self.desk.endpoint.notes().into_iter().map(Word::Note);
-        self.words.extend(notes);
-        std::mem::take(&mut self.words)
+    pub(super) fn note(&self, text: String) {
+        self.say(Word::Note(text));
     }
 
-    pub(super) fn note(&mut self, text: String) {
-        self.words.push(Word::Note(text));
+    pub(super) fn warn(&self, text: String) {
+        self.say(Word::Warning(text));
     }
 
-    pub(super) fn warn(&mut self, text: String) {
-        self.words.push(Word::Warning(text));
+    pub(super) fn say(&self, word: Word) {
+        // Whoever asked may be gone.
+        let _ = self.words.send(word);
     }
 
     /// The most input tokens that may be enqueued at once, by our own count: a tenth is left for where it differs from the server's.
