@@ -197,7 +197,7 @@ impl Work {
     }
 
     pub(super) fn spool_error(&self, source: io::Error) -> Error {
-        Error::Spool { folder: self.folder.clone(), source }
+        Error::Io { what: "write", path: self.folder.clone(), source }
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use super::batch::lock;
 use super::exit::{Exit, usage};
 use super::session::{Ended, Session};
+use super::settings::{HEURISTIC, RaterArgs};
 use crate::batch::{Bounds, Desk, Full, Word, Work};
 use crate::console::Console;
 use crate::dataset::Found;
@@ -38,6 +39,25 @@ pub(super) struct BatchArgs {
 }
 
 impl BatchArgs {
+    /// Whether these flags can be used with those of the rater.
+    pub(super) fn check(&self, rater: &RaterArgs) -> anyhow::Result<()> {
+        if !self.batch {
+            return Ok(());
+        }
+        if rater.model == HEURISTIC || rater.gguf().is_some() {
+            return Err(usage(format!(
+                "--batch hands questions to an endpoint that has batches: --model {} is rated on this machine",
+                rater.model
+            )));
+        }
+        if rater.service_tier.is_some() {
+            return Err(usage(
+                "--batch is a tier of its own, at half the price: leave --service-tier (CLASSIFIED_SERVICE_TIER) out",
+            ));
+        }
+        Ok(())
+    }
+
     /// Which questions the run asks itself.
     pub(super) fn asks(&self) -> Asks {
         match (self.batch, self.repair_live) {
@@ -65,7 +85,7 @@ impl Session<'_> {
         }
         let plan = self.plan()?;
         let Rater::Endpoint(asker) = &plan.rater else {
-            return Err(usage("--batch hands questions to an endpoint: --model heuristic asks nobody"));
+            return Ok(None);
         };
         let (words, mut inbox) = mpsc::unbounded_channel();
         let mut work = None;

@@ -70,12 +70,16 @@ impl<'a> Session<'a> {
         cuts: Cuts,
         console: Console,
     ) -> anyhow::Result<Result<Self, Exit>> {
+        args.batch.check(&args.settings.rater)?;
         let mut signals = Signals::listen()?;
-        let raters = tokio::select! {
+        let mut raters = tokio::select! {
             raters = Raters::open(&args.settings, lenses, &console) => raters?,
             // A server that was being started goes with what is dropped here.
             _ = signals.next() => return Ok(Err(signals.exit())),
         };
+        if args.batch.batch {
+            raters.without_tier();
+        }
         raters.tell_of_older_texts(lenses, args.version, &console).await?;
         Ok(Ok(Self { args, console, lenses, fields, cuts, raters, signals, questions_left: None, handed: Handed::default() }))
     }

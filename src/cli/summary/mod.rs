@@ -108,10 +108,17 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         return Ok(exit);
     }
     let mut results = Results::default();
-    let mut ended = Ended::with(Exit::Done);
+    let mut ended = session.batches(&found).await.map_or_else(Ended::by, |ended| ended.unwrap_or(Ended::with(Exit::Done)));
+    // After an error or a signal nothing is told.
+    let datasets = if ended.exit == Exit::Done { datasets } else { Vec::new() };
     for dataset in datasets {
-        ended = one(&args, console, &mut session, dataset, &mut results).await.unwrap_or_else(Ended::by);
-        if ended.exit != Exit::Done {
+        let this = one(&args, console, &mut session, dataset, &mut results).await.unwrap_or_else(Ended::by);
+        // What waits in batches keeps no other dataset from being told.
+        let goes_on = this.error.is_none() && matches!(this.exit, Exit::Done | Exit::TryAgain);
+        if this.exit != Exit::Done {
+            ended = this;
+        }
+        if !goes_on {
             break;
         }
     }
