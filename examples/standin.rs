@@ -89,6 +89,7 @@ fn read<T: DeserializeOwned + Default>(file: Option<&Path>) -> anyhow::Result<T>
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    let batches = args.batches()?;
     let script: Script = read(args.script.as_deref())?;
     let mut config = Config {
         port: args.port,
@@ -97,7 +98,7 @@ fn main() -> anyhow::Result<()> {
         unknown_models: args.unknown_models,
         api_key: args.api_key,
         log: args.log,
-        batches: args.batches()?,
+        batches,
         ..Config::default()
     };
     if !args.models.is_empty() {

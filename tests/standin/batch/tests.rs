@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use super::{super::*, *};
+use super::super::*;
 
 struct World {
     standin: Standin,
@@ -350,7 +350,7 @@ async fn what_is_no_batch_is_refused_at_once() {
     }
     assert_eq!(World::told(world.form(&lines(20))).await.0, 413);
     assert_eq!(World::told(world.request(Method::POST, "files").body("{}")).await.0, 400);
-    assert_eq!(World::told(world.request(Method::PUT, "files")).await.0, 404);
+    assert_eq!(World::told(world.request(Method::PUT, "files")).await.0, 405);
     let plain = Standin::start(Config::default());
     let response = world.client.get(format!("{}/batches", plain.url())).send().await.unwrap();
     assert_eq!(response.status().as_u16(), 404);
@@ -375,7 +375,8 @@ async fn a_request_can_be_done_and_its_reply_lost() {
     }
 }
 
-#[tokio::test]
+// The client sends from another thread while this one waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_can_be_cut_and_stalled() {
     for fault in [Fault::CutAfter(10_000), Fault::StallAfter(10_000)] {
         let stalls = fault == Fault::StallAfter(10_000);
