@@ -273,7 +273,7 @@ impl<'a> Target<'a> {
             *cost += Span {
                 low: price.cost(of(self.shared, answer.low), tier),
                 expected: price.cost(of(0, answer.expected), tier),
-                high: price.bound(first, room, asked) + price.bound(second, room, asked),
+                high: price.bound(first, room, asked.dearest()) + price.bound(second, room, asked.dearest()),
             };
         }
         Ok(())
