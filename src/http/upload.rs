@@ -11,7 +11,7 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::Notify;
 
-use super::{Client, Error, HeaderMap, HeaderValue, Method, Reply, Request, Url, cause};
+use super::{Client, Error, HeaderMap, HeaderValue, Method, Reply, Request, Url};
 
 /// What parts the fields of a form. No line of a file that is sent may begin with it: those of JSON begin with a brace.
 const BOUNDARY: &str = "classified-a-file-of-json-lines";
