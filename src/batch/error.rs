@@ -77,7 +77,7 @@ pub enum Error {
 
 impl Error {
     /// The system's error while this file was read or written.
-    pub(super) fn io(what: &'static str, path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+    pub(super) fn io<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Self + 'a {
         move |source| Self::Io { what, path: path.to_owned(), source }
     }
 

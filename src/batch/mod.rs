@@ -7,6 +7,8 @@
 pub mod collect;
 mod error;
 mod gather;
+pub mod offline;
+pub mod reader;
 mod reconcile;
 mod spool;
 mod submit;

@@ -52,7 +52,7 @@ impl Reader {
         if batch.form != FORM {
             return Err(Error::newer(batch));
         }
-        let lens = Lens::from_files(&batch.slot.lens, &batch.files).map_err(|error| Error::lens(batch, &error))?;
+        let lens = lens_of(batch)?;
         let options = Options {
             model: batch.asked.clone(),
             answers: batch.slot.model.clone(),
@@ -166,6 +166,11 @@ impl Reader {
     }
 }
 
+/// The lens as it was when its questions were asked.
+fn lens_of(batch: &Batch) -> Result<Lens, Error> {
+    crate::lens::open(&batch.slot.lens, &[]).map_err(|error| Error::lens(batch, &error))
+}
+
 /// A reply that is no answer: once more with what was wrong with it.
 fn unusable(turn: &Turn, failure: Failure) -> Fate {
     if matches!(last(turn), Some(Reason::Invalid | Reason::NoAnswer)) {
@@ -220,3 +225,6 @@ pub fn question_of(custom_id: &str) -> Option<Digest> {
     }
     Some(Digest(bytes))
 }
+
+#[cfg(test)]
+mod tests;
