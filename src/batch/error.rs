@@ -85,7 +85,9 @@ impl Error {
     pub(super) fn trouble(what: &str, endpoint: &Endpoint, trouble: &Trouble) -> Self {
         let url = endpoint.shown_url();
         match trouble {
-            Trouble::Refused(refusal @ Refusal { status: 401 | 403, .. }) => Self::Stopped(endpoint.bad_key(refusal)),
+            Trouble::Refused(refusal @ Refusal { status: 401 | 403, .. }) => {
+                Self::Stopped(endpoint.bad_key(refusal))
+            }
             Trouble::Refused(_) if !matches!(judge(trouble).next, Next::Retry { .. }) => {
                 Self::Stopped(format!("the endpoint {url} does not {what}: {trouble}"))
             }

@@ -1,6 +1,5 @@
 //! From questions to files of requests: what fits into a file, under the bounds on money and tokens, and what never will.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use crate::model::Money;
 use crate::rating::answer::Usage;
 use crate::rating::failure::{Failure, Reason};
 use crate::rating::question::{Digest, Question};
-use crate::store::{Batch, Fate, NewBatch, Settled, Turn};
+use crate::store::{Batch, Fate, NewBatch, Reserve, Settled, Turn};
 
 /// Questions that are reserved together: few enough that little is given back where a file is full.
 const GROUP: usize = 128;
@@ -74,13 +73,12 @@ impl Work {
     }
 
     /// Takes a few questions; returns those that did not fit, which are free again.
-    async fn take_group(
-        &mut self,
-        target: usize,
-        questions: Vec<Question>,
-    ) -> Result<Vec<Question>, Error> {
+    async fn take_group(&mut self, target: usize, questions: Vec<Question>) -> Result<Vec<Question>, Error> {
         let batch = self.gather(target).await?;
-        let inputs: Vec<Digest> = questions.iter().map(|question| question.digest).collect();
+        // What each takes is known when it is known how it is asked: the sums are noted with the whole file.
+        let of =
+            |question: &Question| Reserve { input: question.digest, tokens: 0, bound: Some(Money::ZERO) };
+        let inputs: Vec<Reserve> = questions.iter().map(of).collect();
         let mut turns = self.desk.store.reserve(&batch, &inputs).await?;
         let mut over: Vec<Question> = Vec::new();
         let mut never = Vec::new();
@@ -200,4 +198,3 @@ impl Work {
         Error::Io { what: "write", path: self.folder.clone(), source }
     }
 }
-

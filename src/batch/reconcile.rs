@@ -42,10 +42,13 @@ impl Desk {
             self.store.abandon_batch(batch.id).await?;
             return Ok(());
         };
-        note(words, format!(
-            "an interrupted run had uploaded {} questions: they are not uploaded again",
-            batch.requests
-        ));
+        note(
+            words,
+            format!(
+                "an interrupted run had uploaded {} questions: they are not uploaded again",
+                batch.requests
+            ),
+        );
         let change = Change { stage: Some(Stage::Uploaded), file: Some(file.id), ..Change::default() };
         Ok(self.store.change_batch(batch.id, change).await?)
     }
@@ -55,10 +58,13 @@ impl Desk {
         loop {
             let remote = self.listed(batch).await?;
             if let Some(remote) = remote {
-                note(words, format!(
-                    "an interrupted run had handed {} questions over, as {}: they are not handed over again",
-                    batch.requests, remote.id
-                ));
+                note(
+                    words,
+                    format!(
+                        "an interrupted run had handed {} questions over, as {}: they are not handed over again",
+                        batch.requests, remote.id
+                    ),
+                );
                 return self.begun(batch.id, &remote).await;
             }
             if now() - batch.changed_at >= GRACE {
@@ -73,7 +79,8 @@ impl Desk {
     pub(super) async fn listed(&self, batch: &Batch) -> Result<Option<RemoteBatch>, Error> {
         let since = batch.made_at / 1000 - SKEW;
         let listed = retrying(async || self.endpoint.batches(since).await).await;
-        let listed = listed.map_err(|trouble| Error::trouble("list its batches", &self.endpoint, &trouble))?;
+        let listed =
+            listed.map_err(|trouble| Error::trouble("list its batches", &self.endpoint, &trouble))?;
         let mut ours: Vec<RemoteBatch> = listed
             .into_iter()
             .filter(|remote| remote.intent.as_deref() == Some(batch.intent.as_str()))

@@ -114,7 +114,7 @@ impl Work {
         store.sync().await?;
         let mut pauses = Policy::default().pauses();
         let remote = loop {
-            let trouble = match endpoint.create_batch(&file, &batch.intent).await {
+            let trouble = match endpoint.create_batch(&file, &batch.intent, &batch.slot.lens).await {
                 Ok(remote) => break remote,
                 Err(trouble) => trouble,
             };
@@ -190,7 +190,7 @@ impl Work {
             None => self.tokens_enqueued().max(batch.tokens),
         };
         let learned = Lesson { tokens: Some(most), dialect: None };
-        self.desk.store.learn(self.desk.url(), &batch.slot.model, &learned).await?;
+        self.desk.store.learn(self.desk.url(), &batch.asked, &learned).await?;
         if self.lesson.tokens != Some(most) {
             self.warn(format!(
                 "the account may have {most} input tokens of {} enqueued at once: files are made to fit, and wait for their turn",

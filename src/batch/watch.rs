@@ -1,8 +1,9 @@
 //! How far batches are, and what follows when they have ended.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::collect::collect;
+use super::collect::{Gathered, collect};
 use super::work::Work;
 use super::{Error, retrying};
 use crate::endpoint::batches::{RemoteBatch, Status, token_limit};
@@ -55,11 +56,14 @@ impl Work {
         // Another run may have collected them.
         self.reload().await?;
         self.full = None;
-        let begun: Vec<Batch> = self.open.iter().filter(|batch| batch.stage == Stage::Created).cloned().collect();
+        let begun: Vec<Batch> =
+            self.open.iter().filter(|batch| batch.stage == Stage::Created).cloned().collect();
         for batch in begun {
             match self.ask_for(&batch).await? {
                 Found::Gone => self.gone(&batch).await?,
-                Found::Remote(remote) if remote.status.has_ended() => self.ended(batch, &remote, price).await?,
+                Found::Remote(remote) if remote.status.has_ended() => {
+                    self.ended(batch, &remote, price).await?
+                }
                 Found::Remote(remote) => {
                     let status = remote.status.as_str();
                     if batch.status.as_deref() != Some(status) {
@@ -102,14 +106,16 @@ impl Work {
             )));
         }
         let gathered = collect(&self.desk.endpoint, &store, &batch, remote, price).await?;
-        self.budget.settle(
-            batch.bound.unwrap_or_default(),
-            gathered.cost.map_or(Spent::Unknown, Spent::Exactly),
-        );
+        self.budget
+            .settle(batch.bound.unwrap_or_default(), gathered.cost.map_or(Spent::Unknown, Spent::Exactly));
         self.open.retain(|open| open.id != batch.id);
-        gathered.words(&batch, &status).into_iter().for_each(|word| self.say(word));
-        self.desk.endpoint.notes().into_iter().for_each(|note| self.note(note));
-        self.wants_pass |= gathered.again > 0;
+        self.note(summed(&batch, &status, &gathered));
+        gathered.notes.into_iter().for_each(|note| self.note(note));
+        gathered.warnings.into_iter().for_each(|warning| self.warn(warning));
+        if let Some(dialect) = gathered.lesson {
+            self.desk.endpoint.begin_with(dialect);
+        }
+        self.wants_pass |= gathered.again + gathered.missing > 0;
         self.was_cancelled |= remote.status == Status::Cancelled;
         Ok(())
     }
@@ -129,4 +135,21 @@ impl Work {
         ));
         Ok(())
     }
+}
+
+/// What came of a batch, in a line.
+fn summed(batch: &Batch, status: &str, gathered: &Gathered) -> String {
+    let Gathered { answered, failed, again, missing, cost, why, .. } = gathered;
+    let cost = cost.map_or_else(|| "at an unknown cost".to_owned(), |cost| format!("for {cost}"));
+    let mut text =
+        format!("batch {} is {status}: {answered} of {} questions answered {cost}", batch.id, batch.requests);
+    for (count, what) in [(*failed, "failed"), (again + missing, "to be asked again")] {
+        if count > 0 {
+            let _ = write!(text, ", {count} {what}");
+        }
+    }
+    if let Some(why) = why {
+        let _ = write!(text, " ({why})");
+    }
+    text
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::gather::Gathering;
+use super::reader::read_dialect;
 use super::{Desk, Error, Word};
 use crate::meter::Budget;
 use crate::model::Money;
@@ -68,10 +69,9 @@ impl Work {
     /// before it.
     pub async fn begin(asker: &Arc<Asker>, bounds: Bounds, words: Words) -> Result<Self, Error> {
         let desk = Desk { endpoint: Arc::clone(&asker.endpoint), store: Arc::clone(&asker.store) };
-        let model = asker.forms.first().map_or("", |form| form.slot.model.as_str());
-        let lesson = desk.store.lesson(desk.url(), model).await?;
-        if let Some(dialect) = lesson.dialect.as_deref().and_then(|text| serde_json::from_str(text).ok()) {
-            desk.endpoint.begin_with(dialect);
+        let lesson = desk.store.lesson(desk.url(), &desk.endpoint.options.model).await?;
+        if let Some(dialect) = &lesson.dialect {
+            desk.endpoint.begin_with(read_dialect(dialect));
         }
         // Beside the database: there is room for what it keeps, and /tmp may be memory.
         let folder = desk.store.path.parent().filter(|folder| !folder.as_os_str().is_empty());

@@ -87,6 +87,7 @@ impl Session<'_> {
         let Rater::Endpoint(asker) = &plan.rater else {
             return Ok(None);
         };
+        let console = self.console;
         let (words, mut inbox) = mpsc::unbounded_channel();
         let mut work = None;
         loop {
@@ -95,6 +96,7 @@ impl Session<'_> {
                 Ok(lock) => lock,
                 Err(exit) => return Ok(Some(Ended::with(exit))),
             };
+            let (bounds, price) = (self.bounds(), self.args.settings.rater.price(&plan_model(asker)));
             let result = {
                 let round = async {
                     let work = match &mut work {
@@ -104,13 +106,13 @@ impl Session<'_> {
                             let desk =
                                 Desk { endpoint: Arc::clone(&asker.endpoint), store: Arc::clone(store) };
                             desk.reconcile(&words).await?;
-                            none.insert(Work::begin(asker, self.bounds(), words.clone()).await?)
+                            none.insert(Work::begin(asker, bounds, words.clone()).await?)
                         }
                     };
-                    round(work, (&plan, found), self.args.settings.rater.price(&plan_model(asker))).await
+                    round(work, (&plan, found), price).await
                 };
                 tokio::select! {
-                    result = said(round, &mut inbox, self.console) => Some(result),
+                    result = said(round, &mut inbox, console) => Some(result),
                     _ = self.signals.next() => None,
                 }
             };
@@ -189,7 +191,8 @@ impl Session<'_> {
     fn unasked(&self, unasked: u64) -> Exit {
         let (why, exit) = match self.handed {
             Handed { was_cancelled: true, .. } => (
-                "a batch was cancelled, and not by this command; run it again to hand them over once more".to_owned(),
+                "a batch was cancelled, and not by this command; run it again to hand them over once more"
+                    .to_owned(),
                 Exit::TryAgain,
             ),
             Handed { full: Some(Full::Money(next)), .. } => (
@@ -201,7 +204,9 @@ impl Session<'_> {
                 Exit::Budget,
             ),
             Handed { full: Some(Full::Tokens(most)), .. } => (
-                format!("the account may have about {most} input tokens enqueued: they are handed over when there is room"),
+                format!(
+                    "the account may have about {most} input tokens enqueued: they are handed over when there is room"
+                ),
                 Exit::TryAgain,
             ),
             Handed { full: Some(Full::Questions), .. } => (
@@ -235,11 +240,7 @@ async fn round(
 }
 
 /// Says what is said meanwhile.
-async fn said<T>(
-    work: impl Future<Output = T>,
-    inbox: &mut UnboundedReceiver<Word>,
-    console: Console,
-) -> T {
+async fn said<T>(work: impl Future<Output = T>, inbox: &mut UnboundedReceiver<Word>, console: Console) -> T {
     let say = |word| match word {
         Word::Note(text) => console.note(&text),
         Word::Warning(text) => console.warn(&text),

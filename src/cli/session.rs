@@ -81,7 +81,17 @@ impl<'a> Session<'a> {
             raters.without_tier();
         }
         raters.tell_of_older_texts(lenses, args.version, &console).await?;
-        Ok(Ok(Self { args, console, lenses, fields, cuts, raters, signals, questions_left: None, handed: Handed::default() }))
+        Ok(Ok(Self {
+            args,
+            console,
+            lenses,
+            fields,
+            cuts,
+            raters,
+            signals,
+            questions_left: None,
+            handed: Handed::default(),
+        }))
     }
 
     /// Sees to it that a run without a bound makes no surprising bill: refuses one that is known to, and bounds one of

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ROWS, answered, cost, listed, rows, rules, slow, summary, world};
 use crate::standin::Standin;
-use crate::standin::batch::{BatchRule, Batches, Kind, RequestRule, Rules, Twist};
+use crate::standin::{BatchRule, Batches, Kind, RequestRule, Rules, Twist};
 use crate::standin::{Action, Config, Rule, Script};
 use crate::world::World;
 
@@ -37,7 +37,10 @@ fn ratings_by_batch_are_those_of_a_live_run_at_half_the_price() {
     assert!((cost(&asked) - 2.0 * cost(&waited)).abs() < 1e-9, "{} {}", cost(&asked), cost(&waited));
     let scores = |world: &World| -> Vec<_> {
         let lines = world.lines("rows.jsonl/textbook_quality.jsonl");
-        lines.into_iter().map(|line| (line["id"].clone(), line["scores"].clone(), line["rationale"].clone())).collect()
+        lines
+            .into_iter()
+            .map(|line| (line["id"].clone(), line["scores"].clone(), line["rationale"].clone()))
+            .collect()
     };
     assert_eq!(scores(&live), scores(&batch));
 }
@@ -98,9 +101,8 @@ fn a_limit_of_enqueued_tokens_is_learned_and_kept() {
     let before = standin.batches();
     let run = summary(&world, &["--batch", "--wait", "--version", "2"]).exits(0);
     assert_eq!(rows(&run, "rated"), ALL);
-    let failed = |batches: &[serde_json::Value]| {
-        batches.iter().filter(|batch| batch["status"] == "failed").count()
-    };
+    let failed =
+        |batches: &[serde_json::Value]| batches.iter().filter(|batch| batch["status"] == "failed").count();
     assert_eq!((failed(&before), failed(&standin.batches())), (1, 1));
 }
 
@@ -112,11 +114,8 @@ fn refused_rows_fail_once_and_are_asked_again_by_the_run_after() {
         action: Action::Refusal("I will not.".into()),
         ..Rule::default()
     }]);
-    let (world, standin) = World::with_endpoint(Config {
-        script,
-        batches: Some(Batches::default()),
-        ..Config::default()
-    });
+    let (world, standin) =
+        World::with_endpoint(Config { script, batches: Some(Batches::default()), ..Config::default() });
     world.rows("rows.jsonl", ROWS);
     let first = summary(&world, &["--batch", "--wait"]).exits(3);
     let failed = first.ledger()["failed"]["refusal"].as_u64().unwrap();
@@ -181,7 +180,14 @@ fn two_lenses_and_two_datasets_go_into_batches_of_one_lens_each() {
     let (world, standin) = world(Batches::default());
     world.rows("more.jsonl", ROWS + 20);
     let run = world.run(&[
-        "summary", "rows.jsonl,more.jsonl", "text", "textbook_quality,textbook_depth", "--batch", "--wait", "--format", "json",
+        "summary",
+        "rows.jsonl,more.jsonl",
+        "text",
+        "textbook_quality,textbook_depth",
+        "--batch",
+        "--wait",
+        "--format",
+        "json",
     ]);
     let run = run.exits(0);
     let ledgers: Vec<u64> = run.json()["summaries"]
@@ -260,7 +266,7 @@ fn two_runs_at_once_hand_each_question_over_once() {
 
 #[test]
 fn a_reply_that_was_lost_is_looked_for_before_anything_is_sent_again() {
-    let lost = |kind| RequestRule::nth(kind, 1, crate::standin::batch::Fault::Lost);
+    let lost = |kind| RequestRule::nth(kind, 1, crate::standin::Fault::Lost);
     let rules = Rules { requests: vec![lost(Kind::Upload), lost(Kind::Create)], batches: vec![] };
     let (world, standin) = world(Batches { rules, ..Batches::default() });
     assert_eq!(rows(&summary(&world, &["--batch", "--wait"]).exits(0), "rated"), ALL);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{ROWS, answered, rules};
-use crate::standin::batch::{BatchRule, Batches, Fault, Kind, RequestRule, Twist};
+use crate::standin::{BatchRule, Batches, Fault, Kind, RequestRule, Twist};
 use crate::standin::{Config, Standin};
 use crate::world::World;
 

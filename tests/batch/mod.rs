@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::standin::batch::{BatchRule, Batches, RequestRule, Rules};
+use crate::standin::{BatchRule, Batches, RequestRule, Rules};
 use crate::standin::{Config, Standin};
 use crate::world::{Run, World};
 

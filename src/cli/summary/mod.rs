@@ -108,7 +108,10 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         return Ok(exit);
     }
     let mut results = Results::default();
-    let mut ended = session.batches(&found).await.map_or_else(Ended::by, |ended| ended.unwrap_or(Ended::with(Exit::Done)));
+    let mut ended = session
+        .batches(&found)
+        .await
+        .map_or_else(Ended::by, |ended| ended.unwrap_or(Ended::with(Exit::Done)));
     // After an error or a signal nothing is told.
     let datasets = if ended.exit == Exit::Done { datasets } else { Vec::new() };
     for dataset in datasets {
