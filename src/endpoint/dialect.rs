@@ -467,8 +467,12 @@ mod tests {
 
     #[test]
     fn a_dialect_comes_back_from_json_and_what_is_not_known_is_as_planned() {
-        let learned =
-            Dialect { room: Way::Other, effort: Way::Other, tool_choice: ToolChoice::Auto, ..Dialect::default() };
+        let learned = Dialect {
+            room: Way::Other,
+            effort: Way::Other,
+            tool_choice: ToolChoice::Auto,
+            ..Dialect::default()
+        };
         let json = serde_json::to_string(&learned).unwrap();
         insta::assert_snapshot!(json, @r#"{"room":"other","temperature":"planned","effort":"other","parallel_tool_calls":"planned","tool_choice":"auto","reply":"planned"}"#);
         assert_eq!(serde_json::from_str::<Dialect>(&json).unwrap(), learned);
