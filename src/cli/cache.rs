@@ -88,7 +88,7 @@ async fn stats(args: StatsArgs) -> anyhow::Result<Exit> {
         .collect();
     console.json(&json!({"v": 1, "command": "cache stats", "database": store.path, "ratings": answers,
         "bytes": stats.bytes, "bytes_per_rating": per_rating, "failed_attempts": stats.attempts, "runs": stats.runs,
-        "groups": groups}))?;
+        "waiting_in_batches": stats.waiting, "groups": groups}))?;
     let rows = stats.groups.iter().map(|group| {
         vec![
             group.lens.clone(),
@@ -102,8 +102,12 @@ async fn stats(args: StatsArgs) -> anyhow::Result<Exit> {
     console
         .result(&tables::list(&["Lens", "Model", "Version", "Ratings", "Lens texts", "Known cost"], rows))?;
     let per_rating = per_rating.map_or(String::new(), |bytes| format!(", {bytes:.0} bytes per rating"));
+    let waiting = match stats.waiting {
+        0 => String::new(),
+        waiting => format!("; {waiting} questions wait in batches"),
+    };
     console.result(&format!(
-        "{}: {answers} ratings in {} bytes{per_rating}; {} failed attempts and {} runs in the history",
+        "{}: {answers} ratings in {} bytes{per_rating}; {} failed attempts and {} runs in the history{waiting}",
         crate::console::plain(&store.path.display().to_string()),
         stats.bytes,
         stats.attempts,

@@ -1,10 +1,15 @@
 //! What a server turned out not to take: read from its refusals, and asked in the other form for the rest of a run.
 
-use super::{Refusal, reply::ServerError};
+use serde::{Deserialize, Serialize};
+
+use super::{Endpoint, Refusal, reply::ServerError};
 
 /// How questions are put to this server where that differs from the plan: everything as planned at first. It only ever
 /// moves away from the plan, so that a server that refuses each form in turn is not asked for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+///
+/// It is kept as JSON. What a newer version kept and this one does not know is as planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Dialect {
     /// Under which of its two names the room for the answer is sent.
     pub(super) room: Way,
@@ -21,25 +26,43 @@ pub struct Dialect {
 }
 
 /// One of the two ways to put a thing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Way {
-    /// As planned from the model table and the user's settings.
-    #[default]
-    Planned,
     /// The other one.
     Other,
+    /// As planned from the model table and the user's settings.
+    #[default]
+    #[serde(other)]
+    Planned,
 }
 
 /// How a call is forced, from the form that most servers honour to the one that all take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum ToolChoice {
-    /// `"required"`: llama.cpp ignores the object form without a word.
-    #[default]
-    Required,
     /// The object that names the function: for servers before `"required"`.
     Named,
     /// `"auto"`: the model may also answer in text.
     Auto,
+    /// `"required"`: llama.cpp ignores the object form without a word.
+    #[default]
+    #[serde(other)]
+    Required,
+}
+
+impl Endpoint {
+    /// Begins with what an earlier run learned of this server. What the user has set meanwhile is sent all the same: the
+    /// server may have learned it, and else its refusal is told.
+    pub fn begin_with(&self, remembered: Dialect) {
+        let sampling = &self.options.sampling;
+        let planned_if = |is_set: bool, way: Way| if is_set { Way::Planned } else { way };
+        self.learned().dialect = Dialect {
+            temperature: planned_if(sampling.temperature.is_some(), remembered.temperature),
+            effort: planned_if(sampling.reasoning_effort.is_some(), remembered.effort),
+            ..remembered
+        };
+    }
 }
 
 /// Names under which a message may speak of a parameter, beside the parameter's own.
@@ -440,6 +463,23 @@ mod tests {
         assert_eq!(refused(&refusal(400, words), &["tools", "seed"]), Some("seed"));
         let param = r#"{"error":{"message":"no","param":"messages[0].content"}}"#;
         assert_eq!(refused(&refusal(400, param), &["tools"]), None);
+    }
+
+    #[test]
+    fn a_dialect_comes_back_from_json_and_what_is_not_known_is_as_planned() {
+        let learned = Dialect {
+            room: Way::Other,
+            effort: Way::Other,
+            tool_choice: ToolChoice::Auto,
+            ..Dialect::default()
+        };
+        let json = serde_json::to_string(&learned).unwrap();
+        insta::assert_snapshot!(json, @r#"{"room":"other","temperature":"planned","effort":"other","parallel_tool_calls":"planned","tool_choice":"auto","reply":"planned"}"#);
+        assert_eq!(serde_json::from_str::<Dialect>(&json).unwrap(), learned);
+        let newer = r#"{"room":"third","tool_choice":"tacit","reply":"other","tone":"polite"}"#;
+        let known = Dialect { reply: Way::Other, ..Dialect::default() };
+        assert_eq!(serde_json::from_str::<Dialect>(newer).unwrap(), known);
+        assert_eq!(serde_json::from_str::<Dialect>("{}").unwrap(), Dialect::default());
     }
 
     #[test]

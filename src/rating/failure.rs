@@ -40,6 +40,31 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    const ALL: [Self; 16] = [
+        Self::Empty,
+        Self::Unreadable,
+        Self::Template,
+        Self::NotMeasurable,
+        Self::TooLong,
+        Self::PromptCut,
+        Self::Refusal,
+        Self::ContentFilter,
+        Self::Truncated,
+        Self::NoAnswer,
+        Self::Invalid,
+        Self::Rejected,
+        Self::RateLimited,
+        Self::ServerError,
+        Self::Timeout,
+        Self::Connection,
+    ];
+
+    /// The reason of this word; none for a word that this version does not use.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
     /// Whether the same question would fail in the same way, and not for the state of the endpoint.
     pub fn is_of_the_question(self) -> bool {
         !matches!(self, Self::RateLimited | Self::ServerError | Self::Timeout | Self::Connection)
@@ -98,5 +123,21 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.reason, self.detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_found_by_its_word() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::named(reason.as_str()), Some(reason));
+        }
+        assert_eq!(Reason::named("of_a_newer_version"), None);
+        // Declared in this order, the last one is the last of the list: none is left out.
+        assert_eq!(Reason::ALL.map(|reason| reason as usize), std::array::from_fn(|at| at));
+        assert_eq!(Reason::Connection as usize + 1, Reason::ALL.len());
     }
 }

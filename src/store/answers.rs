@@ -15,7 +15,7 @@ use crate::rating::answer::{Answer, Provenance, Usage};
 use crate::rating::question::Digest;
 
 /// Digests looked up in one statement. The statement always has as many places, so that SQLite prepares it once.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 
 static FIND: LazyLock<String> = LazyLock::new(|| {
     format!(

@@ -2,13 +2,20 @@
 //!
 //! Who changes anything here holds the lock of the store's batches, so that two runs never hand over the same question.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Error, Slot, Store};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::writer::Ids;
+use super::{Error, Slot, Store, integer, now};
 use crate::model::Money;
 use crate::rating::answer::{Answer, Usage};
-use crate::rating::failure::{Failure, Reason};
+use crate::rating::failure::Failure;
 use crate::rating::question::Digest;
 
 /// The form of a batch's row and file that this program writes and reads.
@@ -31,6 +38,37 @@ pub enum Stage {
     Collected,
     /// It is a file for a runner of one's own.
     Written,
+}
+
+impl Stage {
+    /// All of them.
+    const ALL: [Self; 7] = [
+        Self::Spooling,
+        Self::Spooled,
+        Self::Uploaded,
+        Self::Creating,
+        Self::Created,
+        Self::Collected,
+        Self::Written,
+    ];
+
+    /// The word used in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Spooling => "spooling",
+            Self::Spooled => "spooled",
+            Self::Uploaded => "uploaded",
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Collected => "collected",
+            Self::Written => "written",
+        }
+    }
+
+    /// The stage of this word; none for a word that this version does not use.
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.as_str() == name)
+    }
 }
 
 /// A batch to be made.
@@ -206,96 +244,205 @@ pub struct Reserve {
     pub bound: Option<Money>,
 }
 
+const BATCHES: &str = "SELECT batches.id, intent, slots.lens, model, version, sample, digest, batches.lens, asked, url, form, \
+     program, dialect, stage, status, file, remote, requests, bytes, tokens, bound, cost, answered, failed, again, note, \
+     made_at, changed_at FROM batches JOIN slots ON slots.id = slot ORDER BY batches.id";
+
 impl Store {
     /// Notes that a batch is to be made, in [`Stage::Spooling`].
     pub async fn begin_batch(&self, new: &NewBatch) -> Result<Batch, Error> {
-        let _ = new;
-        Err(Error::WriterGone)
-    }
-
-    /// Takes questions into a batch in [`Stage::Spooling`], all in one transaction, and adds them to its sums. Returns how each of
-    /// them is to be asked; those that wait in some batch already, this one included, or have an answer or a failure that
-    /// is not told, are left out. The order is that of `questions`.
-    pub async fn reserve(
-        &self,
-        batch: &Batch,
-        questions: &[Reserve],
-    ) -> Result<HashMap<Digest, Turn>, Error> {
-        let _ = (batch, questions);
-        Err(Error::WriterGone)
+        let (intent, at) = (chance_name(&new.slot), now());
+        let program = env!("CARGO_PKG_VERSION");
+        let mut transaction = self.read.begin_with("BEGIN IMMEDIATE").await?;
+        let slot = Ids::default().slot(&mut transaction, &new.slot).await?;
+        let done = sqlx::query(
+            "INSERT INTO batches (intent, slot, digest, lens, asked, url, form, program, dialect, stage, bound, cost, made_at, \
+             changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)",
+        )
+        .bind(&intent)
+        .bind(slot)
+        .bind(&new.digest.0[..])
+        // Texts have no way to fail.
+        .bind(serde_json::to_string(&new.files).unwrap_or_default())
+        .bind(&new.asked)
+        .bind(new.url.as_ref().map(|url| &url.0[..]))
+        .bind(FORM)
+        .bind(program)
+        .bind(&new.dialect)
+        .bind(Stage::Spooling.as_str())
+        .bind(at)
+        .bind(at)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(Batch {
+            id: done.last_insert_rowid(),
+            intent,
+            slot: Arc::clone(&new.slot),
+            digest: new.digest,
+            files: new.files.clone(),
+            asked: new.asked.clone(),
+            url: new.url,
+            form: FORM,
+            program: program.to_owned(),
+            dialect: new.dialect.clone(),
+            stage: Stage::Spooling,
+            status: None,
+            file: None,
+            remote: None,
+            requests: 0,
+            bytes: 0,
+            tokens: 0,
+            bound: Some(Money::ZERO),
+            cost: Some(Money::ZERO),
+            answered: 0,
+            failed: 0,
+            again: 0,
+            note: None,
+            made_at: at,
+            changed_at: at,
+        })
     }
 
     /// Changes a batch.
     pub async fn change_batch(&self, batch: i64, change: Change) -> Result<(), Error> {
-        let _ = (batch, change);
-        Err(Error::WriterGone)
-    }
-
-    /// Takes a batch back that never began: its questions are free again, and stand as before.
-    pub async fn abandon_batch(&self, batch: i64) -> Result<(), Error> {
-        let _ = batch;
-        Err(Error::WriterGone)
-    }
-
-    /// All batches, in the order in which they were made.
-    pub async fn batches(&self) -> Result<Vec<Batch>, Error> {
-        Err(Error::WriterGone)
-    }
-
-    /// Which of these questions wait in this batch, and how each was asked.
-    pub async fn waiting_in(&self, batch: i64, inputs: &[Digest]) -> Result<HashMap<Digest, Turn>, Error> {
-        let _ = (batch, inputs);
-        Err(Error::WriterGone)
-    }
-
-    /// Keeps what came of questions of a batch: answers, states and history, all in one transaction. Questions that do not wait
-    /// in it are passed over, so that a batch may be read twice. Returns how many were settled.
-    pub async fn settle(&self, batch: &Batch, settled: &[Settled]) -> Result<u64, Error> {
-        let _ = (batch, settled);
-        Err(Error::WriterGone)
-    }
-
-    /// Ends a batch: questions that still wait in it are to be asked again, for this reason. Returns how many those are.
-    pub async fn close_batch(&self, batch: i64, rest: &Failure) -> Result<u64, Error> {
-        let _ = (batch, rest);
-        Err(Error::WriterGone)
-    }
-
-    /// Whether any question of this slot is or was in a batch and is not told of.
-    pub async fn has_batched(&self, slot: &Slot) -> Result<bool, Error> {
-        let _ = slot;
-        Ok(false)
-    }
-
-    /// Where questions stand that are or were in batches; no entry for those that never were. A question that is [`Standing::New`]
-    /// is told of from here on.
-    pub async fn stand(&self, slot: &Slot, inputs: &[Digest]) -> Result<HashMap<Digest, Standing>, Error> {
-        let _ = (slot, inputs);
-        Ok(HashMap::new())
-    }
-
-    /// Forgets what runs have told of these slots' questions, failures only where `failures` says so: then they are asked
-    /// again.
-    pub async fn forget_told(&self, slots: &[Arc<Slot>], failures: bool) -> Result<(), Error> {
-        let _ = (slots, failures);
+        sqlx::query(
+            "UPDATE batches SET stage = coalesce(?, stage), status = coalesce(?, status), file = coalesce(?, file), \
+             remote = coalesce(?, remote), bytes = coalesce(?, bytes), note = coalesce(?, note), changed_at = ? WHERE id = ?",
+        )
+        .bind(change.stage.map(Stage::as_str))
+        .bind(change.status)
+        .bind(change.file)
+        .bind(change.remote)
+        .bind(change.bytes.map(integer))
+        .bind(change.note)
+        .bind(now())
+        .bind(batch)
+        .execute(&self.read)
+        .await?;
         Ok(())
+    }
+
+    /// All batches, in the order in which they were made. One in a stage that only a newer program knows is left out: its
+    /// questions wait until that program has collected it.
+    pub async fn batches(&self) -> Result<Vec<Batch>, Error> {
+        let mut batches = Vec::new();
+        for row in sqlx::query(BATCHES).fetch_all(&self.read).await? {
+            match Stage::named(row.try_get(13)?) {
+                Some(stage) => batches.push(read(&row, stage)?),
+                None => tracing::warn!(
+                    batch = row.try_get::<i64, _>(0)?,
+                    "a batch is in a stage that a newer version of the program has given it"
+                ),
+            }
+        }
+        Ok(batches)
     }
 
     /// What batches have taught.
     pub async fn lesson(&self, url: Digest, model: &str) -> Result<Lesson, Error> {
-        let _ = (url, model);
-        Ok(Lesson::default())
+        let row = sqlx::query("SELECT tokens, dialect FROM batch_lessons WHERE url = ? AND model = ?")
+            .bind(&url.0[..])
+            .bind(model)
+            .fetch_optional(&self.read)
+            .await?;
+        let Some(row) = row else { return Ok(Lesson::default()) };
+        let tokens = row.try_get::<Option<i64>, _>(0)?.and_then(|tokens| tokens.try_into().ok());
+        Ok(Lesson { tokens, dialect: row.try_get(1)? })
     }
 
     /// Keeps what batches have taught; what is `None` stays as it was.
     pub async fn learn(&self, url: Digest, model: &str, lesson: &Lesson) -> Result<(), Error> {
-        let _ = (url, model, lesson);
-        Err(Error::WriterGone)
+        sqlx::query(
+            "INSERT INTO batch_lessons (url, model, tokens, dialect, learned_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE \
+             SET tokens = coalesce(excluded.tokens, tokens), dialect = coalesce(excluded.dialect, dialect), \
+             learned_at = excluded.learned_at",
+        )
+        .bind(&url.0[..])
+        .bind(model)
+        .bind(lesson.tokens.map(integer))
+        .bind(&lesson.dialect)
+        .bind(now())
+        .execute(&self.read)
+        .await?;
+        Ok(())
     }
 }
 
-/// So that a reason is named here before it is used.
-#[expect(dead_code, reason = "until the functions above are written")]
-fn reason(reason: Reason) -> &'static str {
-    reason.as_str()
+/// 32 hexadecimal digits that no other batch has, of this machine or of another one with the same account.
+fn chance_name(slot: &Slot) -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    // The keys of a new hasher are chance numbers of the system's.
+    let (one, two) = (RandomState::new().hash_one(count), RandomState::new().hash_one(since));
+    let seed = serde_json::json!([
+        since.as_nanos().to_string(),
+        std::process::id(),
+        count,
+        one,
+        two,
+        slot.lens,
+        slot.model
+    ]);
+    let mut name = Digest::of(&seed).to_string();
+    name.truncate(32);
+    name
+}
+
+fn read(row: &SqliteRow, stage: Stage) -> Result<Batch, Error> {
+    let count =
+        |column: usize| -> Result<u64, Error> { Ok(row.try_get::<i64, _>(column)?.try_into().unwrap_or(0)) };
+    let small =
+        |column: usize| -> Result<u32, Error> { Ok(row.try_get::<i64, _>(column)?.try_into().unwrap_or(0)) };
+    let money = |column: usize| -> Result<_, Error> {
+        Ok(row.try_get::<Option<f64>, _>(column)?.map(Money::from_dollars))
+    };
+    let digest = |bytes: &[u8]| bytes.try_into().map(Digest).map_err(|_| broken("digest"));
+    let form = small(10)?;
+    let files = match serde_json::from_str(row.try_get(7)?) {
+        Ok(files) => files,
+        // Whoever cannot read the form does not need them.
+        Err(_) if form != FORM => BTreeMap::new(),
+        Err(_) => return Err(broken("lens")),
+    };
+    Ok(Batch {
+        id: row.try_get(0)?,
+        intent: row.try_get(1)?,
+        slot: Arc::new(Slot {
+            lens: row.try_get(2)?,
+            model: row.try_get(3)?,
+            version: row.try_get(4)?,
+            sample: row.try_get(5)?,
+        }),
+        digest: digest(row.try_get(6)?)?,
+        files,
+        asked: row.try_get(8)?,
+        url: row.try_get::<Option<&[u8]>, _>(9)?.map(digest).transpose()?,
+        form,
+        program: row.try_get(11)?,
+        dialect: row.try_get(12)?,
+        stage,
+        status: row.try_get(14)?,
+        file: row.try_get(15)?,
+        remote: row.try_get(16)?,
+        requests: count(17)?,
+        bytes: count(18)?,
+        tokens: count(19)?,
+        bound: money(20)?,
+        cost: money(21)?,
+        answered: count(22)?,
+        failed: count(23)?,
+        again: count(24)?,
+        note: row.try_get(25)?,
+        made_at: row.try_get(26)?,
+        changed_at: row.try_get(27)?,
+    })
+}
+
+fn broken(what: &str) -> Error {
+    Error::Statement {
+        reason: format!("a stored batch has an unreadable {what}"),
+        advice: "the database is damaged or was edited: restore it, or set DATABASE_URL to another file",
+    }
 }

@@ -44,6 +44,8 @@ pub struct Stats {
     pub attempts: u64,
     /// Runs.
     pub runs: u64,
+    /// Questions that wait in batches.
+    pub waiting: u64,
     /// Size of the database and its log, in bytes.
     pub bytes: u64,
 }
@@ -94,6 +96,9 @@ impl Store {
         }
         let attempts: i64 = sqlx::query_scalar("SELECT count(*) FROM attempts").fetch_one(&self.read).await?;
         let runs: i64 = sqlx::query_scalar("SELECT count(*) FROM runs").fetch_one(&self.read).await?;
+        let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM batch_questions WHERE state = 'waiting'")
+            .fetch_one(&self.read)
+            .await?;
         let size = |suffix: &str| {
             let mut path = self.path.clone().into_os_string();
             path.push(suffix);
@@ -103,6 +108,7 @@ impl Store {
             groups,
             attempts: attempts.try_into().unwrap_or(0),
             runs: runs.try_into().unwrap_or(0),
+            waiting: waiting.try_into().unwrap_or(0),
             bytes: size("") + size("-wal"),
         })
     }
@@ -143,11 +149,20 @@ impl Store {
         Ok(count.try_into().unwrap_or(0))
     }
 
-    /// Removes answers, the failed attempts and the excerpts of rows of the same description, and gives the space back to the disk.
-    /// Returns how many answers went.
+    /// Removes answers, the failed attempts, what came of batches and the excerpts of rows of the same description, and gives
+    /// the space back to the disk. What waits in a batch is paid for and stays. Returns how many answers went.
     pub async fn prune(&self, prune: &Prune) -> Result<u64, Error> {
         let statements = [
             concat!("DELETE FROM attempts WHERE ", pruned!("attempted_at")),
+            concat!(
+                "DELETE FROM batch_questions WHERE state <> 'waiting' AND ",
+                pruned!("(SELECT changed_at FROM batches WHERE id = batch)")
+            ),
+            concat!(
+                "DELETE FROM batches WHERE stage = 'collected' AND ",
+                pruned!("changed_at"),
+                " AND id NOT IN (SELECT batch FROM batch_questions)"
+            ),
             concat!("DELETE FROM answers WHERE ", pruned!("answered_at")),
         ];
         let mut removed = 0;

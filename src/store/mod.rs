@@ -4,6 +4,7 @@
 //! there in batches.
 
 mod answers;
+mod batched;
 mod batches;
 mod history;
 mod runs;
@@ -20,6 +21,7 @@ use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tokio::sync::mpsc;
 
 pub use answers::Slot;
+pub use batched::MOST_TRIES;
 pub use batches::{Batch, Change, FORM, Fate, Lesson, NewBatch, Reserve, Settled, Stage, Standing, Turn};
 pub use history::{Group, Prune, Stats, Usual};
 pub use runs::Runs;
@@ -142,7 +144,9 @@ impl Store {
         let opened = opened(&path);
         let (mut connection, journal) = connect(&options).await.map_err(opened)?;
         migrate(&mut connection, &path).await?;
-        let read = pool().connect_with(options.clone()).await.map_err(opened)?;
+        // What is written there, of batches mostly, must outlive the machine's power as well: it is told to a server next.
+        let durable = options.clone().synchronous(SqliteSynchronous::Full);
+        let read = pool().connect_with(durable).await.map_err(opened)?;
 
         let (writes, inbox) = mpsc::channel(4096);
         let (lookups, asked) = mpsc::channel(16);

@@ -192,7 +192,13 @@ mod tests {
         let (folder, store) = store().await;
         store.begin(&meaning("a")).await.unwrap();
         // As the first version of the program left it.
-        for statement in ["DROP TABLE excerpts", "DELETE FROM _sqlx_migrations WHERE version > 1"] {
+        for statement in [
+            "DROP TABLE excerpts",
+            "DROP TABLE batch_questions",
+            "DROP TABLE batches",
+            "DROP TABLE batch_lessons",
+            "DELETE FROM _sqlx_migrations WHERE version > 1",
+        ] {
             sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&store.read).await.unwrap();
         }
         store.close().await.unwrap();

@@ -22,7 +22,7 @@ const GROUP: usize = 256;
 /// a few statements make any number and each is prepared once.
 const SIZES: [usize; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
 
-static INSERTS: LazyLock<[String; SIZES.len()]> = LazyLock::new(|| {
+static ANSWERS: LazyLock<[String; SIZES.len()]> = LazyLock::new(|| {
     SIZES.map(|rows| {
         let values = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         // Another process may have answered the same question meanwhile: the first answer stays.
@@ -30,6 +30,15 @@ static INSERTS: LazyLock<[String; SIZES.len()]> = LazyLock::new(|| {
             "INSERT INTO answers (slot, input, text, scores, rationales, model_reported, finish_reason, tokens_in, \
              tokens_cached, tokens_out, cost, latency_ms, attempts, answered_at) VALUES {} ON CONFLICT DO NOTHING",
             vec![values; rows].join(", ")
+        )
+    })
+});
+
+static ATTEMPTS: LazyLock<[String; SIZES.len()]> = LazyLock::new(|| {
+    SIZES.map(|rows| {
+        format!(
+            "INSERT INTO attempts (slot, input, reason, tokens_in, tokens_out, cost, attempted_at) VALUES {}",
+            vec!["(?, ?, ?, ?, ?, ?, ?)"; rows].join(", ")
         )
     })
 });
@@ -199,6 +208,7 @@ async fn write_group(
     // IMMEDIATE: a transaction that begins as a reader cannot wait for another process's lock.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let mut answers = Vec::with_capacity(group.len());
+    let mut attempts = Vec::new();
     for write in group {
         match write {
             Write::Answers(batch, _) => {
@@ -210,48 +220,49 @@ async fn write_group(
             }
             Write::Attempt(attempt) => {
                 let slot = ids.slot(&mut transaction, &attempt.slot).await?;
-                insert_attempt(&mut transaction, slot, attempt).await?;
+                attempts.push((slot, attempt));
             }
             Write::Flush(_) => {}
         }
     }
-    let mut stored = 0;
-    let mut rest = &answers[..];
-    for (size, statement) in SIZES.iter().zip(INSERTS.iter()) {
-        while let Some((rows, after)) = rest.split_at_checked(*size) {
-            stored += insert_answers(&mut transaction, statement, rows).await?;
-            rest = after;
-        }
-    }
+    let stored = insert_answers(&mut transaction, &answers).await?;
+    insert_attempts(&mut transaction, &attempts).await?;
     transaction.commit().await?;
     Ok(if stored == answers.len() as u64 { Committed::AsGiven } else { Committed::SomeWereThere })
 }
 
-async fn insert_answers(
+/// Keeps answers, each with the numbers of its slot and text; returns how many there were none for yet.
+pub(super) async fn insert_answers(
     connection: &mut SqliteConnection,
-    statement: &'static str,
-    rows: &[(i64, i64, &NewAnswer)],
+    mut rest: &[(i64, i64, &NewAnswer)],
 ) -> Result<u64, sqlx::Error> {
-    let mut query = sqlx::query(AssertSqlSafe(statement));
-    for (slot, text, new) in rows {
-        let provenance = &new.answer.provenance;
-        query = query
-            .bind(slot)
-            .bind(&new.input.0[..])
-            .bind(text)
-            .bind(list(&new.answer.scores))
-            .bind(list(&new.answer.rationales))
-            .bind(&provenance.model_reported)
-            .bind(&provenance.finish_reason)
-            .bind(integer(provenance.usage.input))
-            .bind(integer(provenance.usage.cached_input))
-            .bind(integer(provenance.usage.output))
-            .bind(provenance.usage.cost.map(Money::dollars))
-            .bind(provenance.latency_ms)
-            .bind(provenance.attempts)
-            .bind(provenance.answered_at);
+    let mut stored = 0;
+    for (size, statement) in SIZES.iter().zip(ANSWERS.iter()) {
+        while let Some((rows, after)) = rest.split_at_checked(*size) {
+            let mut query = sqlx::query(AssertSqlSafe(statement.as_str()));
+            for (slot, text, new) in rows {
+                let provenance = &new.answer.provenance;
+                query = query
+                    .bind(slot)
+                    .bind(&new.input.0[..])
+                    .bind(text)
+                    .bind(list(&new.answer.scores))
+                    .bind(list(&new.answer.rationales))
+                    .bind(&provenance.model_reported)
+                    .bind(&provenance.finish_reason)
+                    .bind(integer(provenance.usage.input))
+                    .bind(integer(provenance.usage.cached_input))
+                    .bind(integer(provenance.usage.output))
+                    .bind(provenance.usage.cost.map(Money::dollars))
+                    .bind(provenance.latency_ms)
+                    .bind(provenance.attempts)
+                    .bind(provenance.answered_at);
+            }
+            stored += query.execute(&mut *connection).await?.rows_affected();
+            rest = after;
+        }
     }
-    Ok(query.execute(connection).await?.rows_affected())
+    Ok(stored)
 }
 
 /// Scores or rationales as a JSON list.
@@ -260,36 +271,41 @@ fn list<T: serde::Serialize>(values: &[T]) -> String {
     serde_json::to_string(values).unwrap_or_default()
 }
 
-async fn insert_attempt(
+/// Keeps failed attempts, each with the number of its slot.
+pub(super) async fn insert_attempts(
     connection: &mut SqliteConnection,
-    slot: i64,
-    attempt: &Attempt,
+    mut rest: &[(i64, &Attempt)],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO attempts (slot, input, reason, tokens_in, tokens_out, cost, attempted_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(slot)
-    .bind(&attempt.input.0[..])
-    .bind(attempt.reason.as_str())
-    .bind(integer(attempt.usage.input))
-    .bind(integer(attempt.usage.output))
-    .bind(attempt.usage.cost.map(Money::dollars))
-    .bind(now())
-    .execute(connection)
-    .await?;
+    let at = now();
+    for (size, statement) in SIZES.iter().zip(ATTEMPTS.iter()) {
+        while let Some((rows, after)) = rest.split_at_checked(*size) {
+            let mut query = sqlx::query(AssertSqlSafe(statement.as_str()));
+            for (slot, attempt) in rows {
+                query = query
+                    .bind(slot)
+                    .bind(&attempt.input.0[..])
+                    .bind(attempt.reason.as_str())
+                    .bind(integer(attempt.usage.input))
+                    .bind(integer(attempt.usage.output))
+                    .bind(attempt.usage.cost.map(Money::dollars))
+                    .bind(at);
+            }
+            query.execute(&mut *connection).await?;
+            rest = after;
+        }
+    }
     Ok(())
 }
 
 /// The ids of the slots and lens texts met so far: a handful a run.
 #[derive(Default)]
-struct Ids {
+pub(super) struct Ids {
     slots: Vec<(Arc<Slot>, i64)>,
     texts: Vec<(i64, Digest, i64)>,
 }
 
 impl Ids {
-    async fn slot(
+    pub(super) async fn slot(
         &mut self,
         connection: &mut SqliteConnection,
         slot: &Arc<Slot>,
@@ -319,7 +335,7 @@ impl Ids {
         Ok(id)
     }
 
-    async fn text(
+    pub(super) async fn text(
         &mut self,
         connection: &mut SqliteConnection,
         slot: i64,

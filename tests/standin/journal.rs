@@ -17,7 +17,7 @@ use super::completion::Billed;
 pub(crate) struct Counters {
     /// Completion requests that arrived whole.
     pub(crate) requests: u64,
-    /// Requests to `/v1/models`, `/health` and unknown paths.
+    /// Requests to `/v1/models`, `/health`, files, batches and unknown paths.
     pub(crate) other_requests: u64,
     /// Requests that wait for their reply now.
     pub(crate) in_flight: u64,
@@ -36,6 +36,16 @@ pub(crate) struct Counters {
     pub(crate) prompt_tokens: u64,
     /// Tokens of all completions that were sent, by their own usage.
     pub(crate) completion_tokens: u64,
+    /// Files that were uploaded and stored.
+    pub(crate) files: u64,
+    /// Batches that were made.
+    pub(crate) batches: u64,
+    /// Lines of batches that were run. They are no requests; only `repeats` counts them too.
+    pub(crate) batched: u64,
+    /// As [`Self::prompt_tokens`], of lines.
+    pub(crate) batched_prompt_tokens: u64,
+    /// As [`Self::completion_tokens`], of lines.
+    pub(crate) batched_completion_tokens: u64,
 }
 
 /// One request as it came, and the status it got.
@@ -63,7 +73,7 @@ impl Logged {
 /// A request's place in the journal, handed back with its outcome.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
-    /// 1-based number among the completion requests.
+    /// 1-based number among the completion requests, lines of batches included.
     pub(super) number: u64,
     log_position: u64,
 }
@@ -143,7 +153,29 @@ impl Journal {
         counters.in_flight_peak = counters.in_flight_peak.max(counters.in_flight);
         counters.distinct_bodies += u64::from(self.bodies.insert(xxh3_64(body)));
         counters.repeats += u64::from(question.is_some_and(|question| self.answered.contains_key(&question)));
-        Entry { number: counters.requests, log_position: self.logged }
+        Entry { number: counters.requests + counters.batched, log_position: self.logged }
+    }
+
+    /// A line of a batch is to be run; its number among the completion requests.
+    pub(super) fn line(&mut self, question: Option<u64>) -> u64 {
+        self.counters.batched += 1;
+        self.counters.repeats +=
+            u64::from(question.is_some_and(|question| self.answered.contains_key(&question)));
+        self.counters.requests + self.counters.batched
+    }
+
+    /// A line of a batch has its reply.
+    pub(super) fn ran(&mut self, Outcome { answered, billed, .. }: Outcome) {
+        self.counters.batched_prompt_tokens += billed.prompt;
+        self.counters.batched_completion_tokens += billed.completion;
+        if let Some(question) = answered {
+            *self.answered.entry(question).or_default() += 1;
+        }
+    }
+
+    /// Counts something else.
+    pub(super) fn count(&mut self, count: impl FnOnce(&mut Counters)) {
+        count(&mut self.counters);
     }
 
     /// The reply of a completion request is decided.
@@ -156,17 +188,28 @@ impl Journal {
         if let Some(question) = answered {
             *self.answered.entry(question).or_default() += 1;
         }
-        let age = usize::try_from(self.logged - entry.log_position).unwrap_or(usize::MAX);
-        let place = self.kept.len().checked_sub(age.saturating_add(1));
-        if let Some(kept) = place.and_then(|place| self.kept.get_mut(place)) {
-            kept.status = status;
-        }
+        self.told(entry.log_position, status);
     }
 
     /// Any other request, with the status it gets.
     pub(super) fn other(&mut self, head: &Parts, status: u16) {
+        self.aside(head, &Bytes::new(), status);
+    }
+
+    /// Any other request with a body, and its position in the log; status 0 while it has none.
+    pub(super) fn aside(&mut self, head: &Parts, body: &Bytes, status: u16) -> u64 {
         self.counters.other_requests += 1;
-        self.keep(head, &Bytes::new(), status);
+        self.keep(head, body, status);
+        self.logged
+    }
+
+    /// The status of the request at this position in the log.
+    pub(super) fn told(&mut self, position: u64, status: u16) {
+        let age = usize::try_from(self.logged - position).unwrap_or(usize::MAX);
+        let place = self.kept.len().checked_sub(age.saturating_add(1));
+        if let Some(kept) = place.and_then(|place| self.kept.get_mut(place)) {
+            kept.status = status;
+        }
     }
 
     pub(super) fn counters(&self) -> Counters {

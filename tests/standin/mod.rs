@@ -10,12 +10,14 @@
 //! | `POST /openai/deployments/NAME/chat/completions?api-version=…` | the same, with the key in `api-key`, as Azure has it |
 //! | `GET /v1/models` | the names of [`Config::models`] |
 //! | `GET /props` | `{"total_slots":…}` where [`Config::slots`] is set |
+//! | `/v1/files…`, `/v1/batches…` | files and batches, where [`Config::batches`] is set: see `batch` |
 //! | `GET /health` | `{"status":"ok"}` |
 //! | `GET /standin/counters` | [`Counters`] as JSON |
 //! | `GET /standin/log` | the last [`Config::log`] requests, as [`Logged`] |
 
 #![expect(clippy::expect_used, reason = "a test whose stand-in cannot start is over")]
 
+mod batch;
 mod completion;
 mod connection;
 mod journal;
@@ -38,6 +40,7 @@ use std::{
 use anyhow::Context;
 use tokio::sync::oneshot;
 
+pub(crate) use batch::{BatchRule, Batches, Fault, Kind, RequestRule, Rules, Twist};
 pub(crate) use completion::Says;
 pub(crate) use journal::{Counters, Logged};
 pub(crate) use limit::{RateLimit, Told, Window};
@@ -67,6 +70,8 @@ pub(crate) struct Config {
     pub(crate) headers: Vec<(String, String)>,
     /// Slots that `GET /props` tells of, as llama.cpp does; without them that is an unknown path.
     pub(crate) slots: Option<u32>,
+    /// Files and batches; without them these are unknown paths.
+    pub(crate) batches: Option<Batches>,
     /// How many of the last requests are kept for the log; 0 keeps none and costs nothing.
     pub(crate) log: usize,
 }
@@ -84,6 +89,7 @@ impl Default for Config {
             api_key: None,
             headers: Vec::new(),
             slots: None,
+            batches: None,
             log: 100_000,
         }
     }
@@ -157,6 +163,45 @@ impl Standin {
     pub(crate) fn question_of(rationale: &str) -> Option<u64> {
         let digest = rationale.split_once("Question ")?.1.get(..16)?;
         u64::from_str_radix(digest, 16).ok()
+    }
+
+    /// Waits until so many requests of a kind have arrived: they were read, as far as their rule has them read, and
+    /// what they want is done, where their rule lets it be done at once.
+    ///
+    /// # Panics
+    /// When that takes minutes, or the stand-in has no batches.
+    pub(crate) fn wait_for(&self, kind: Kind, number: u64) {
+        let came = self.room().wait_for(kind, number);
+        assert!(came, "no {kind:?} number {number} came");
+    }
+
+    /// How many requests of a kind have arrived, as [`Self::wait_for`] has it.
+    pub(crate) fn arrived(&self, kind: Kind) -> u64 {
+        self.room().count(kind)
+    }
+
+    /// From now on batches take no time.
+    pub(crate) fn hurry(&self) {
+        self.room().hurry();
+    }
+
+    /// All batches in the order in which they were made, as `GET /v1/batches/ID` tells them.
+    pub(crate) fn batches(&self) -> Vec<serde_json::Value> {
+        self.room().told_batches()
+    }
+
+    /// All files that are there in the order in which they came, as `GET /v1/files/ID` tells them.
+    pub(crate) fn files(&self) -> Vec<serde_json::Value> {
+        self.room().told_files()
+    }
+
+    /// The text of a file, if it is there.
+    pub(crate) fn file(&self, id: &str) -> Option<String> {
+        self.room().text(id)
+    }
+
+    fn room(&self) -> &batch::Room {
+        self.state.batches().expect("a stand-in with batches")
     }
 
     /// The port it listens on, for a restart at the same address.

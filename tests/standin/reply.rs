@@ -8,7 +8,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{Either, Full};
+use futures::FutureExt as _;
+use http_body_util::{BodyExt as _, Either, Full};
 use hyper::{
     StatusCode,
     body::{Body, Frame},
@@ -17,12 +18,13 @@ use hyper::{
 use serde_json::{Value, json};
 
 use super::{
+    batch::FileBody,
     limit::{Headers, Limit, Unit},
     script::Action,
 };
 
-/// A reply whose body is whole or cut.
-pub(super) type Response = hyper::Response<Either<Full<Bytes>, CutBody>>;
+/// A reply whose body is whole, cut, or a file.
+pub(super) type Response = hyper::Response<Either<Full<Bytes>, Either<CutBody, FileBody>>>;
 
 /// The connection ends here, by intent of the script or because the client left.
 #[derive(Debug, thiserror::Error)]
@@ -104,17 +106,49 @@ pub(super) fn status_reply(code: u16, body: Option<&Value>) -> Response {
 
 /// 200 with a reply that declares its whole length and ends half-way.
 pub(super) fn cut_reply(body: &Bytes) -> Response {
-    let cut = CutBody { half: Some(body.slice(..body.len() / 2)), flushed: false };
-    let mut response = Response::new(Either::Right(cut));
-    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    response
+    half_of(json_reply(StatusCode::OK, body.clone()), Ending::Closed)
 }
 
-/// Half of a body, then a failure.
+/// How a body ends that is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// With the connection.
+    Closed,
+    /// Not at all: nothing more comes.
+    Silent,
+}
+
+/// The reply with its whole length declared and half of its body.
+pub(super) fn half_of(response: Response, ending: Ending) -> Response {
+    let (mut head, body) = response.into_parts();
+    let (length, cut) = match body {
+        Either::Right(Either::Right(file)) => {
+            (file.length(), Either::Right(Either::Right(file.half(ending))))
+        }
+        body => {
+            let bytes = bytes_of(body);
+            let half = Some(bytes.slice(..bytes.len() / 2));
+            (bytes.len() as u64, Either::Right(Either::Left(CutBody { half, flushed: false, ending })))
+        }
+    };
+    head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    Response::from_parts(head, cut)
+}
+
+/// The bytes of a body that is in memory; of one that is cut or a file, none.
+pub(super) fn bytes_of(body: Either<Full<Bytes>, Either<CutBody, FileBody>>) -> Bytes {
+    match body {
+        Either::Left(whole) => whole.collect().now_or_never().map(|Ok(body)| body.to_bytes()),
+        Either::Right(_) => None,
+    }
+    .unwrap_or_default()
+}
+
+/// Half of a body, and then its ending.
 pub(super) struct CutBody {
     half: Option<Bytes>,
     flushed: bool,
+    ending: Ending,
 }
 
 impl Body for CutBody {
@@ -127,6 +161,9 @@ impl Body for CutBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Closed>>> {
         if let Some(half) = self.half.take() {
             return Poll::Ready(Some(Ok(Frame::data(half))));
+        }
+        if self.ending == Ending::Silent {
+            return Poll::Pending;
         }
         if self.flushed {
             return Poll::Ready(Some(Err(Closed)));

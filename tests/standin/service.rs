@@ -14,18 +14,19 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
     http::request::Parts,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
     Config,
+    batch::{self, Payload, Room},
     completion::{Billed, NoToolCalls, Says, Turn, Usage, tokens},
     journal::{Entry, Journal, Outcome},
     question::{Door, Forms, Question},
     reply::{
-        Closed, Response, cut_reply, error_reply, json_reply, reply, set_headers, set_limit_headers,
-        status_reply, usual_code,
+        Closed, Response, bytes_of, cut_reply, error_reply, json_reply, reply, set_headers,
+        set_limit_headers, status_reply, usual_code,
     },
     script::{Action, Decision, Play, Script, Seen},
 };
@@ -46,6 +47,7 @@ pub(super) struct State {
     /// For how long the server is to go away.
     away: watch::Sender<Duration>,
     journal: Mutex<Journal>,
+    batches: Option<Arc<Room>>,
 }
 
 impl State {
@@ -61,6 +63,7 @@ impl State {
             away: watch::Sender::new(Duration::ZERO),
             play: (!script.0.is_empty()).then(|| Mutex::new(Play::new(script))),
             journal: Mutex::new(Journal::new(config.log)),
+            batches: config.batches.take().map(|batches| Arc::new(Room::new(batches))),
             config,
         })
     }
@@ -81,6 +84,63 @@ impl State {
         if let Some(play) = &self.play {
             *play.lock().unwrap_or_else(PoisonError::into_inner) = Play::new(Script::default());
         }
+        if let Some(batches) = &self.batches {
+            batches.recover();
+        }
+    }
+
+    /// Files and batches, where the server has them.
+    pub(super) fn batches(&self) -> Option<&Arc<Room>> {
+        self.batches.as_ref()
+    }
+
+    /// The model that a body asks, and the tokens of its prompt.
+    pub(super) fn asks_of(&self, body: &[u8]) -> Option<(String, u64)> {
+        #[derive(Deserialize)]
+        struct Asks {
+            model: String,
+        }
+        match self.forms.read(body) {
+            Ok(question) => Some((question.model, question.prompt_tokens)),
+            Err(_) => serde_json::from_slice(body).ok().map(|Asks { model }| (model, tokens(body.len()))),
+        }
+        .filter(|(model, _)| !model.is_empty())
+    }
+
+    /// Whether a model gets a 404.
+    pub(super) fn is_unknown(&self, model: &str) -> bool {
+        self.config.unknown_models.iter().any(|unknown| unknown == model)
+    }
+
+    /// Answers a line of a batch, as a live request with this body would be answered. Delays and what goes wrong with
+    /// connections do not count.
+    pub(super) fn run_line(&self, body: &[u8]) -> Ran {
+        let question = self.forms.read(body);
+        let number = self.journal().line(question.as_ref().ok().map(|question| question.digest));
+        let question = match self.known(&question) {
+            Ok(question) => question,
+            Err(response) => return Ran::new(*response, Billed::default()),
+        };
+        let seen = Seen {
+            number,
+            question: question.digest,
+            body,
+            tokens: question.prompt_tokens + question.room.unwrap_or(0),
+            at: Instant::now(),
+        };
+        let Decision { says, action, .. } = self.decide(&seen);
+        let action = match action {
+            Action::CutBody | Action::Wire(_) => Action::Answer,
+            action => action,
+        };
+        if matches!(action, Action::Hang | Action::CloseWithoutReply | Action::GoAway(_)) {
+            return Ran { in_time: false, ..Ran::new(status_reply(504, None), Billed::default()) };
+        }
+        let (response, worth, billed) = perform(&action, &Asked { question, number, says: &says });
+        let ran = Ran::new(response, billed);
+        let answered = (worth == Worth::Answer).then_some(question.digest);
+        self.journal().ran(Outcome { status: ran.status, answered, billed });
+        ran
     }
 
     /// Whether the bytes of replies are written by [`super::wire`], not by hyper.
@@ -111,13 +171,18 @@ impl State {
         head: &Parts,
         question: &'a Result<Question, String>,
     ) -> Result<&'a Question, Box<Response>> {
-        if let Some(response) = self.locked_out(head) {
-            return Err(Box::new(response));
+        match self.locked_out(head) {
+            Some(response) => Err(Box::new(response)),
+            None => self.known(question),
         }
+    }
+
+    /// The question, if it is one and its model is known.
+    fn known<'a>(&self, question: &'a Result<Question, String>) -> Result<&'a Question, Box<Response>> {
         let question = question
             .as_ref()
             .map_err(|message| Box::new(error_reply(StatusCode::BAD_REQUEST, None, message)))?;
-        if self.config.unknown_models.contains(&question.model) {
+        if self.is_unknown(&question.model) {
             let message = format!("the model `{}` does not exist or is not yours to use", question.model);
             return Err(Box::new(error_reply(StatusCode::NOT_FOUND, usual_code(404), &message)));
         }
@@ -125,7 +190,7 @@ impl State {
     }
 
     /// The 401 of a request without the key, if one is asked for.
-    fn locked_out(&self, head: &Parts) -> Option<Response> {
+    pub(super) fn locked_out(&self, head: &Parts) -> Option<Response> {
         let key = self.config.api_key.as_ref()?;
         let (name, wanted) = if is_azure(head.uri.path()) {
             (HeaderName::from_static("api-key"), key.clone())
@@ -138,6 +203,26 @@ impl State {
             None => format!("no API key provided: send it as `{name}`"),
         };
         Some(error_reply(StatusCode::UNAUTHORIZED, usual_code(401), &message))
+    }
+}
+
+/// What came of a line of a batch.
+pub(super) struct Ran {
+    pub(super) status: u16,
+    pub(super) body: Bytes,
+    pub(super) billed: Billed,
+    /// False where it got no reply at all.
+    pub(super) in_time: bool,
+}
+
+impl Ran {
+    fn new(response: Response, billed: Billed) -> Self {
+        Self {
+            status: response.status().as_u16(),
+            body: bytes_of(response.into_body()),
+            billed,
+            in_time: true,
+        }
     }
 }
 
@@ -193,9 +278,18 @@ fn asks(head: &Parts) -> bool {
             || is_azure(path) && path.ends_with("/chat/completions") && versioned())
 }
 
+/// Whether a path is one of files or batches.
+fn of_batches(head: &Parts) -> bool {
+    let mut steps = head.uri.path().split('/').skip(1);
+    steps.next() == Some("v1") && matches!(steps.next(), Some("files" | "batches"))
+}
+
 /// Answers one request.
 pub(super) async fn respond(state: Arc<State>, request: Request<Incoming>) -> Result<Response, Closed> {
     let (head, body) = request.into_parts();
+    if let Some(room) = state.batches().filter(|_| of_batches(&head)).map(Arc::clone) {
+        return batch::respond(state, &room, &head, Payload::Incoming(body)).await;
+    }
     match Limited::new(body, LARGEST_BODY).collect().await {
         Ok(body) => answer(state, &head, body.to_bytes()).await,
         Err(error) if error.is::<LengthLimitError>() => {
@@ -209,6 +303,9 @@ pub(super) async fn respond(state: Arc<State>, request: Request<Incoming>) -> Re
 pub(super) async fn answer(state: Arc<State>, head: &Parts, body: Bytes) -> Result<Response, Closed> {
     if asks(head) {
         return complete(state, head, body).await;
+    }
+    if let Some(room) = state.batches().filter(|_| of_batches(head)).map(Arc::clone) {
+        return batch::respond(state, &room, head, Payload::Whole(Some(body))).await;
     }
     Ok(match (&head.method, head.uri.path()) {
         (&Method::GET, "/standin/counters") => as_json(&state.journal().counters()),

@@ -1,0 +1,430 @@
+//! The questions of batches: reserved by one batch at most, settled once, and forgotten when a run has told of them.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
+use std::sync::{Arc, LazyLock};
+
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+
+use super::answers::BATCH;
+use super::batches::{Batch, Fate, Reserve, Settled, Standing, Turn};
+use super::writer::{Attempt, Ids, NewAnswer, insert_answers, insert_attempts};
+use super::{Error, Slot, Store, integer, now};
+use crate::model::Money;
+use crate::rating::answer::Usage;
+use crate::rating::failure::{Failure, Reason};
+use crate::rating::question::Digest;
+
+/// Replies that were no answer, after which a question fails for good: lost ones and server errors, which a repair turn
+/// does not mend.
+pub const MOST_TRIES: u32 = 3;
+
+/// A slot's number.
+const SLOT: &str = "(SELECT id FROM slots WHERE lens = ? AND model = ? AND version = ? AND sample = ?)";
+
+/// How a question is asked next, as [`turn`] reads it.
+const TURN: &str = "input, tries, reason, detail, tokens_in, tokens_cached, tokens_out, cost";
+
+/// What is not in a batch any more when it is reserved: `again`, with its tries, and `answered` whose answer was pruned. What failed
+/// stays as it is until a complete run has told of it, so that one question cannot go from batch to batch for ever.
+static RESERVE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO batch_questions (slot, input, batch, state) SELECT own.slot, column1, own.id, 'waiting' \
+         FROM (SELECT id, slot FROM batches WHERE id = ? AND stage = 'spooling') AS own, (VALUES (?){}) \
+         WHERE NOT EXISTS (SELECT 1 FROM answers WHERE answers.slot = own.slot AND answers.input = column1) \
+         ON CONFLICT (slot, input) DO UPDATE SET batch = excluded.batch, state = 'waiting', told_at = NULL \
+         WHERE state IN ('again', 'answered') RETURNING {TURN}",
+        ", (?)".repeat(BATCH - 1)
+    )
+});
+
+// The plus keeps SQLite from the index of the batch, which would go through all of its questions for each look-up.
+static WAITING: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {TURN} FROM batch_questions WHERE slot = (SELECT slot FROM batches WHERE id = ?) AND +batch = ? \
+         AND +state = 'waiting' AND input IN (?{})",
+        ",?".repeat(BATCH - 1)
+    )
+});
+
+static STAND: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {TURN}, state, told_at FROM batch_questions WHERE slot = {SLOT} AND input IN (?{})",
+        ",?".repeat(BATCH - 1)
+    )
+});
+
+static TELL: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE batch_questions SET told_at = ? WHERE slot = {SLOT} AND input IN (?{}) AND told_at IS NULL \
+         AND +state IN ('answered', 'failed') RETURNING input",
+        ",?".repeat(BATCH - 1)
+    )
+});
+
+/// The rows are there: this changes them.
+static SETTLE: LazyLock<String> = LazyLock::new(|| {
+    let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    format!(
+        "INSERT INTO batch_questions (slot, input, batch, state, tries, reason, detail, tokens_in, tokens_cached, tokens_out, \
+         cost) VALUES {row}{} ON CONFLICT (slot, input) DO UPDATE SET state = excluded.state, tries = excluded.tries, \
+         reason = excluded.reason, detail = excluded.detail, tokens_in = excluded.tokens_in, \
+         tokens_cached = excluded.tokens_cached, tokens_out = excluded.tokens_out, cost = excluded.cost",
+        format!(", {row}").repeat(BATCH - 1)
+    )
+});
+
+/// What no run needs any more, of the questions from one digest to another.
+const FORGET: &str = "DELETE FROM batch_questions WHERE slot = ?1 AND input >= ?2 AND input < ?3 AND \
+     ((state = 'answered' AND told_at IS NOT NULL) OR (?4 AND state = 'failed' AND told_at IS NOT NULL) OR \
+     (state IN ('again', 'failed') AND EXISTS (SELECT 1 FROM answers \
+     WHERE answers.slot = batch_questions.slot AND answers.input = batch_questions.input)))";
+
+/// Parts in which [`FORGET`] goes through a slot, so that others can write in between.
+const PARTS: u8 = 64;
+
+impl Store {
+    /// Takes questions into a batch in [`Stage::Spooling`](super::Stage::Spooling), all in one transaction, and adds them to its sums. Returns how each of
+    /// them is to be asked; left out are those that wait in some batch already, this one included, that have an answer, or
+    /// a failure that no complete run has told of.
+    pub async fn reserve(
+        &self,
+        batch: &Batch,
+        questions: &[Reserve],
+    ) -> Result<HashMap<Digest, Turn>, Error> {
+        let mut taken = HashMap::with_capacity(questions.len());
+        let mut transaction = self.read.begin_with("BEGIN IMMEDIATE").await?;
+        for group in questions.chunks(BATCH) {
+            let inputs: Vec<Digest> = group.iter().map(|question| question.input).collect();
+            let query = sqlx::query(AssertSqlSafe(RESERVE.as_str())).bind(batch.id);
+            for row in bind_all(query, &inputs).fetch_all(&mut *transaction).await? {
+                let (input, turn) = turn(&row)?;
+                taken.insert(input, turn);
+            }
+        }
+        let mut counted = HashSet::with_capacity(taken.len());
+        let (mut tokens, mut bound) = (0_u64, Some(Money::ZERO));
+        for question in questions {
+            if taken.contains_key(&question.input) && counted.insert(question.input) {
+                tokens = tokens.saturating_add(question.tokens);
+                bound = bound.zip(question.bound).map(|(sum, more)| sum + more);
+            }
+        }
+        sqlx::query(
+            "UPDATE batches SET requests = requests + ?, tokens = tokens + ?, bound = bound + ?, changed_at = ? WHERE id = ?",
+        )
+        .bind(integer(taken.len() as u64))
+        .bind(integer(tokens))
+        .bind(bound.map(Money::dollars))
+        .bind(now())
+        .bind(batch.id)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(taken)
+    }
+
+    /// Takes a batch back that never began: its questions are free again, and stand as before. One of which some questions are
+    /// settled stays as collected.
+    pub async fn abandon_batch(&self, batch: i64) -> Result<(), Error> {
+        let mut transaction = self.read.begin_with("BEGIN IMMEDIATE").await?;
+        let statements = [
+            "DELETE FROM batch_questions WHERE batch = ?1 AND state = 'waiting' AND tries = 0 AND reason IS NULL",
+            // The batch before is not known any more; some earlier one of the slot stands for it.
+            "UPDATE batch_questions SET state = 'again', batch = coalesce((SELECT max(other.id) FROM batches AS other \
+             JOIN batches AS own ON own.slot = other.slot WHERE own.id = ?1 AND other.id < ?1), batch) \
+             WHERE batch = ?1 AND state = 'waiting'",
+            "DELETE FROM batches WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM batch_questions WHERE batch = ?1)",
+            "UPDATE batches SET stage = 'collected' WHERE id = ?1",
+        ];
+        for statement in statements {
+            sqlx::query(statement).bind(batch).execute(&mut *transaction).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    /// Which of these questions wait in this batch, and how each was asked.
+    pub async fn waiting_in(&self, batch: i64, inputs: &[Digest]) -> Result<HashMap<Digest, Turn>, Error> {
+        waiting_in(&mut *self.read.acquire().await?, batch, inputs).await
+    }
+
+    /// Keeps what came of questions of a batch: answers, states and history, all in one transaction. Questions that do not wait
+    /// in it are passed over, so that a batch may be read twice. Returns how many were settled.
+    pub async fn settle(&self, batch: &Batch, settled: &[Settled]) -> Result<u64, Error> {
+        let inputs: Vec<Digest> = settled.iter().map(|settled| settled.input).collect();
+        let mut transaction = self.read.begin_with("BEGIN IMMEDIATE").await?;
+        let mut waiting = waiting_in(&mut transaction, batch.id, &inputs).await?;
+        // Of two lines for the same question the first counts.
+        let settled: Vec<(&Settled, Turn)> =
+            settled.iter().filter_map(|settled| Some((settled, waiting.remove(&settled.input)?))).collect();
+        let mut ids = Ids::default();
+        let slot = ids.slot(&mut transaction, &batch.slot).await?;
+
+        let (mut answers, mut attempts) = (Vec::new(), Vec::new());
+        let (mut failed, mut again, mut spent) = (0_u64, 0_u64, Usage::default());
+        for (Settled { input, usage, fate }, _) in &settled {
+            spent.add(usage);
+            let (slot, input) = (Arc::clone(&batch.slot), *input);
+            match fate {
+                Fate::Answered(answer) => {
+                    let (lens_digest, answer) = (batch.digest, Arc::clone(answer));
+                    answers.push(NewAnswer { slot, input, lens_digest, answer });
+                }
+                Fate::Again(_) => again += 1,
+                Fate::Repair(failure) | Fate::Failed(failure) => {
+                    *(if matches!(fate, Fate::Failed(_)) { &mut failed } else { &mut again }) += 1;
+                    attempts.push(Attempt { slot, input, reason: failure.reason, usage: *usage });
+                }
+            }
+        }
+        if !answers.is_empty() {
+            let text = ids.text(&mut transaction, slot, batch.digest).await?;
+            let rows: Vec<_> = answers.iter().map(|answer| (slot, text, answer)).collect();
+            insert_answers(&mut transaction, &rows).await?;
+        }
+        let attempts: Vec<_> = attempts.iter().map(|attempt| (slot, attempt)).collect();
+        insert_attempts(&mut transaction, &attempts).await?;
+        for group in settled.chunks(BATCH) {
+            update(&mut transaction, (slot, batch.id), group).await?;
+        }
+        sqlx::query(
+            "UPDATE batches SET answered = answered + ?, failed = failed + ?, again = again + ?, cost = cost + ?, changed_at = ? \
+             WHERE id = ?",
+        )
+        .bind(integer(answers.len() as u64))
+        .bind(integer(failed))
+        .bind(integer(again))
+        .bind(spent.cost.map(Money::dollars))
+        .bind(now())
+        .bind(batch.id)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(settled.len() as u64)
+    }
+
+    /// Ends a batch: questions that still wait in it are to be asked again, for this reason. One of
+    /// [`Reason::Connection`] says that they were run and their replies are lost: that counts as a try, and after
+    /// [`MOST_TRIES`] of them they fail. Any other says that they were not run: what an earlier reply was wrong for stays.
+    /// Returns how many are to be asked again.
+    pub async fn close_batch(&self, batch: i64, rest: &Failure) -> Result<u64, Error> {
+        let lost = rest.reason == Reason::Connection;
+        let mut transaction = self.read.begin_with("BEGIN IMMEDIATE").await?;
+        let statements = [
+            "UPDATE batch_questions SET state = 'failed', tries = tries + 1, reason = ?2, detail = ?3 \
+             WHERE batch = ?1 AND state = 'waiting' AND ?4 AND tries + 1 >= ?5",
+            "UPDATE batch_questions SET state = 'again', tries = tries + ?4, \
+             reason = CASE WHEN ?4 OR tries = 0 THEN ?2 ELSE reason END, \
+             detail = CASE WHEN ?4 OR tries = 0 THEN ?3 ELSE detail END WHERE batch = ?1 AND state = 'waiting'",
+        ];
+        let mut changed = [0, 0];
+        for (statement, changed) in statements.into_iter().zip(&mut changed) {
+            let done = sqlx::query(statement)
+                .bind(batch)
+                .bind(rest.reason.as_str())
+                .bind(&rest.detail)
+                .bind(lost)
+                .bind(MOST_TRIES)
+                .execute(&mut *transaction)
+                .await?;
+            *changed = done.rows_affected();
+        }
+        let [failed, again] = changed;
+        sqlx::query(
+            "UPDATE batches SET stage = 'collected', failed = failed + ?, again = again + ?, changed_at = ? WHERE id = ?",
+        )
+        .bind(integer(failed))
+        .bind(integer(again))
+        .bind(now())
+        .bind(batch)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(again)
+    }
+
+    /// Whether any question of this slot is in a batch, or was in one and is not forgotten.
+    pub async fn has_batched(&self, slot: &Slot) -> Result<bool, Error> {
+        let statement = format!("SELECT EXISTS (SELECT 1 FROM batch_questions WHERE slot = {SLOT})");
+        let query = bind_slot(sqlx::query(AssertSqlSafe(statement)), slot);
+        Ok(query.fetch_one(&self.read).await?.try_get(0)?)
+    }
+
+    /// Where questions stand that are or were in batches; no entry for those that never were. A question that is [`Standing::New`], or
+    /// that failed and is new, is told of from here on.
+    pub async fn stand(&self, slot: &Slot, inputs: &[Digest]) -> Result<HashMap<Digest, Standing>, Error> {
+        let mut standings = HashMap::new();
+        let mut connection = self.read.acquire().await?;
+        for group in inputs.chunks(BATCH) {
+            let query = bind_slot(sqlx::query(AssertSqlSafe(STAND.as_str())), slot);
+            let rows = bind_all(query, group).fetch_all(&mut *connection).await?;
+            let mut ended = Vec::new();
+            for row in &rows {
+                let told_at: Option<i64> = row.try_get(9)?;
+                if told_at.is_none() && matches!(row.try_get(8)?, "answered" | "failed") {
+                    ended.push(turn(row)?.0);
+                }
+            }
+            let mut new = HashSet::new();
+            if !ended.is_empty() {
+                let query = sqlx::query(AssertSqlSafe(TELL.as_str())).bind(now());
+                // Of two processes that look at once the first one tells.
+                for row in bind_all(bind_slot(query, slot), &ended).fetch_all(&mut *connection).await? {
+                    new.insert(digest(&row)?);
+                }
+            }
+            for row in &rows {
+                let (input, turn) = turn(row)?;
+                standings.insert(input, standing(row, turn, new.contains(&input))?);
+            }
+        }
+        Ok(standings)
+    }
+
+    /// Forgets what runs have told of these slots' questions, failures only where `failures` says so: then they are asked
+    /// again. What has been answered elsewhere meanwhile is forgotten, too.
+    pub async fn forget_told(&self, slots: &[Arc<Slot>], failures: bool) -> Result<(), Error> {
+        for slot in slots {
+            let query = sqlx::query(AssertSqlSafe(format!("SELECT {SLOT}")));
+            let id: Option<i64> = bind_slot(query, slot).fetch_one(&self.read).await?.try_get(0)?;
+            for part in 0..PARTS {
+                let from = |part: u8| vec![part.saturating_mul(u8::MAX / PARTS + 1)];
+                // Longer than any digest, and so after all of them.
+                let to = if part + 1 == PARTS { vec![u8::MAX; 33] } else { from(part + 1) };
+                sqlx::query(FORGET)
+                    .bind(id)
+                    .bind(from(part))
+                    .bind(to)
+                    .bind(failures)
+                    .execute(&self.read)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
+
+fn bind_slot<'q>(query: Query<'q>, slot: &'q Slot) -> Query<'q> {
+    query.bind(&slot.lens).bind(&slot.model).bind(slot.version).bind(slot.sample)
+}
+
+/// Binds up to [`BATCH`] digests to as many places: what a short group leaves over repeats its last one.
+fn bind_all<'q>(mut query: Query<'q>, inputs: &'q [Digest]) -> Query<'q> {
+    for place in 0..BATCH {
+        query = query.bind(&inputs[place.min(inputs.len() - 1)].0[..]);
+    }
+    query
+}
+
+async fn waiting_in(
+    connection: &mut SqliteConnection,
+    batch: i64,
+    inputs: &[Digest],
+) -> Result<HashMap<Digest, Turn>, Error> {
+    let mut waiting = HashMap::with_capacity(inputs.len());
+    for group in inputs.chunks(BATCH) {
+        let query = sqlx::query(AssertSqlSafe(WAITING.as_str())).bind(batch).bind(batch);
+        for row in bind_all(query, group).fetch_all(&mut *connection).await? {
+            let (input, turn) = turn(&row)?;
+            waiting.insert(input, turn);
+        }
+    }
+    Ok(waiting)
+}
+
+/// Writes what questions have come to.
+async fn update(
+    connection: &mut SqliteConnection,
+    (slot, batch): (i64, i64),
+    settled: &[(&Settled, Turn)],
+) -> Result<(), Error> {
+    let mut query = sqlx::query(AssertSqlSafe(SETTLE.as_str()));
+    for place in 0..BATCH {
+        let (Settled { input, usage, fate }, turn) = &settled[place.min(settled.len() - 1)];
+        let mut used = turn.usage;
+        used.add(usage);
+        let (state, tries, failure) = match fate {
+            // An answer has the usage of all its turns.
+            Fate::Answered(_) => ("answered", 0, None),
+            Fate::Repair(failure) => ("again", turn.tries.saturating_add(1), Some(failure)),
+            Fate::Again(failure) => {
+                ("again", turn.tries, turn.last.as_ref().filter(|_| turn.tries > 0).or(Some(failure)))
+            }
+            Fate::Failed(failure) => ("failed", turn.tries.saturating_add(1), Some(failure)),
+        };
+        if state == "answered" {
+            used = Usage::default();
+        }
+        query = query
+            .bind(slot)
+            .bind(&input.0[..])
+            .bind(batch)
+            .bind(state)
+            .bind(tries)
+            .bind(failure.map(|failure| failure.reason.as_str()))
+            .bind(failure.map(|failure| &failure.detail))
+            .bind(integer(used.input))
+            .bind(integer(used.cached_input))
+            .bind(integer(used.output))
+            .bind(used.cost.map(Money::dollars));
+    }
+    query.execute(connection).await?;
+    Ok(())
+}
+
+fn digest(row: &SqliteRow) -> Result<Digest, Error> {
+    let input: &[u8] = row.try_get(0)?;
+    input.try_into().map(Digest).map_err(|_| Error::Statement {
+        reason: "a stored question of a batch has an unreadable key".to_owned(),
+        advice: "the database is damaged or was edited: restore it, or set DATABASE_URL to another file",
+    })
+}
+
+/// A question, and how it is asked next.
+fn turn(row: &SqliteRow) -> Result<(Digest, Turn), Error> {
+    let count =
+        |column: usize| -> Result<u64, Error> { Ok(row.try_get::<i64, _>(column)?.try_into().unwrap_or(0)) };
+    let tries = count(1)?.try_into().unwrap_or(u32::MAX);
+    let last = match (row.try_get::<Option<&str>, _>(2)?, row.try_get::<Option<String>, _>(3)?) {
+        // A reason without a try says why it was not asked.
+        (Some(reason), detail) if tries > 0 => Some(failure(reason, detail.unwrap_or_default())),
+        _ => None,
+    };
+    let usage = Usage {
+        input: count(4)?,
+        cached_input: count(5)?,
+        cache_write: 0,
+        output: count(6)?,
+        cost: row.try_get::<Option<f64>, _>(7)?.map(Money::from_dollars),
+    };
+    Ok((digest(row)?, Turn { tries, last, usage }))
+}
+
+/// A failure as it is stored; a reason of a newer version goes into its words.
+fn failure(reason: &str, detail: impl Into<String> + Display) -> Failure {
+    match Reason::named(reason) {
+        Some(reason) => Failure::new(reason, detail),
+        None => Failure::new(Reason::Rejected, format!("{reason}: {detail}")),
+    }
+}
+
+fn standing(row: &SqliteRow, turn: Turn, is_new: bool) -> Result<Standing, Error> {
+    let told_at: Option<i64> = row.try_get(9)?;
+    Ok(match row.try_get(8)? {
+        "again" => Standing::Again(turn),
+        "failed" => {
+            let failure = turn.last.unwrap_or_else(|| failure("failed", "in a batch"));
+            Standing::Failed { failure, usage: turn.usage, is_new }
+        }
+        "answered" if is_new => Standing::New,
+        "answered" => Standing::Told(told_at.unwrap_or_default()),
+        // In a state of a newer version: it is not asked twice.
+        _ => Standing::Waiting,
+    })
+}
+
+#[cfg(test)]
+mod tests;
