@@ -264,6 +264,11 @@ fn a_dry_run_asks_nothing_and_foretells_the_cost() {
     // The stand-in has four bytes to a token and answers shorter than most: expected is within a factor of two.
     assert!((real / 2.0..real * 2.0).contains(&of(&before, "expected")), "{real}: {}", before["total"]);
     assert!(of(&before, "low") < of(&before, "expected") && of(&before, "high") >= real);
+    let batch = |case: &str| before["total"]["batch_cost"][case].as_f64().unwrap();
+    for case in ["low", "expected", "high"] {
+        // Rounded up to a pico-dollar for each of the questions.
+        assert!((batch(case) - of(&before, case) / 2.0).abs() < 1e-9, "{case}: {}", before["total"]);
+    }
 
     let again = forecast(&world, &["--max", "120"]);
     assert_eq!((&again["forecasts"][0]["cached"], of(&again, "high")), (&json!(120), 0.0));
@@ -276,6 +281,7 @@ fn a_dry_run_asks_nothing_and_foretells_the_cost() {
     );
     assert_eq!(line["answer_tokens"]["expected"], json!(80 * ANSWER.len().div_ceil(4)));
     assert_eq!((&rest["seconds"], &rest["max_cost"]["expected_fits"]), (&json!(80.0), &json!(false)));
+    assert_eq!(rest["max_cost"]["batch_expected_fits"], json!(false));
     assert_eq!(standin.counters().requests, 120);
 }
 
@@ -300,13 +306,23 @@ fn a_dry_run_needs_no_key_and_shows_a_table() {
     let world = World::new();
     world.rows("rows.jsonl", 5);
     let run = world.run(&["summary", "rows.jsonl", "text", "--dry-run", "--max-cost", "1"]).exits(0);
-    for said in
-        ["gpt-6-luna", "Expected", "Prompt tokens", "5 questions", "even the worst case", "Time: unknown"]
-    {
+    for said in [
+        "gpt-6-luna",
+        "Expected",
+        "Prompt tokens",
+        "5 questions",
+        "even the worst case",
+        "Time: unknown",
+        "Cost with --batch",
+    ] {
         assert!(run.stdout.contains(said), "{said}: {}", run.stdout);
     }
     let run = world.run(&["summary", "rows.jsonl", "text", "--dry-run", "--model", "heuristic"]).exits(0);
     assert!(run.stdout.contains("no request, no cost"), "{}", run.stdout);
-    let run = world.run(&["summary", "rows.jsonl", "text", "--dry-run", "--model", "nobodys"]).exits(0);
+    let arguments = ["summary", "rows.jsonl", "text", "--dry-run", "--model", "nobodys"];
+    let run = world.run(&arguments).exits(0);
     assert!(run.stdout.contains("No price is known for nobodys"), "{}", run.stdout);
+    assert!(!run.stdout.contains("--batch"), "there is nothing to be halved: {}", run.stdout);
+    let run = world.run(&[&arguments[..], &["--price", "0,0"]].concat()).exits(0);
+    assert!(!run.stdout.contains("--batch"), "there is nothing to be halved: {}", run.stdout);
 }

@@ -90,7 +90,7 @@ impl DryRun<'_> {
         let rows = known.unwrap_or(forecast.drawn);
         let mut askings = forecast.scaled(rows);
         // An in-process rater asks nobody.
-        askings.resize_with(plan.targets.len(), Asking::default);
+        askings.resize_with(plan.targets.len(), || Asking { batch_cost: None, ..Asking::default() });
         let lines = plan.targets.iter().zip(askings).map(|(target, asking)| Line {
             dataset: name.clone(),
             lens: target.lens.name.clone(),
@@ -156,33 +156,41 @@ impl DryRun<'_> {
             let _ =
                 write!(text, "\nNo price is known for {}: give it with --price IN,OUT.", self.raters.model());
         }
-        if let Some((cap, fits)) = self.cap(total) {
+        if let Some((cap, cost)) = self.limits.max_cost.zip(total.cost) {
+            let fits = if cost.high <= cap {
+                "even the worst case fits under it"
+            } else if cost.expected <= cap {
+                "the expected run fits under it; the worst case does not"
+            } else {
+                "the expected run does not fit: it would stop there, and the same command would go on"
+            };
             let _ = write!(text, "\n--max-cost {cap}: {fits}.");
         }
+        if let Some((cap, cost)) = self.limits.max_cost.zip(total.batch_cost) {
+            let fits = if cost.high <= cap {
+                "even the worst case fits under it"
+            } else if cost.expected <= cap {
+                "the expected run fits under it, but not all of it may be handed over at once: the same command goes on when \
+                 replies are collected"
+            } else {
+                "the expected run does not fit: as much is handed over as does"
+            };
+            let _ = write!(text, "\n--max-cost {cap} with --batch: {fits}.");
+        }
         text
-    }
-
-    /// The cap, and whether the run fits under it.
-    fn cap(&self, total: &Asking) -> Option<(Money, &'static str)> {
-        let (cap, cost) = (self.limits.max_cost?, total.cost?);
-        let fits = if cost.high <= cap {
-            "even the worst case fits under it"
-        } else if cost.expected <= cap {
-            "the expected run fits under it; the worst case does not"
-        } else {
-            "the expected run does not fit: it would stop there, and the same command would go on"
-        };
-        Some((cap, fits))
     }
 
     fn document(&self, lines: &[Line], total: &Asking, time: &Time) -> Value {
         let lines: Vec<Value> = lines.iter().map(Line::document).collect();
         let max_cost = self.limits.max_cost.map(|cap| {
-            let fits = |amount: fn(Span<Money>) -> Money| total.cost.map(|cost| amount(cost) <= cap);
+            let expected = |cost: Option<Span<Money>>| cost.map(|cost| cost.expected <= cap);
+            let high = |cost: Option<Span<Money>>| cost.map(|cost| cost.high <= cap);
             json!({
                 "cap": cap,
-                "expected_fits": fits(|cost| cost.expected),
-                "high_fits": fits(|cost| cost.high),
+                "expected_fits": expected(total.cost),
+                "high_fits": high(total.cost),
+                "batch_expected_fits": expected(total.batch_cost),
+                "batch_high_fits": high(total.batch_cost),
             })
         });
         json!({
@@ -263,15 +271,14 @@ fn table(asking: &Asking) -> String {
         || Span { low: (), expected: (), high: () }.map(|()| "unknown".to_owned()),
         |cost| cost.map(|amount| amount.to_string()),
     );
-    tables::list(
-        &["", "Low", "Expected", "High"],
-        [
-            row("Requests", asking.requests.map(grouped)),
-            row("Prompt tokens", asking.prompt.map(grouped)),
-            row("Answer tokens", asking.answer.map(grouped)),
-            row("Cost", cost),
-        ],
-    )
+    let batch = asking.batch_cost.map(|cost| row("Cost with --batch", cost.map(|amount| amount.to_string())));
+    let rows = [
+        row("Requests", asking.requests.map(grouped)),
+        row("Prompt tokens", asking.prompt.map(grouped)),
+        row("Answer tokens", asking.answer.map(grouped)),
+        row("Cost", cost),
+    ];
+    tables::list(&["", "Low", "Expected", "High"], rows.into_iter().chain(batch))
 }
 
 fn figures(asking: &Asking) -> Value {
@@ -285,6 +292,7 @@ fn figures(asking: &Asking) -> Value {
         "prompt_tokens": span(asking.prompt),
         "answer_tokens": span(asking.answer),
         "cost": asking.cost.map(span),
+        "batch_cost": asking.batch_cost.map(span),
     })
 }
 

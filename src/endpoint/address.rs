@@ -69,11 +69,12 @@ impl Address {
         })
     }
 
-    /// The URL of `path`, such as `/chat/completions`, below the base: for the client alone, it may hold secrets.
+    /// The URL of `path`, such as `/chat/completions` or `/files?limit=1`, below the base: for the client alone, it may hold
+    /// secrets.
     pub(super) fn join(&self, path: &str) -> String {
         let mut joined = format!("{}{path}", self.base);
         if let Some(query) = &self.query {
-            joined.push('?');
+            joined.push(if path.contains('?') { '&' } else { '?' });
             joined.push_str(query.expose_secret());
         }
         joined
@@ -97,8 +98,12 @@ impl Address {
 
     /// Whether it is an Azure resource, or a gateway to one, that answers below a deployment's path.
     pub fn is_azure(&self) -> bool {
-        [".azure.com", ".azure-api.net"].iter().any(|end| self.host.ends_with(end))
-            || self.path.contains("/openai/deployments/")
+        [".azure.com", ".azure-api.net"].iter().any(|end| self.host.ends_with(end)) || self.is_deployment()
+    }
+
+    /// Whether its path is that of one deployment of Azure's, below which there is nothing but completions.
+    pub(super) fn is_deployment(&self) -> bool {
+        self.path.contains("/openai/deployments/")
     }
 
     /// How the key is shown there.
@@ -181,6 +186,8 @@ mod tests {
         let joined = |url: &str| Address::new(url, Some("2024-10-21")).unwrap().join("/m");
         assert_eq!(joined("https://h/v1"), "https://h/v1/m?api-version=2024-10-21");
         assert_eq!(joined("https://h/v1?a=b"), "https://h/v1/m?a=b&api-version=2024-10-21");
+        let versioned = Address::new("https://h/v1", Some("preview")).unwrap();
+        assert_eq!(versioned.join("/m?limit=1"), "https://h/v1/m?limit=1&api-version=preview");
         assert_eq!(joined("https://h/v1?api-version=preview"), "https://h/v1/m?api-version=preview");
     }
 

@@ -3,13 +3,23 @@
 //! Files are JSON lines; a request is `{"custom_id", "method", "url", "body"}`, a reply `{"custom_id", "response", "error"}` in any
 //! order, failed ones in a file of their own (<https://platform.openai.com/docs/guides/batch>).
 
+mod line;
+mod lines;
+mod remote;
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
+use std::time::Instant;
 
-use bytes::Bytes;
+use serde_json::{Value, json};
 
-use super::{Endpoint, Error, Refusal, Reply, Request, ServerError, Trouble};
-use crate::model::{Price, Tier};
-use crate::rating::question::Digest;
+use super::{Endpoint, Error, Refusal, ServerError, Trouble};
+use crate::http::{self, Method, Request as HttpRequest, Upload, Url};
+
+pub use line::{Billing, Line, LineResult, line, read_line};
+pub use lines::Lines;
+pub use remote::{Counts, RemoteBatch, RemoteFile, Status, TokenLimit, token_limit};
 
 /// The most requests that a file may hold.
 pub const MAX_REQUESTS: u64 = 50_000;
@@ -17,181 +27,272 @@ pub const MAX_REQUESTS: u64 = 50_000;
 /// The most bytes that a file may have.
 pub const MAX_BYTES: u64 = 200_000_000;
 
-/// The server's word for how far a batch is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Status {
-    /// The file is being looked at.
-    Validating,
-    /// The file was rejected as a whole: nothing was run.
-    Failed,
-    /// It is being run.
-    InProgress,
-    /// It was run, and its files are being written.
-    Finalizing,
-    /// Everything was run.
-    Completed,
-    /// The time was over before everything was run; what was run is in the files.
-    Expired,
-    /// It is being cancelled.
-    Cancelling,
-    /// It was cancelled; what was run before is in the files.
-    Cancelled,
-    /// A word that is not known: it has not ended.
-    Other(String),
-}
+/// Where the requests of a batch go, whatever the base URL: servers know it by this name.
+const URL: &str = "/v1/chat/completions";
 
-/// A batch, as the server tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteBatch {
-    /// Its id.
-    pub id: String,
-    /// How far it is.
-    pub status: Status,
-    /// The file that it runs.
-    pub input_file: Option<String>,
-    /// The file of replies.
-    pub output_file: Option<String>,
-    /// The file of requests that failed.
-    pub error_file: Option<String>,
-    /// Why the file was rejected; up to the first few.
-    pub errors: Vec<ServerError>,
-    /// Requests in all, done and failed.
-    pub counts: Counts,
-    /// When it was made, in seconds since 1970.
-    pub created_at: i64,
-    /// When it expires.
-    pub expires_at: Option<i64>,
-    /// Our chance name for it, where its metadata has one.
-    pub intent: Option<String>,
-}
+/// How many files a page of them lists, and how many batches: the most that servers allow, or that a reply has room for.
+const FILES: u64 = 1_000;
+const BATCHES: u64 = 100;
 
-/// How many requests of a batch are where.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// All of them.
-    pub total: u64,
-    /// Those that were run.
-    pub completed: u64,
-    /// Those that failed.
-    pub failed: u64,
-}
+/// Pages of a list that are asked for: 100,000 batches. A server that has more of them pages for ever.
+const PAGES: u32 = 1_000;
 
-/// A file, as the server tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteFile {
-    /// Its id.
-    pub id: String,
-    /// Its size.
-    pub bytes: u64,
-}
+/// Bytes of a refusal that are read.
+const REFUSAL: usize = 64 << 10;
 
-/// A line of a file that a batch has left.
-#[derive(Debug)]
-pub struct Line {
-    /// Which question it is for, as the server says; not checked.
-    pub custom_id: String,
-    /// What came of it.
-    pub result: LineResult,
-}
-
-/// What came of a request of a batch.
-#[derive(Debug)]
-pub enum LineResult {
-    /// It was run.
-    Ran(Box<Result<Reply, Trouble>>),
-    /// It was not run: the batch expired or was cancelled before.
-    NotRun(ServerError),
-}
-
-/// How replies of a batch are billed.
-#[derive(Debug, Clone, Copy)]
-pub struct Billing {
-    /// The price at the standard tier, where it is known.
-    pub price: Option<Price>,
-    /// The tier.
-    pub tier: Tier,
-}
-
-/// The lines of a file at the server, one after the other, in bounded memory.
-#[derive(Debug)]
-pub struct Lines {}
-
-impl Lines {
-    /// The next line, without its end; none at the end of the file.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Trouble> {
-        Ok(None)
-    }
-}
-
-impl Status {
-    /// Whether nothing will change any more.
-    pub fn has_ended(&self) -> bool {
-        matches!(self, Self::Failed | Self::Completed | Self::Expired | Self::Cancelled)
-    }
-}
-
-/// A request as a line of a batch's file, its end included.
-pub fn line(request: &Request, question: Digest) -> Vec<u8> {
-    let _ = (request, question);
-    Vec::new()
-}
-
-/// Reads a line of a file that a batch has left, or that a runner of one's own has written. The error says what is wrong with it.
-pub fn read_line(line: &[u8], billing: &Billing) -> Result<Line, String> {
-    let _ = (line, billing);
-    Err("not read".to_owned())
+/// Which pages of a list are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pages {
+    /// There may be what is looked for on the next one.
+    More,
+    /// There is nothing of interest on later ones.
+    Enough,
 }
 
 impl Endpoint {
     /// Whether the endpoint has batches: an error with words for people where it has none.
     pub async fn check_batches(&self) -> Result<(), Error> {
-        Ok(())
+        let url = self.shown_url();
+        if self.address.is_deployment() {
+            return Err(Error::Usage(format!(
+                "{url} is a deployment of Azure's, and batches are not below it: set OPENAI_BASE_URL to the resource's \
+                 /openai/v1, with the deployment's name as --model; or leave --batch out"
+            )));
+        }
+        let none = |what: &str| {
+            Err(Error::Usage(format!(
+                "the endpoint {url} has no batches ({what}): leave --batch out, or write the questions to a file for a runner \
+                 of your own with `classified batch write`"
+            )))
+        };
+        match self.get("/batches?limit=1").await {
+            Ok(list) if list["data"].is_array() => Ok(()),
+            Ok(_) | Err(Trouble::Garbled(_)) => none("GET /batches gives no list of them"),
+            Err(Trouble::Refused(refusal)) => match refusal.status {
+                401 => Err(Error::Refused(self.bad_key(&refusal))),
+                403 => Err(Error::Refused(format!(
+                    "{}, and whether it may use files and batches: {}",
+                    self.bad_key(&refusal),
+                    refusal.error
+                ))),
+                408 | 409 | 425 | 429 | 500 | 502..=504 | 520..=529 => Err(Error::Refused(format!(
+                    "the endpoint {url} does not tell of its batches ({refusal}); try again later"
+                ))),
+                _ => none(&refusal.to_string()),
+            },
+            Err(Trouble::Transport(error)) => Err(Error::Refused(format!(
+                "the endpoint {url} cannot be reached: {error}; check OPENAI_BASE_URL, and that the server runs"
+            ))),
+        }
     }
 
-    /// Uploads a file of requests under this name; returns the server's id. A server that takes nothing for a while is
-    /// [`Trouble::Transport`]; how long the whole takes does not matter.
+    /// Uploads a file of requests under this name, from its beginning; returns the server's id. A server that takes nothing for
+    /// a while is [`Trouble::Transport`]; how long the whole takes does not matter.
     pub async fn upload(&self, name: &str, file: File) -> Result<RemoteFile, Trouble> {
-        let _ = (name, file);
-        Err(unknown())
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let begun = Instant::now();
+        let upload = Upload { fields: vec![("purpose", "batch")], name: name.to_owned(), file };
+        let reply = self.client.upload(&self.address.join("/files"), self.headers.clone(), upload).await;
+        let reply = self.json(&Method::POST, "/files", begun, reply)?;
+        // What a server does not tell of the size is what it was given.
+        RemoteFile::read(&reply, size).ok_or_else(|| self.garbled("an uploaded file", "its id is missing"))
     }
 
-    /// The whole file of requests of this name that the server has, if any.
+    /// The whole file of requests of this name that the server has, if any: the newest of them. Whether it is whole, its size
+    /// tells; a server that does not tell it has 0 bytes of it.
     pub async fn uploaded(&self, name: &str) -> Result<Option<RemoteFile>, Trouble> {
-        let _ = name;
-        Err(unknown())
+        let mut found = None;
+        let whole = self.pages("/files?purpose=batch&order=desc", FILES, |page| {
+            found = page
+                .iter()
+                .filter(|file| file["filename"].as_str() == Some(name))
+                // Azure looks through a file when it is here; what it rejected is of no use.
+                .filter(|file| !matches!(file["status"].as_str(), Some("error" | "deleting" | "deleted")))
+                .find_map(|file| RemoteFile::read(file, 0));
+            Ok(if found.is_some() { Pages::Enough } else { Pages::More })
+        });
+        match whole.await {
+            // A list without an end that does not have it: it is uploaded once more, which costs nothing.
+            Ok(()) | Err(Trouble::Garbled(_)) => Ok(found),
+            Err(trouble) => Err(trouble),
+        }
     }
 
-    /// Has a file run, under this chance name.
-    pub async fn create_batch(&self, file: &str, intent: &str) -> Result<RemoteBatch, Trouble> {
-        let _ = (file, intent);
-        Err(unknown())
+    /// Has a file run, under this chance name; the lens's name is there for people who look at the server's own list.
+    pub async fn create_batch(&self, file: &str, intent: &str, lens: &str) -> Result<RemoteBatch, Trouble> {
+        // The most that a value of the metadata may have.
+        let lens: String = lens.chars().take(512).collect();
+        let body = json!({
+            "input_file_id": file,
+            "endpoint": URL,
+            "completion_window": "24h",
+            "metadata": {"classified": intent, "program": env!("CARGO_PKG_VERSION"), "lens": lens},
+        });
+        self.remote(&self.ask(Method::POST, "/batches", Some(&body)).await?)
     }
 
     /// Asks how far a batch is.
     pub async fn batch(&self, id: &str) -> Result<RemoteBatch, Trouble> {
-        let _ = id;
-        Err(unknown())
+        self.remote(&self.get(&format!("/batches/{}", self.checked(id)?)).await?)
     }
 
-    /// The batches that were made at this time or later, in seconds since 1970, page by page.
+    /// The batches that were made at this time or later by the server's clock, in seconds since 1970, page by page; those too
+    /// of which that is not known. A list that does not end is [`Trouble::Garbled`]: what is not on it may be there.
     pub async fn batches(&self, since: i64) -> Result<Vec<RemoteBatch>, Trouble> {
-        let _ = since;
-        Err(unknown())
+        let mut found = Vec::new();
+        self.pages("/batches?", BATCHES, |page| {
+            let mut times = Vec::with_capacity(page.len());
+            for batch in page {
+                match self.remote(batch) {
+                    Ok(batch) => {
+                        times.push(batch.created_at);
+                        if batch.created_at >= since || batch.created_at == 0 {
+                            found.push(batch);
+                        }
+                    }
+                    // It is none that anything can be done with, unless it is one of ours.
+                    Err(trouble) if batch["metadata"]["classified"].is_string() => return Err(trouble),
+                    Err(_) => {}
+                }
+            }
+            // Newest first, as it should be: all later pages are older.
+            let is_sorted = times.is_sorted_by(|a, b| a >= b) && !times.contains(&0);
+            let is_older = times.last().is_some_and(|last| *last < since);
+            Ok(if is_sorted && is_older { Pages::Enough } else { Pages::More })
+        })
+        .await?;
+        Ok(found)
     }
 
-    /// Has a batch cancelled.
+    /// Has a batch cancelled. One that has ended is refused with status 409, or 400.
     pub async fn cancel_batch(&self, id: &str) -> Result<RemoteBatch, Trouble> {
-        let _ = id;
-        Err(unknown())
+        let path = format!("/batches/{}/cancel", self.checked(id)?);
+        self.remote(&self.ask(Method::POST, &path, None).await?)
     }
 
     /// The content of a file.
     pub async fn content(&self, file: &str) -> Result<Lines, Trouble> {
-        let _ = file;
-        Err(unknown())
+        let (begun, path) = (Instant::now(), format!("/files/{}/content", self.checked(file)?));
+        let opened = self.client.open(self.request(Method::GET, &path)?).await;
+        let mut incoming = opened.map_err(|error| failed(&Method::GET, &path, begun, error))?;
+        let (status, retry_after) = (incoming.status.as_u16(), http::retry_after(&incoming.headers));
+        log(&Method::GET, &path, begun, &status.to_string());
+        if incoming.status.is_success() {
+            return Ok(Lines::of(incoming, self.options.timeout));
+        }
+        let mut body = Vec::new();
+        while let Some(part) =
+            incoming.chunk(self.options.timeout).await.ok().flatten().filter(|_| body.len() < REFUSAL)
+        {
+            body.extend_from_slice(&part);
+        }
+        let error = ServerError::parse(&body);
+        Err(self.without_key(Trouble::Refused(Refusal { status, retry_after, error })))
+    }
+
+    /// Asks for a list page by page, each of at most `limit`, and gives each to `look` until that has enough. The error of a
+    /// list that does not end is [`Trouble::Garbled`].
+    async fn pages(
+        &self,
+        path: &str,
+        limit: u64,
+        mut look: impl FnMut(&[Value]) -> Result<Pages, Trouble>,
+    ) -> Result<(), Trouble> {
+        let joint = if path.ends_with('?') { "" } else { "&" };
+        let mut after: Option<String> = None;
+        for _ in 0..PAGES {
+            let cursor = after.as_ref().map_or_else(String::new, |id| format!("&after={id}"));
+            let list = self.get(&format!("{path}{joint}limit={limit}{cursor}")).await?;
+            let Some(page) = list["data"].as_array() else {
+                return Err(self.garbled("a list", "`data` is missing"));
+            };
+            if look(page)? == Pages::Enough {
+                return Ok(());
+            }
+            let has_more = list["has_more"].as_bool().unwrap_or(page.len() as u64 >= limit);
+            let Some(last) = page.last().filter(|_| has_more) else { return Ok(()) };
+            let last = last["id"].as_str().unwrap_or_default();
+            if after.as_deref() == Some(last) {
+                break;
+            }
+            after = Some(self.checked(last)?.to_owned());
+        }
+        Err(self.garbled("a list", "it does not end"))
+    }
+
+    /// A batch in a reply.
+    fn remote(&self, batch: &Value) -> Result<RemoteBatch, Trouble> {
+        let read = RemoteBatch::read(batch);
+        let mut batch = read.ok_or_else(|| self.garbled("a batch", "its id is missing"))?;
+        for error in &mut batch.errors {
+            error.message = self.without_key_in(&error.message);
+        }
+        Ok(batch)
+    }
+
+    async fn get(&self, path: &str) -> Result<Value, Trouble> {
+        self.ask(Method::GET, path, None).await
+    }
+
+    /// One request, and the JSON of its reply.
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Trouble> {
+        let begun = Instant::now();
+        let mut request = self.request(method.clone(), path)?;
+        if let Some(body) = body {
+            *request.body_mut() = Some(body.to_string().into());
+        }
+        let reply = self.client.send(request).await;
+        self.json(&method, path, begun, reply)
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<HttpRequest, Trouble> {
+        let url = Url::parse(&self.address.join(path))
+            .map_err(|error| Trouble::Transport(http::Error::Connect(error.to_string())))?;
+        let mut request = HttpRequest::new(method, url);
+        *request.headers_mut() = self.headers.clone();
+        Ok(request)
+    }
+
+    /// The JSON of a reply, which is logged.
+    fn json(
+        &self,
+        method: &Method,
+        path: &str,
+        begun: Instant,
+        reply: Result<http::Reply, http::Error>,
+    ) -> Result<Value, Trouble> {
+        let reply = reply.map_err(|error| failed(method, path, begun, error))?;
+        log(method, path, begun, reply.status.as_str());
+        if !reply.status.is_success() {
+            let (status, retry_after) = (reply.status.as_u16(), reply.retry_after());
+            let error = ServerError::parse(&reply.body);
+            return Err(self.without_key(Trouble::Refused(Refusal { status, retry_after, error })));
+        }
+        serde_json::from_slice(&reply.body).map_err(|error| self.garbled("JSON", &error.to_string()))
+    }
+
+    /// An id as part of a path. A server's is not to lead to another one.
+    fn checked<'a>(&self, id: &'a str) -> Result<&'a str, Trouble> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.:-".contains(c);
+        if id.len() <= 256 && id.starts_with(|c: char| c.is_ascii_alphanumeric()) && id.chars().all(is_plain)
+        {
+            return Ok(id);
+        }
+        Err(self.garbled("an id", &format!("`{}` has characters that no id has", http::plain(id))))
+    }
+
+    fn garbled(&self, what: &str, wrong: &str) -> Trouble {
+        self.without_key(Trouble::Garbled(format!("the reply is not {what}: {wrong}")))
     }
 }
 
-fn unknown() -> Trouble {
-    Trouble::Refused(Refusal { status: 404, retry_after: None, error: ServerError::default() })
+fn failed(method: &Method, path: &str, begun: Instant, error: http::Error) -> Trouble {
+    log(method, path, begun, &error.to_string());
+    Trouble::Transport(error)
+}
+
+/// The request log: a line for each request.
+fn log(method: &Method, path: &str, begun: Instant, came: &str) {
+    let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::debug!(method = method.as_str(), path, ms, came, "asked about batches");
 }

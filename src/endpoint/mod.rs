@@ -29,6 +29,7 @@ use crate::rating::question::{Digest, Sampling};
 use address::KeyHeader;
 use cut::CutWatch;
 use dialect::Way;
+use reply::{Completion, NO_COMPLETION};
 use request::Instead;
 
 pub use address::{Address, shown};
@@ -115,7 +116,7 @@ pub enum Trouble {
     Refused(Refusal),
     /// There is no whole reply.
     Transport(http::Error),
-    /// The reply is not a completion: not JSON, or without choices.
+    /// The reply is not what was asked for, such as not JSON, or without choices: in a sentence.
     Garbled(String),
 }
 
@@ -440,21 +441,10 @@ impl Endpoint {
             let (status, error) = (reply.status.as_u16(), ServerError::parse(&reply.body));
             return Err(Trouble::Refused(Refusal { status, retry_after, error }));
         }
-        let completion: reply::Completion = serde_json::from_slice(&reply.body)
-            .map_err(|error| Trouble::Garbled(format!("not JSON: {error}")))?;
-        let usage = self.usage(&completion);
-        let Some(choice) = completion.choices.and_then(|choices| choices.into_iter().next()) else {
-            // Gateways put the error of the server behind them into a reply of status 200.
-            let Some(error) = completion.error.filter(|error| !error.is_null()) else {
-                return Err(Trouble::Garbled("the reply has no choices".to_owned()));
-            };
-            let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
-            let error = ServerError { in_reply: true, ..ServerError::of_value(&error) };
-            return Err(Trouble::Refused(Refusal { status, retry_after, error }));
-        };
-        let finish_reason = choice.finish_reason.clone();
-        let (said, call) = choice.said();
-        Ok(Reply { said, call, model: completion.model, finish_reason, usage })
+        let completion: Completion = serde_json::from_slice(&reply.body)
+            .map_err(|error| Trouble::Garbled(format!("{NO_COMPLETION}: not JSON: {error}")))?;
+        let billing = self.billing(&completion);
+        completion.reply(&billing, retry_after)
     }
 }
 
@@ -463,7 +453,7 @@ impl std::fmt::Display for Trouble {
         match self {
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Transport(error) => error.fmt(f),
-            Self::Garbled(what) => write!(f, "the reply is not a chat completion: {what}"),
+            Self::Garbled(what) => f.write_str(what),
         }
     }
 }

@@ -3,8 +3,13 @@
 //! Seen in the field: no `created`, `arguments` as an object, unknown finish reasons, tool calls without `type` or
 //! `id`, an empty `tool_calls` list beside content, `completion_tokens: null`, an `error` object with status 200.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+
+use super::batches::Billing;
+use super::{Refusal, Trouble};
 
 /// A chat completion as loosely as can be.
 #[derive(Debug, Default, Deserialize)]
@@ -19,6 +24,32 @@ pub(super) struct Completion {
     pub(super) service_tier: Option<String>,
     #[serde(default)]
     pub(super) error: Option<Value>,
+}
+
+/// What is said of what came in a completion's place.
+pub(super) const NO_COMPLETION: &str = "the reply is not a chat completion";
+
+impl Completion {
+    /// What it says, billed so.
+    pub(super) fn reply(
+        self,
+        billing: &Billing,
+        retry_after: Option<Duration>,
+    ) -> Result<super::Reply, Trouble> {
+        let usage = billing.usage(&self);
+        let Some(choice) = self.choices.and_then(|choices| choices.into_iter().next()) else {
+            // Gateways put the error of the server behind them into a reply of status 200.
+            let Some(error) = self.error.filter(|error| !error.is_null()) else {
+                return Err(Trouble::Garbled(format!("{NO_COMPLETION}: the reply has no choices")));
+            };
+            let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
+            let error = ServerError { in_reply: true, ..ServerError::of_value(&error) };
+            return Err(Trouble::Refused(Refusal { status, retry_after, error }));
+        };
+        let finish_reason = choice.finish_reason.clone();
+        let (said, call) = choice.said();
+        Ok(super::Reply { said, call, model: self.model, finish_reason, usage })
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

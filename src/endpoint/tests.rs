@@ -294,7 +294,7 @@ fn half_a_bill_is_none_and_thoughts_that_only_the_total_counts_are_paid() {
     let endpoint = Endpoint::new(Options { price, ..options("x") }).unwrap();
     let usage = |usage: Value| {
         let completion = serde_json::from_value(json!({"choices": [], "usage": usage})).unwrap();
-        endpoint.usage(&completion).unwrap()
+        endpoint.billing(&completion).usage(&completion).unwrap()
     };
     assert_eq!(usage(json!({"prompt_tokens": 100, "completion_tokens": null})).cost, None);
     assert_eq!(usage(json!({"prompt_tokens": 0, "completion_tokens": 0})).cost, None);

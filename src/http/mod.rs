@@ -1,6 +1,7 @@
 //! One client, one attempt: TLS, no redirects, bounded bodies, errors without secrets. It judges nothing.
 
 mod direct;
+mod upload;
 
 use std::sync::{Arc, Once};
 use std::time::{Duration, SystemTime};
@@ -10,6 +11,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::RETRY_AFTER;
 pub use reqwest::header::{self, HeaderMap, HeaderValue};
 pub use reqwest::{Method, Request, Response, StatusCode, Url};
+pub use upload::Upload;
 
 /// A longer reply than this is no rating: reading it would only fill the memory.
 const MAX_BODY: usize = 16 << 20;

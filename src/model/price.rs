@@ -140,12 +140,12 @@ impl Price {
         Money::from_pico(u64::try_from(pico).unwrap_or(u64::MAX))
     }
 
-    /// The most that a request can cost whose prompt and answer have at most so many tokens: every prompt token at the
-    /// dearest of the prompt's prices.
-    pub fn bound(&self, prompt: u64, answer: u64, tier: ServiceTier) -> Money {
+    /// The most that a request can cost at this tier whose prompt and answer have at most so many tokens: every prompt
+    /// token at the dearest of the prompt's prices.
+    pub fn bound(&self, prompt: u64, answer: u64, tier: Tier) -> Money {
         let dearest = self.input.max(self.cached_input).max(self.cache_write);
         let price = Self { input: dearest, ..*self };
-        price.cost(Tokens { input: prompt, output: answer, ..Tokens::default() }, tier.dearest())
+        price.cost(Tokens { input: prompt, output: answer, ..Tokens::default() }, tier)
     }
 }
 
@@ -280,7 +280,9 @@ mod tests {
             // Who asks for a tier that is not dearer is not served by one that is.
             prop_assume!(!(matches!(asked, ServiceTier::Default | ServiceTier::Flex) && replied == Some("priority")));
             let cost = price.cost(used, asked.billed(replied));
-            prop_assert!(cost <= price.bound(prompt, room, asked));
+            prop_assert!(cost <= price.bound(prompt, room, asked.dearest()));
+            // A line of a batch is billed by the file that it came in.
+            prop_assert!(price.cost(used, Tier::Batch) <= price.bound(prompt, room, Tier::Batch));
         }
 
         #[test]

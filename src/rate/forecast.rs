@@ -13,7 +13,7 @@ use super::{Error, Plan, Rater, prepared};
 use crate::chunk;
 use crate::dataset::{Dataset, Row};
 use crate::lens::Lens;
-use crate::model::{Money, Tokens, prompt_at_most};
+use crate::model::{Money, Price, Tier, Tokens, prompt_at_most};
 use crate::rating::question::{Digest, Question};
 use crate::store::Usual;
 
@@ -59,8 +59,10 @@ pub struct Asking {
     pub prompt: Span<u64>,
     /// Tokens of the answers.
     pub answer: Span<u64>,
-    /// Their cost; `None` where the price is unknown.
+    /// Their cost when they are asked one by one; `None` where the price is unknown.
     pub cost: Option<Span<Money>>,
+    /// Their cost as a batch; `None` where the price is unknown, or there is none to be halved.
+    pub batch_cost: Option<Span<Money>>,
     /// How answers of the same lens and model were, where the store has enough of them; else their length is a guess.
     pub usual: Option<Usual>,
 }
@@ -101,6 +103,7 @@ impl Default for Asking {
             prompt: Span::default(),
             answer: Span::default(),
             cost: Some(Span::default()),
+            batch_cost: Some(Span::default()),
             usual: None,
         }
     }
@@ -116,6 +119,7 @@ impl Asking {
     #[must_use]
     pub fn scaled(&self, rows: u64, looked_at: u64) -> Self {
         let count = |n: u64| scaled(n, rows, looked_at);
+        let money = |cost: Span<Money>| cost.map(|cost| cost.part(rows, looked_at));
         let cached = count(self.cached);
         Self {
             // So that what is left of the questions stays what is asked.
@@ -124,7 +128,8 @@ impl Asking {
             requests: self.requests.map(count),
             prompt: self.prompt.map(count),
             answer: self.answer.map(count),
-            cost: self.cost.map(|cost| cost.map(|cost| cost.part(rows, looked_at))),
+            cost: self.cost.map(money),
+            batch_cost: self.batch_cost.map(money),
             usual: self.usual,
         }
     }
@@ -136,10 +141,12 @@ impl Asking {
         self.requests += other.requests;
         self.prompt += other.prompt;
         self.answer += other.answer;
-        self.cost = self.cost.zip(other.cost).map(|(mut sum, more)| {
+        let sum = |(mut sum, more): (Span<Money>, Span<Money>)| {
             sum += more;
             sum
-        });
+        };
+        self.cost = self.cost.zip(other.cost).map(sum);
+        self.batch_cost = self.batch_cost.zip(other.batch_cost).map(sum);
     }
 }
 
@@ -231,7 +238,12 @@ impl<'a> Target<'a> {
             shared: form.wire.fixed(dialect).into_iter().map(|text| tokens(form, text)).sum(),
             answer: answer.clamp(1, u64::from(form.wire.room(1, dialect))),
             seen: HashSet::new(),
-            asking: Asking { cost: options.price.map(|_| Span::default()), usual, ..Asking::default() },
+            asking: Asking {
+                cost: options.price.map(|_| Span::default()),
+                batch_cost: options.price.filter(|price| *price != Price::FREE).map(|_| Span::default()),
+                usual,
+                ..Asking::default()
+            },
         })
     }
 
@@ -266,15 +278,21 @@ impl<'a> Target<'a> {
         asking.prompt += Span { low: prompt, expected: prompt, high: first.saturating_add(second) };
         let answer = Span { low: self.answer / 2, expected: self.answer, high: room.saturating_mul(2) };
         asking.answer += answer;
-        if let (Some(cost), Some(price)) = (&mut asking.cost, endpoint.options.price) {
-            let asked = endpoint.tier();
-            let tier = asked.billed(Some(asked.as_str()));
+        let Some(price) = endpoint.options.price else { return Ok(()) };
+        let cost = |tier: Tier, dearest: Tier| {
             let of = |cached, output| Tokens { input: prompt, cached, written: 0, output };
-            *cost += Span {
+            Span {
                 low: price.cost(of(self.shared, answer.low), tier),
                 expected: price.cost(of(0, answer.expected), tier),
-                high: price.bound(first, room, asked) + price.bound(second, room, asked),
-            };
+                high: price.bound(first, room, dearest) + price.bound(second, room, dearest),
+            }
+        };
+        let asked = endpoint.tier();
+        if let Some(sum) = &mut asking.cost {
+            *sum += cost(asked.billed(Some(asked.as_str())), asked.dearest());
+        }
+        if let Some(sum) = &mut asking.batch_cost {
+            *sum += cost(Tier::Batch, Tier::Batch);
         }
         Ok(())
     }
@@ -296,20 +314,23 @@ mod tests {
             cached: 100,
             requests: Span { low: 900, expected: 900, high: 1_800 },
             cost: Some(Span { low: 1, expected: 2, high: 3 }.map(Money::from_pico)),
+            batch_cost: Some(Span { low: 1, expected: 1, high: 2 }.map(Money::from_pico)),
             ..Asking::default()
         };
         let all = asking.scaled(64_000, 500);
         assert_eq!((all.questions, all.cached, all.requests.expected), (128_000, 12_800, 115_200));
         assert_eq!(all.cost.unwrap().high, Money::from_pico(384));
+        assert_eq!(all.batch_cost.unwrap().high, Money::from_pico(256));
         assert_eq!(asking.scaled(7, 7), asking);
     }
 
     #[test]
     fn a_sum_has_a_cost_only_where_every_part_has_one() {
-        let (mut sum, unknown) = (Asking::default(), Asking { cost: None, ..Asking::default() });
+        let unknown = Asking { cost: None, batch_cost: None, ..Asking::default() };
+        let mut sum = Asking::default();
         sum.add(&Asking::default());
-        assert_eq!(sum.cost, Some(Span::default()));
+        assert_eq!((sum.cost, sum.batch_cost), (Some(Span::default()), Some(Span::default())));
         sum.add(&unknown);
-        assert_eq!(sum.cost, None);
+        assert_eq!((sum.cost, sum.batch_cost), (None, None));
     }
 }

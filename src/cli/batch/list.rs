@@ -7,7 +7,7 @@ use super::super::settings::{LogArgs, OutputArgs, RaterArgs, StoreArgs};
 
 /// List the batches of the store, and how far they are
 #[derive(Debug, Args)]
-pub(super) struct ListArgs {
+pub(in crate::cli) struct ListArgs {
     /// Those too whose replies are in the store
     #[arg(long)]
     all: bool,
@@ -17,7 +17,7 @@ pub(super) struct ListArgs {
 
 /// Show all that is known of one batch
 #[derive(Debug, Args)]
-pub(super) struct ShowArgs {
+pub(in crate::cli) struct ShowArgs {
     /// Its number, the first digits of its chance name, or the server's id
     #[arg(value_name = "ID")]
     id: String,
@@ -27,7 +27,7 @@ pub(super) struct ShowArgs {
 
 /// Cancel batches: what was answered until then is still collected, the rest is free to be asked again
 #[derive(Debug, Args)]
-pub(super) struct CancelArgs {
+pub(in crate::cli) struct CancelArgs {
     /// Their numbers, the first digits of their chance names, or the server's ids
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
