@@ -3,6 +3,7 @@
 
 pub mod collect;
 mod error;
+mod intake;
 pub mod offline;
 pub mod reader;
 
