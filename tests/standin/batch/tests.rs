@@ -274,7 +274,7 @@ async fn the_files_of_a_batch_can_be_wrong_in_many_ways() {
     assert!(refused.iter().all(|line| line["response"]["status_code"] == 429));
     let output = world.standin.file(batch["output_file_id"].as_str().unwrap()).unwrap();
     assert!(output.contains("\"custom_id\":\"\"") && output.contains("\n<html>\n"));
-    assert_eq!(world.standin.counters().batched as usize, 40 - refused.len());
+    assert_eq!(world.standin.counters().batched, 40 - refused.len() as u64);
 }
 
 #[tokio::test]
