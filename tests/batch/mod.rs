@@ -1,0 +1,3 @@
+//! Batches, from the store outwards.
+
+mod rate;
