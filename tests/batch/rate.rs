@@ -261,7 +261,7 @@ async fn a_live_run_asks_everything_but_what_waits() {
 }
 
 #[tokio::test]
-async fn a_repair_that_fails_too_fails_the_row_and_nothing_of_it_is_in_the_store() {
+async fn a_live_repair_that_fails_too_fails_the_row() {
     let config = Config {
         script: Script(vec![Rule::always(Action::Arguments(r#"{"overall": 9}"#.into()))]),
         ..Config::default()
