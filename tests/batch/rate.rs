@@ -324,14 +324,14 @@ async fn the_request_of_a_turn_has_what_was_wrong_or_twice_the_room_and_its_toke
         let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
         (body["messages"].as_array().unwrap().len(), body["max_tokens"].as_u64().unwrap(), tokens)
     };
-    let (messages, room, plain) = ask(0, None);
+    let (messages, room, usual) = ask(0, None);
     assert_eq!((messages, room), (2, 256));
-    assert!(plain > 200, "the row's text alone has about 200 tokens: {plain}");
+    assert!(usual > 200, "the row's text alone has about 200 tokens: {usual}");
     let (messages, room, repair) = ask(1, Some(invalid()));
     assert_eq!((messages, room), (4, 256));
-    assert!(repair > plain + 20, "{repair} after {plain}");
-    assert_eq!(ask(1, Some(Failure::new(Reason::Truncated, "cut"))), (2, 512, plain));
-    assert_eq!(ask(1, Some(lost())), (2, 256, plain), "a lost reply says nothing of the question");
+    assert!(repair > usual + 20, "{repair} after {usual}");
+    assert_eq!(ask(1, Some(Failure::new(Reason::Truncated, "cut"))), (2, 512, usual));
+    assert_eq!(ask(1, Some(lost())), (2, 256, usual), "a lost reply says nothing of the question");
 }
 
 #[tokio::test]
