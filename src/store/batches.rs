@@ -334,12 +334,14 @@ impl Store {
     pub async fn batches(&self) -> Result<Vec<Batch>, Error> {
         let mut batches = Vec::new();
         for row in sqlx::query(BATCHES).fetch_all(&self.read).await? {
-            match Stage::named(row.try_get(13)?) {
-                Some(stage) => batches.push(read(&row, stage)?),
-                None => tracing::warn!(
-                    batch = row.try_get::<i64, _>(0)?,
+            if let Some(stage) = Stage::named(row.try_get(13)?) {
+                batches.push(read(&row, stage)?);
+            } else {
+                let batch: i64 = row.try_get(0)?;
+                tracing::warn!(
+                    batch,
                     "a batch is in a stage that a newer version of the program has given it"
-                ),
+                );
             }
         }
         Ok(batches)

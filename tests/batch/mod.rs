@@ -2,6 +2,7 @@
 
 mod flow;
 mod kills;
+mod rate;
 
 use std::time::Duration;
 
