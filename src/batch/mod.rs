@@ -7,6 +7,7 @@
 pub mod collect;
 mod error;
 mod gather;
+mod intake;
 pub mod offline;
 pub mod reader;
 mod reconcile;

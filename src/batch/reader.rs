@@ -11,10 +11,7 @@ use crate::rate::retry::{self, Next};
 use crate::rating::answer::{Answer, Provenance, Usage};
 use crate::rating::failure::{Failure, Reason};
 use crate::rating::question::Digest;
-use crate::store::{self, Batch, FORM, Fate, Turn};
-
-/// Replies without an answer after which a question has failed, whatever was wrong with each.
-const TRIES: u32 = 3;
+use crate::store::{self, Batch, FORM, Fate, MOST_TRIES, Turn};
 
 /// Reads the replies of one batch.
 #[derive(Debug)]
@@ -181,7 +178,7 @@ fn unusable(turn: &Turn, failure: Failure) -> Fate {
 
 /// A try that brought nothing: another one, while any is left.
 fn tried(turn: &Turn, failure: Failure) -> Fate {
-    if turn.tries + 1 >= TRIES { Fate::Failed(failure) } else { Fate::Repair(failure) }
+    if turn.tries + 1 >= MOST_TRIES { Fate::Failed(failure) } else { Fate::Repair(failure) }
 }
 
 fn last(turn: &Turn) -> Option<Reason> {

@@ -190,7 +190,7 @@ impl Work {
             None => self.tokens_enqueued().max(batch.tokens),
         };
         let learned = Lesson { tokens: Some(most), dialect: None };
-        self.desk.store.learn(self.desk.url(), &batch.asked, &learned).await?;
+        self.desk.store.learn(self.desk.url(), &batch.slot.model, &learned).await?;
         if self.lesson.tokens != Some(most) {
             self.warn(format!(
                 "the account may have {most} input tokens of {} enqueued at once: files are made to fit, and wait for their turn",

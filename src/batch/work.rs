@@ -69,7 +69,8 @@ impl Work {
     /// before it.
     pub async fn begin(asker: &Arc<Asker>, bounds: Bounds, words: Words) -> Result<Self, Error> {
         let desk = Desk { endpoint: Arc::clone(&asker.endpoint), store: Arc::clone(&asker.store) };
-        let lesson = desk.store.lesson(desk.url(), &desk.endpoint.options.model).await?;
+        let model = asker.forms.first().map_or("", |form| form.slot.model.as_str());
+        let lesson = desk.store.lesson(desk.url(), model).await?;
         if let Some(dialect) = &lesson.dialect {
             desk.endpoint.begin_with(read_dialect(dialect));
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{ROWS, answered, cost, listed, rows, rules, slow, summary, world};
 use crate::standin::Standin;
-use crate::standin::{BatchRule, Batches, Kind, RequestRule, Rules, Twist};
 use crate::standin::{Action, Config, Rule, Script};
+use crate::standin::{BatchRule, Batches, Kind, RequestRule, Rules, Twist};
 use crate::world::World;
 
 const ALL: u64 = ROWS as u64;

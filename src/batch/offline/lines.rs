@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::super::Error;
-use super::super::collect::{GROUP, GROUP_BYTES};
+use super::super::intake::{GROUP, GROUP_BYTES};
 
 /// The longest line.
 const LONGEST: usize = 16 << 20;

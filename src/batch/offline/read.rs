@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::super::Error;
-use super::super::collect::{Gathered, Intake, Seen};
+use super::super::intake::{Gathered, Intake, Seen};
 use super::super::reader::{Reader, lessons_of, question_of, read_dialect};
 use super::lines::{Line, Lines};
 use crate::endpoint::Options;
@@ -267,7 +267,7 @@ impl<'a, O: Fn(&Batch, Option<String>) -> Result<Reader, Error>> Reading<'a, O> 
         let intake = match self.intakes[index].take() {
             Some(intake) => intake,
             None => {
-                let learned = self.store.lesson(lessons_of(batch.url), &batch.asked).await?.dialect;
+                let learned = self.store.lesson(lessons_of(batch.url), &batch.slot.model).await?.dialect;
                 if batch.stage == Stage::Spooling {
                     // Its file is there: the next run that writes one must not take it back.
                     let change = Change { stage: Some(Stage::Written), ..Change::default() };

@@ -153,8 +153,8 @@ pub async fn write(
 ) -> Result<Option<Written>, Error> {
     let Rater::Endpoint(asker) = &plan.rater else { return Ok(Some(Written::default())) };
     forget_unfinished(&asker.store).await?;
-    let (asked, url) = (&asker.endpoint.options.model, lessons_of(None));
-    if let Some(dialect) = asker.store.lesson(url, asked).await?.dialect {
+    let model = asker.forms.first().map_or("", |form| form.slot.model.as_str());
+    if let Some(dialect) = asker.store.lesson(lessons_of(None), model).await?.dialect {
         asker.endpoint.begin_with(read_dialect(&dialect));
     }
     let mut writing = Writing {
