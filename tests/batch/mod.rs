@@ -1,7 +1,9 @@
 //! `--batch` and `classified batch` against a stand-in that has the Batch API.
 
+mod desk;
 mod flow;
 mod kills;
+mod wire;
 
 use std::time::Duration;
 

@@ -94,15 +94,18 @@ pub(super) fn cost(batch: &Batch) -> String {
     }
 }
 
-/// A batch as JSON; `server` is what the server told, null where it was not asked.
+/// A batch as JSON; `status` is the server's last word, and `server` what else it told, null where it was not asked.
 pub(super) fn document(batch: &Batch, seen: &Seen) -> Value {
     let slot = &batch.slot;
+    let status = match seen {
+        Seen::Told(remote) => Some(remote.status.as_str()),
+        Seen::NotAsked | Seen::Gone => batch.status.as_deref(),
+    };
     let server = match seen {
         Seen::NotAsked => Value::Null,
         Seen::Gone => json!({"known": false}),
         Seen::Told(remote) => json!({
             "known": true,
-            "status": remote.status.as_str(),
             "total": remote.counts.total,
             "completed": remote.counts.completed,
             "failed": remote.counts.failed,
@@ -120,7 +123,7 @@ pub(super) fn document(batch: &Batch, seen: &Seen) -> Value {
         "asked_as": batch.asked,
         "version": slot.version,
         "stage": batch.stage.as_str(),
-        "status": batch.status,
+        "status": status,
         "id": batch.remote,
         "file": batch.file,
         "questions": batch.requests,
@@ -144,7 +147,6 @@ pub(super) fn told(remote: &RemoteBatch) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     let mut row = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
     let counts = remote.counts;
-    row("Server: status", remote.status.as_str().to_owned());
     row("Server: done", format!("{} of {}", grouped(counts.completed), grouped(counts.total)));
     row("Server: failed", grouped(counts.failed));
     if let Some(at) = remote.expires_at {
@@ -169,7 +171,7 @@ pub(super) fn title(field: &str) -> String {
         "name" => "Chance name".to_owned(),
         "id" => "Server's id".to_owned(),
         "file" => "Input file".to_owned(),
-        "status" => "Status when last asked".to_owned(),
+        "status" => "Server's word".to_owned(),
         "again" => "To be asked again".to_owned(),
         field => {
             let words = field.replace('_', " ");
