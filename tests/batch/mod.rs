@@ -1,8 +1,10 @@
 //! `--batch` and `classified batch` against a stand-in that has the Batch API.
 
+mod desk;
 mod flow;
 mod kills;
 mod rate;
+mod wire;
 
 use std::time::Duration;
 
