@@ -290,9 +290,9 @@ impl<'a> Intake<'a> {
     }
 }
 
-/// What of the lines was passed over.
-pub(super) fn odd(gathered: &Gathered) -> Option<String> {
-    let Gathered { unknown, duplicate, garbage, .. } = *gathered;
+/// What of the lines was passed over: those for no question that waits, for one that had a line already, and those that cannot
+/// be read.
+pub(super) fn odd(unknown: u64, duplicate: u64, garbage: u64) -> Option<String> {
     let kinds = [
         (unknown, "for no question that waits"),
         (duplicate, "for a question that had one already"),

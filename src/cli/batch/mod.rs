@@ -1,6 +1,7 @@
 //! `classified batch`: the batches of the store, and the lock of whoever hands them over or collects them.
 
 mod list;
+mod offline;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub(super) enum BatchCommand {
     List(Box<list::ListArgs>),
     Show(Box<list::ShowArgs>),
     Cancel(Box<list::CancelArgs>),
+    Write(Box<offline::WriteArgs>),
+    Read(Box<offline::ReadArgs>),
 }
 
 /// Runs a subcommand.
@@ -32,6 +35,8 @@ pub(super) async fn run(command: BatchCommand) -> anyhow::Result<Exit> {
         BatchCommand::List(args) => list::list(*args).await,
         BatchCommand::Show(args) => list::show(*args).await,
         BatchCommand::Cancel(args) => list::cancel(*args).await,
+        BatchCommand::Write(args) => offline::write(*args).await,
+        BatchCommand::Read(args) => offline::read(*args).await,
     }
 }
 
