@@ -1,5 +1,7 @@
 //! The wire form of a question: what is the same for every row is serialised once.
 
+use std::sync::OnceLock;
+
 use async_openai::types::chat::{
     ChatCompletionTool, ChatCompletionTools, FunctionObject, ResponseFormat, ResponseFormatJsonSchema,
 };
@@ -9,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::dialect::{Dialect, ToolChoice as Choice, Way};
 use super::{Error, Options, ReplyForm, Request};
+use crate::chunk;
 use crate::lens::Function;
 use crate::model::{self, ServiceTier, Tokenizer, Tools};
 
@@ -16,6 +19,9 @@ use crate::model::{self, ServiceTier, Tokenizer, Tools};
 /// Generous on purpose: tokens that are not generated cost nothing, a reply cut in its thoughts is paid for nothing.
 const THINKING_ROOM: [(&str, u32); 5] =
     [("minimal", 1024), ("low", 4096), ("medium", 16_384), ("high", 32_768), ("xhigh", 65_536)];
+
+/// Tokens that chat servers write around each message.
+const AROUND_MESSAGE: u64 = 4;
 
 /// Keys that the program sets from the lens and the row; an extra body may not.
 pub const OWN_KEYS: [&str; 6] = ["model", "messages", "tools", "tool_choice", "response_format", "stream"];
@@ -39,6 +45,8 @@ pub struct Form {
     extra: Map<String, Value>,
     /// Parameters that the user set, and by which flag: they give way to nothing.
     users: Vec<(&'static str, &'static str)>,
+    /// Tokens of what is the same for every row, where a call is asked for and where a JSON Schema is.
+    fixed_tokens: [OnceLock<u64>; 2],
 }
 
 /// Both ways to ask for the answer, serialised, and which of them is planned.
@@ -202,6 +210,7 @@ impl Form {
             tier: options.tier,
             extra: sampling.extra_body.clone(),
             users: users.into_iter().filter(|(.., set)| *set).map(|(name, flag, _)| (name, flag)).collect(),
+            fixed_tokens: Default::default(),
         })
     }
 
@@ -281,6 +290,16 @@ impl Form {
             Answer::Content => &self.answer.schema,
         };
         [self.system.get(), form.get()]
+    }
+
+    /// Tokens of a prompt in this dialect, all that is sent along included: by the model's own tokenizer, or by ours where that is
+    /// not known.
+    pub fn prompt_tokens(&self, messages: &[Message<'_>], dialect: Dialect) -> u64 {
+        let count =
+            |text: &str| self.tokenizer.map_or_else(|| chunk::count(text), |own| own.count(text)) as u64;
+        let form = self.answer.in_dialect(dialect) as usize;
+        let fixed = self.fixed_tokens[form].get_or_init(|| self.fixed(dialect).into_iter().map(count).sum());
+        fixed + messages.iter().map(|message| count(message.content) + AROUND_MESSAGE).sum::<u64>()
     }
 
     /// The system message.

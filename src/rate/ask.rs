@@ -64,9 +64,12 @@ impl TargetForm {
     pub fn spent(&self) -> Usage {
         *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl TargetForm {
+    /// Counts what a reply has used.
+    pub(super) fn spend(&self, usage: &Usage) {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).add(usage);
+    }
+
     /// The request that asks a question after what it has come to in batches, and the tokens of its prompt by our own count.
     pub fn request(
         &self,
@@ -74,9 +77,22 @@ impl TargetForm {
         turn: &Turn,
         dialect: Dialect,
     ) -> Result<(endpoint::Request, u64), endpoint::Error> {
-        let _ = turn;
-        Ok((self.wire.request(&turns(question, None), 1, dialect)?, 0))
+        let repair = wrong(turn).map(repair_prompt);
+        let messages = turns(question, repair.as_deref().map(|prompt| ("", prompt)));
+        let request = self.wire.request(&messages, room(turn), dialect)?;
+        Ok((request, self.wire.prompt_tokens(&messages, dialect)))
     }
+}
+
+/// What was wrong with the last reply, where that is to be mended.
+fn wrong(turn: &Turn) -> Option<&str> {
+    let last = turn.last.as_ref().filter(|last| matches!(last.reason, Reason::Invalid | Reason::NoAnswer))?;
+    Some(&last.detail)
+}
+
+/// Times the usual room for the answer.
+fn room(turn: &Turn) -> u32 {
+    if turn.last.as_ref().is_some_and(|last| last.reason == Reason::Truncated) { 2 } else { 1 }
 }
 
 /// Counters that live while questions are in flight: the progress line reads them.
@@ -124,22 +140,25 @@ pub(super) struct Course<'a> {
 }
 
 impl Asker {
-    /// Asks until there is an answer, which is not committed yet, or a failure.
+    /// Asks until there is an answer, which is not committed yet, or a failure; goes on after what replies in batches came to.
     pub async fn ask(
         &self,
         target: usize,
         question: &Question,
+        turn: Turn,
         mut stop: watch::Receiver<bool>,
     ) -> Result<Arc<Answer>, Unanswered> {
         let form = &self.forms[target];
+        // What a reply in a batch said is not kept.
+        let repair = wrong(&turn).map(|wrong| (String::new(), wrong.to_owned()));
         let mut course =
-            Course { form, question, usage: Usage::default(), attempts: 0, repair: None, room: 1 };
+            Course { form, question, usage: turn.usage, attempts: turn.tries, repair, room: room(&turn) };
         loop {
             let Completion { reply, latency, dialect, prompt } =
                 self.completion(&mut course, &mut stop).await?;
             let usage = reply.usage.unwrap_or(Usage::UNKNOWN);
             course.usage.add(&usage);
-            form.spent.lock().unwrap_or_else(PoisonError::into_inner).add(&usage);
+            form.spend(&usage);
             if let (Prompt::Cut { tokens, read }, in_a_row) = prompt {
                 return Err(self.cut(&course, (tokens, read), in_a_row, usage).await);
             }
@@ -157,6 +176,8 @@ impl Asker {
                     let answer =
                         Arc::new(Answer { scores: scored.scores, rationales: scored.rationales, provenance });
                     self.pulse.answered.fetch_add(1, Ordering::Relaxed);
+                    // With the answer its earlier replies are told of.
+                    form.spend(&turn.usage);
                     return Ok(answer);
                 }
                 Judged::Unusable { reason, said, wrong } => (reason, said, wrong),

@@ -8,7 +8,6 @@ use tokio::sync::watch;
 
 use super::ask::{Asker, Course, TargetForm, Unanswered, repair_prompt, turns};
 use super::retry::{Next, judge};
-use crate::chunk;
 use crate::endpoint::{
     self, Adapted, Attempted, Call, Dialect, Message, Prompt, Refusal, Reply, Said, ServerError, Trouble,
 };
@@ -232,11 +231,8 @@ impl Asker {
     fn need(&self, messages: &[Message<'_>], form: &TargetForm, request: &endpoint::Request) -> Need {
         let mut need = Need::default();
         if self.meter.counts_tokens() {
-            let count =
-                |text| form.wire.tokenizer().map_or_else(|| chunk::count(text), |own| own.count(text));
-            let prompt: usize = messages.iter().map(|message| count(message.content) + 4).sum();
-            let fixed: usize = form.wire.fixed(request.dialect).into_iter().map(count).sum();
-            need.tokens = u32::try_from(prompt + fixed).unwrap_or(u32::MAX).saturating_add(request.room);
+            let prompt = form.wire.prompt_tokens(messages, request.dialect);
+            need.tokens = u32::try_from(prompt).unwrap_or(u32::MAX).saturating_add(request.room);
         }
         if self.meter.counts_cost() {
             // What nothing bounds fits under no cap; the desk refuses such settings before.

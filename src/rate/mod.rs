@@ -8,6 +8,7 @@ mod attempt;
 mod forecast;
 mod prepare;
 pub mod retry;
+mod unanswered;
 mod window;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,15 +24,16 @@ use crate::dataset::{self, Dataset, Row};
 use crate::meter::Pause;
 use crate::model::Money;
 use crate::rating::answer::{Answer, Usage};
-use crate::rating::failure::Failure;
+use crate::rating::failure::{Failure, Reason};
 use crate::rating::question::{Digest, Question};
 use crate::rating::{Fate, Rating, Source, Target};
-use crate::store::NewAnswer;
+use crate::store::{NewAnswer, Slot, Standing, Turn};
 use crate::{chunk, heuristic, store};
 
 use ask::{Asker, Unanswered};
 pub use forecast::{Asking, Forecast, Look, Span, forecast};
 use prepare::Prepared;
+pub use unanswered::unanswered;
 use window::{Place, Window};
 
 /// Rows that the dataset hands over at once, at most.
@@ -107,7 +109,7 @@ pub enum Asks {
     Nothing,
 }
 
-/// Questions that a run has left to batches.
+/// Questions that a run has left to batches. One that rows far apart ask may count for each of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Left {
     /// Those that wait in one.
@@ -129,7 +131,7 @@ pub struct Screen {
 /// How far a run is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Progress {
-    /// Ratings done, of all targets together, in whatever way.
+    /// Ratings done, of all targets together, in whatever way; those that are left to batches, too.
     pub done: u64,
     /// Those that came from the store or from a twin.
     pub cached: u64,
@@ -188,16 +190,6 @@ pub fn rate(
     Box::pin(batches.flatten())
 }
 
-/// The questions of a dataset that the store cannot answer, with the index of their target, in the order of the rows; one that several
-/// rows ask may come several times.
-pub fn unanswered(
-    plan: Arc<Plan>,
-    dataset: Dataset,
-) -> impl Stream<Item = Result<Vec<(usize, Question)>, Error>> {
-    let _ = (plan, dataset);
-    futures::stream::empty()
-}
-
 /// Batches of prepared rows, in order, a few of them at work.
 fn prepared(
     plan: Arc<Plan>,
@@ -237,8 +229,12 @@ struct Driver {
     waiting: Waiting,
     /// Questions that failed for what they ask: a twin that comes later would pay for the same failure.
     failed: HashMap<Subject, Failure>,
-    /// Questions that the store does not know, in the order of the rows that ask them.
-    queue: BTreeMap<Place, Question>,
+    /// Questions that the store does not know, in the order of the rows that ask them, with what batches have brought.
+    queue: BTreeMap<Place, (Question, Turn)>,
+    /// By target, whether its slot has questions in batches: then they are looked up there, too.
+    batched: Vec<bool>,
+    /// Questions that are left to batches.
+    left: Left,
     asking: JoinSet<Asked>,
     /// Answers that wait for their commit.
     answered: Vec<(Subject, Arc<Answer>)>,
@@ -264,6 +260,8 @@ impl Driver {
             waiting: HashMap::new(),
             failed: HashMap::new(),
             queue: BTreeMap::new(),
+            batched: Vec::new(),
+            left: Left::default(),
             asking: JoinSet::new(),
             answered: Vec::new(),
             committing: 0,
@@ -276,6 +274,10 @@ impl Driver {
     }
 
     async fn run(mut self, dataset: Dataset) {
+        match batched(&self.plan).await {
+            Ok(batched) => self.batched = batched,
+            Err(error) => self.stop_because(End::Failed(error.into())),
+        }
         let mut batches = std::pin::pin!(prepared(Arc::clone(&self.plan), dataset.batches()));
         let mut lookups = FuturesUnordered::new();
         let mut commits = FuturesUnordered::new();
@@ -314,8 +316,28 @@ impl Driver {
                 self.stop_because(End::Interrupted);
             }
         }
+        if self.tell(false).await.is_ok() {
+            self.forget().await;
+        }
         // Without a consumer there is nobody to tell.
         let _ = self.tell(true).await;
+    }
+
+    /// Ends a run in which every row was looked at: what it has told of batches is forgotten.
+    async fn forget(&mut self) {
+        let Rater::Endpoint(asker) = &self.plan.rater else { return };
+        if self.end.is_some() {
+            return;
+        }
+        let is_complete = self.left == Left::default();
+        // A run that leaves nothing has told of every failure: the next one may ask again. One that asks has just done so.
+        let failures = is_complete && self.plan.asks != Asks::Everything;
+        let batched = asker.forms.iter().zip(&self.batched).filter(|(_, batched)| **batched);
+        let slots: Vec<Arc<Slot>> = batched.map(|(form, _)| Arc::clone(&form.slot)).collect();
+        match asker.store.forget_told(&slots, failures).await {
+            Ok(()) => self.end = (!is_complete).then_some(End::Waiting(self.left)),
+            Err(error) => self.stop_because(End::Failed(error.into())),
+        }
     }
 
     /// Takes rows in; returns the look-ups of the questions that nobody waits for yet.
@@ -341,33 +363,89 @@ impl Driver {
         }
         let plan = &self.plan;
         new.into_iter()
+            .zip(&self.batched)
             .enumerate()
-            .filter(|(_, questions)| !questions.is_empty())
-            .map(|(target, questions)| look_up(Arc::clone(plan), target, questions))
+            .filter(|(_, (questions, _))| !questions.is_empty())
+            .map(|(target, (questions, batched))| look_up(Arc::clone(plan), target, questions, *batched))
             .collect()
     }
 
     fn found(&mut self, found: Found) {
-        let known = match found.known {
+        let Found { target, questions, known } = found;
+        let (known, mut standings) = match known {
             Ok(known) => known,
             Err(error) => return self.stop_because(End::Failed(error.into())),
         };
-        for question in found.questions {
-            match known.get(&question.digest) {
-                Some(answer) => {
-                    // A row that asks what an earlier row of this run has asked owes its answer to that row.
-                    let new = answer.provenance.answered_at >= self.began;
-                    let source = if new { Source::Twin } else { Source::Cache };
-                    self.answer((found.target, question.digest), &Ok(Arc::clone(answer)), source);
-                }
-                None if self.end.is_some() => {}
-                None => {
-                    let waiting = self.waiting.get(&(found.target, question.digest));
-                    if let Some(place) = waiting.and_then(|places| places.first()) {
-                        self.queue.insert(*place, question);
-                    }
+        for question in questions {
+            let standing = standings.remove(&question.digest);
+            if let Some(answer) = known.get(&question.digest) {
+                self.known((target, question.digest), answer, standing.as_ref());
+            } else if self.end.is_none() {
+                self.unknown(target, question, standing);
+            }
+        }
+    }
+
+    /// Takes in a stored answer: from a batch it counts as asked by the first run that tells of it.
+    fn known(&mut self, subject: Subject, answer: &Arc<Answer>, standing: Option<&Standing>) {
+        let since = match standing {
+            Some(Standing::New) => {
+                self.spent(subject.0, &answer.provenance.usage);
+                return self.answer(subject, &Ok(Arc::clone(answer)), Source::Asked);
+            }
+            Some(Standing::Told(at)) => *at,
+            _ => answer.provenance.answered_at,
+        };
+        // A row that asks what an earlier row of this run has asked owes its answer to that row.
+        let source = if since >= self.began { Source::Twin } else { Source::Cache };
+        self.answer(subject, &Ok(Arc::clone(answer)), source);
+    }
+
+    /// Takes in a question without an answer: it is asked, or left to batches, or has failed in one.
+    fn unknown(&mut self, target: usize, question: Question, standing: Option<Standing>) {
+        let (subject, asks) = ((target, question.digest), self.plan.asks);
+        let turn = match standing {
+            Some(Standing::Waiting) => {
+                self.left.waiting += 1;
+                return self.leave(subject);
+            }
+            Some(Standing::Again(turn))
+                if asks == Asks::Everything || (asks == Asks::Repairs && is_repair(&turn)) =>
+            {
+                turn
+            }
+            Some(Standing::Failed { failure, usage, is_new }) => {
+                let usage = if is_new { usage } else { Usage::default() };
+                if asks == Asks::Everything {
+                    Turn { usage, ..Turn::default() }
+                } else {
+                    self.spent(target, &usage);
+                    return self.answer(subject, &Err(failure), Source::Asked);
                 }
             }
+            // Its answer, or what became of it, is not kept any more.
+            _ if asks == Asks::Everything => Turn::default(),
+            _ => {
+                self.left.unasked += 1;
+                return self.leave(subject);
+            }
+        };
+        if let Some(place) = self.waiting.get(&subject).and_then(|places| places.first()) {
+            self.queue.insert(*place, (question, turn));
+        }
+    }
+
+    /// Counts what replies in batches have used, once it is told of.
+    fn spent(&self, target: usize, usage: &Usage) {
+        if let Rater::Endpoint(asker) = &self.plan.rater {
+            asker.forms[target].spend(usage);
+        }
+    }
+
+    /// Leaves a question to batches: its rows are not told of, others go on.
+    fn leave(&mut self, subject: Subject) {
+        for place in self.waiting.remove(&subject).into_iter().flatten() {
+            self.window.leave(place);
         }
     }
 
@@ -382,7 +460,7 @@ impl Driver {
             && self.asking.len() < at_once
             && self.asking.len() + self.answered.len() + self.committing < at_risk
         {
-            let Some((Place { target, .. }, question)) = self.queue.pop_first() else { return };
+            let Some((Place { target, .. }, (question, turn))) = self.queue.pop_first() else { return };
             if let Some(left) = &self.plan.questions_left {
                 let taken =
                     left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
@@ -392,7 +470,7 @@ impl Driver {
             }
             let (asker, halt) = (Arc::clone(asker), self.halt.subscribe());
             self.asking.spawn(async move {
-                let result = asker.ask(target, &question, halt).await;
+                let result = asker.ask(target, &question, turn, halt).await;
                 ((target, question.digest), result)
             });
         }
@@ -497,7 +575,7 @@ impl Driver {
         } else {
             self.window.finished(&mut ratings);
         }
-        self.progress.done = self.window.complete();
+        self.progress.done = self.window.closed();
         for rating in &ratings {
             match rating.fate() {
                 Fate::Cached | Fate::Duplicate => self.progress.cached += 1,
@@ -529,23 +607,53 @@ impl Driver {
     }
 }
 
-/// What the store knows of a batch's questions.
+/// What the store knows of questions: their answers, and where they stand in batches.
+type Known = (HashMap<Digest, Arc<Answer>>, HashMap<Digest, Standing>);
+
+/// What the store knows of the questions of some rows.
 struct Found {
     target: usize,
     questions: Vec<Question>,
-    known: Result<HashMap<Digest, Arc<Answer>>, store::Error>,
+    known: Result<Known, store::Error>,
 }
 
-async fn look_up(plan: Arc<Plan>, target: usize, questions: Vec<Question>) -> Found {
-    let digests: Vec<Digest> = questions.iter().map(|question| question.digest).collect();
+async fn look_up(plan: Arc<Plan>, target: usize, questions: Vec<Question>, batched: bool) -> Found {
     let known = match &plan.rater {
         Rater::Endpoint(asker) => {
-            let known = asker.store.find(&asker.forms[target].slot, &digests).await;
-            let found = known.as_ref().map_or(0, HashMap::len);
-            asker.pulse.found.fetch_add(found as u64, Ordering::Relaxed);
-            known
+            let digests: Vec<Digest> = questions.iter().map(|question| question.digest).collect();
+            stored(asker, target, &digests, batched).await
         }
-        Rater::Heuristic(_) => Ok(HashMap::new()),
+        Rater::Heuristic(_) => Ok(Known::default()),
     };
     Found { target, questions, known }
+}
+
+async fn stored(
+    asker: &Asker,
+    target: usize,
+    digests: &[Digest],
+    batched: bool,
+) -> Result<Known, store::Error> {
+    let slot = &asker.forms[target].slot;
+    // Before the answers: what another process collects in between has its answer then.
+    let standings = if batched { asker.store.stand(slot, digests).await? } else { HashMap::new() };
+    let known = asker.store.find(slot, digests).await?;
+    asker.pulse.found.fetch_add(known.len() as u64, Ordering::Relaxed);
+    Ok((known, standings))
+}
+
+/// By target, whether its slot has questions in batches.
+async fn batched(plan: &Plan) -> Result<Vec<bool>, store::Error> {
+    let Rater::Endpoint(asker) = &plan.rater else { return Ok(vec![false; plan.targets.len()]) };
+    let mut batched = Vec::with_capacity(asker.forms.len());
+    for form in &asker.forms {
+        batched.push(asker.store.has_batched(&form.slot).await?);
+    }
+    Ok(batched)
+}
+
+/// Whether the last reply was one that another turn may mend.
+fn is_repair(turn: &Turn) -> bool {
+    let last = turn.last.as_ref().map(|failure| failure.reason);
+    matches!(last, Some(Reason::Invalid | Reason::NoAnswer | Reason::Truncated))
 }

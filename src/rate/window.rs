@@ -31,8 +31,8 @@ pub(super) struct Window {
     first: u64,
     slots: VecDeque<Slot>,
     bytes: usize,
-    /// Ratings that are complete, in the window or gone.
-    complete: u64,
+    /// Ratings that are closed, in the window or gone.
+    closed: u64,
 }
 
 struct Slot {
@@ -50,19 +50,30 @@ struct Begun {
 
 struct BegunPiece {
     bytes: Vec<Range<usize>>,
-    answer: Option<(Result<Arc<Answer>, Failure>, Source)>,
+    answer: Awaited,
+}
+
+/// The answer to a chunk's question.
+enum Awaited {
+    /// It is still to come.
+    Open,
+    /// It does not come in this run.
+    Left,
+    /// It is here, or a failure is.
+    Here(Result<Arc<Answer>, Failure>, Source),
 }
 
 impl Begun {
-    fn is_complete(&self) -> bool {
-        self.pieces.iter().all(|piece| piece.answer.is_some())
+    /// Whether nothing is to come any more.
+    fn is_closed(&self) -> bool {
+        self.pieces.iter().all(|piece| !matches!(piece.answer, Awaited::Open))
     }
 }
 
 impl Window {
-    /// Ratings that are complete, those included that wait for earlier rows.
-    pub(super) fn complete(&self) -> u64 {
-        self.complete
+    /// Ratings that are complete or left, those included that wait for earlier rows.
+    pub(super) fn closed(&self) -> u64 {
+        self.closed
     }
 
     /// Whether a batch of rows may still come in.
@@ -90,11 +101,11 @@ impl Window {
                 Ready::Pieces(pieces) => {
                     let pieces = pieces.into_iter().enumerate().map(|(piece, ready)| {
                         let answer = match ready.step {
-                            Step::Done(outcome) => Some((outcome, Source::Asked)),
+                            Step::Done(outcome) => Awaited::Here(outcome, Source::Asked),
                             Step::Ask(question) => {
                                 open += 1;
                                 ask(Place { row: number, target, piece }, question);
-                                None
+                                Awaited::Open
                             }
                         };
                         BegunPiece { bytes: ready.bytes, answer }
@@ -103,13 +114,22 @@ impl Window {
                 }
             })
             .collect::<Vec<Begun>>();
-        self.complete += targets.iter().filter(|begun| begun.is_complete()).count() as u64;
+        self.closed += targets.iter().filter(|begun| begun.is_closed()).count() as u64;
         self.bytes += row.bytes;
         self.slots.push_back(Slot { record: row.record, targets, bytes: row.bytes, open });
     }
 
     /// Puts an answer in its place.
     pub(super) fn answer(&mut self, place: Place, outcome: Result<Arc<Answer>, Failure>, source: Source) {
+        self.close(place, Awaited::Here(outcome, source));
+    }
+
+    /// Notes that no answer comes in this run: the row leaves with the others, and is not told of through this target.
+    pub(super) fn leave(&mut self, place: Place) {
+        self.close(place, Awaited::Left);
+    }
+
+    fn close(&mut self, place: Place, awaited: Awaited) {
         let Some(slot) =
             place.row.checked_sub(self.first).and_then(|at| self.slots.get_mut(usize::try_from(at).ok()?))
         else {
@@ -117,28 +137,28 @@ impl Window {
         };
         let begun = &mut slot.targets[place.target];
         let answer = &mut begun.pieces[place.piece].answer;
-        if answer.is_none() {
+        if matches!(answer, Awaited::Open) {
             slot.open -= 1;
-            *answer = Some((outcome, source));
-            self.complete += u64::from(begun.is_complete());
+            *answer = awaited;
+            self.closed += u64::from(begun.is_closed());
         }
     }
 
     /// The first rows, as far as they are complete.
     pub(super) fn finished(&mut self, into: &mut Vec<Rating>) {
         while let Some(slot) = self.slots.pop_front_if(|slot| slot.open == 0) {
-            self.leave(slot, into);
+            self.let_go(slot, into);
         }
     }
 
     /// What is complete of all rows, when no more answers will come. The rest was not reached.
     pub(super) fn drain(&mut self, into: &mut Vec<Rating>) {
         while let Some(slot) = self.slots.pop_front() {
-            self.leave(slot, into);
+            self.let_go(slot, into);
         }
     }
 
-    fn leave(&mut self, slot: Slot, into: &mut Vec<Rating>) {
+    fn let_go(&mut self, slot: Slot, into: &mut Vec<Rating>) {
         self.first += 1;
         self.bytes -= slot.bytes;
         for (target, begun) in slot.targets.into_iter().enumerate() {
@@ -146,7 +166,7 @@ impl Window {
                 .pieces
                 .into_iter()
                 .map(|piece| {
-                    let (outcome, source) = piece.answer?;
+                    let Awaited::Here(outcome, source) = piece.answer else { return None };
                     Some(Piece { bytes: piece.bytes, outcome, source })
                 })
                 .collect();
@@ -220,6 +240,24 @@ mod tests {
         window.drain(&mut out);
         let ids: Vec<_> = out.iter().map(|rating| rating.record.id.as_str()).collect();
         assert_eq!(ids, ["whole"]);
+    }
+
+    #[test]
+    fn a_row_that_is_left_holds_up_no_other_and_is_not_told_of() {
+        let mut window = Window::default();
+        let mut places = Vec::new();
+        for (id, questions) in [("left", 2), ("told", 1), ("open", 1)] {
+            window.begin(row(id, questions), |place, _| places.push(place));
+        }
+        window.answer(places[0], answer(), Source::Asked);
+        window.leave(places[1]);
+        window.answer(places[2], answer(), Source::Asked);
+        // What was left stays so.
+        window.answer(places[1], answer(), Source::Asked);
+        let mut out = Vec::new();
+        window.finished(&mut out);
+        let ids: Vec<_> = out.iter().map(|rating| rating.record.id.as_str()).collect();
+        assert_eq!((ids, window.closed()), (vec!["told"], 2));
     }
 
     #[test]
