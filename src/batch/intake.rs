@@ -283,7 +283,7 @@ impl<'a> Intake<'a> {
         }
         gathered.notes = self.reader.notes();
         gathered.warnings.extend(
-            odd(&gathered)
+            odd(gathered.unknown, gathered.duplicate, gathered.garbage)
                 .map(|odd| format!("the files of batch {} have {odd}: they are passed over", self.batch.id)),
         );
         Ok(gathered)
