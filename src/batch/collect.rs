@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::Error;
+pub use super::intake::Gathered;
 use super::intake::{GROUP, GROUP_BYTES, Intake, Seen};
 use super::reader::{Reader, lessons_of, read_dialect};
-pub use super::intake::Gathered;
 use crate::endpoint::batches::{RemoteBatch, Status};
 use crate::endpoint::{Endpoint, Trouble};
 use crate::http::plain;

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::endpoint::{Endpoint, Refusal, Trouble};
 use crate::http::plain;
+use crate::rate::retry::{Next, judge};
 use crate::store::{self, Batch};
 use crate::{endpoint, lens, rate};
 
@@ -77,6 +79,20 @@ impl Error {
     /// The system's error while this file was read or written.
     pub(super) fn io<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Self + 'a {
         move |source| Self::Io { what, path: path.to_owned(), source }
+    }
+
+    /// What a request came to in the end, that was to have the endpoint do `what`.
+    pub(super) fn trouble(what: &str, endpoint: &Endpoint, trouble: &Trouble) -> Self {
+        let url = endpoint.shown_url();
+        match trouble {
+            Trouble::Refused(refusal @ Refusal { status: 401 | 403, .. }) => {
+                Self::Stopped(endpoint.bad_key(refusal))
+            }
+            Trouble::Refused(_) if !matches!(judge(trouble).next, Next::Retry { .. }) => {
+                Self::Stopped(format!("the endpoint {url} does not {what}: {trouble}"))
+            }
+            _ => Self::Trouble(format!("the endpoint {url} did not {what}: {trouble}")),
+        }
     }
 
     pub(super) fn file(path: &Path, problem: impl Into<String>) -> Self {

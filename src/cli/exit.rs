@@ -19,7 +19,7 @@ pub enum Exit {
     Alert,
     /// Nothing was kept.
     NothingKept,
-    /// Another run holds the lock: try again later.
+    /// Another run holds the lock, or questions wait in batches: try again later.
     TryAgain,
     /// Interrupted (Ctrl-C); the same command goes on from there.
     Interrupted,

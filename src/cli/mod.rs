@@ -1,6 +1,7 @@
 //! The desk: flags, settings, exit codes; one file per command.
 
 mod batch;
+mod batching;
 mod bill;
 mod cache;
 mod dataset;

@@ -164,6 +164,15 @@ impl Raters {
         Ok(Self::Heuristic(Computed { kinds, store: store.map(Arc::new) }))
     }
 
+    /// Names no service tier in requests: a batch is one by itself.
+    pub(super) fn without_tier(&mut self) {
+        if let Self::Endpoint(hosted) = self
+            && let Some(endpoint) = Arc::get_mut(&mut hosted.endpoint)
+        {
+            endpoint.options.tier = None;
+        }
+    }
+
     /// Where runs are noted, and the ratings of an endpoint are kept.
     pub(super) fn store(&self) -> Option<&Arc<Store>> {
         match self {

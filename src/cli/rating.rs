@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::batching::BatchArgs;
 use super::dry_run;
 use super::rater::{self, Cuts};
 use super::settings::Settings;
@@ -53,6 +54,8 @@ pub(super) struct RatingArgs {
     /// Only show what the run would ask and cost: no request is made, no key is needed
     #[arg(help_heading = "Rating", long)]
     pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) batch: BatchArgs,
     #[command(flatten)]
     pub(super) settings: Settings,
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use futures::StreamExt;
 
+use super::batching::Handed;
 use super::bill::{SURPRISE, Unbounded};
 use super::exit::Exit;
 use super::rater::{Cuts, Raters};
@@ -47,8 +48,8 @@ impl Ended {
 
 /// Whoever rates, and what all runs of a command share.
 pub(super) struct Session<'a> {
-    args: &'a RatingArgs,
-    console: Console,
+    pub(super) args: &'a RatingArgs,
+    pub(super) console: Console,
     lenses: &'a [Arc<Lens>],
     /// What the rows' fields are called.
     fields: &'a [String],
@@ -56,7 +57,9 @@ pub(super) struct Session<'a> {
     pub(super) raters: Raters,
     pub(super) signals: Signals,
     /// Questions that all runs of the command may still ask together.
-    questions_left: Option<Arc<AtomicU64>>,
+    pub(super) questions_left: Option<Arc<AtomicU64>>,
+    /// What became of its batches.
+    pub(super) handed: Handed,
 }
 
 impl<'a> Session<'a> {
@@ -67,14 +70,28 @@ impl<'a> Session<'a> {
         cuts: Cuts,
         console: Console,
     ) -> anyhow::Result<Result<Self, Exit>> {
+        args.batch.check(&args.settings.rater)?;
         let mut signals = Signals::listen()?;
-        let raters = tokio::select! {
+        let mut raters = tokio::select! {
             raters = Raters::open(&args.settings, lenses, &console) => raters?,
             // A server that was being started goes with what is dropped here.
             _ = signals.next() => return Ok(Err(signals.exit())),
         };
+        if args.batch.batch {
+            raters.without_tier();
+        }
         raters.tell_of_older_texts(lenses, args.version, &console).await?;
-        Ok(Ok(Self { args, console, lenses, fields, cuts, raters, signals, questions_left: None }))
+        Ok(Ok(Self {
+            args,
+            console,
+            lenses,
+            fields,
+            cuts,
+            raters,
+            signals,
+            questions_left: None,
+            handed: Handed::default(),
+        }))
     }
 
     /// Sees to it that a run without a bound makes no surprising bill: refuses one that is known to, and bounds one of
@@ -104,6 +121,7 @@ impl<'a> Session<'a> {
     pub(super) fn plan(&self) -> anyhow::Result<Arc<Plan>> {
         let mut plan = self.raters.plan(self.lenses, self.fields, self.cuts)?;
         plan.questions_left.clone_from(&self.questions_left);
+        plan.asks = self.args.batch.asks();
         Ok(Arc::new(plan))
     }
 
@@ -125,6 +143,7 @@ impl<'a> Session<'a> {
         let mut events = rate::rate(Arc::clone(plan), dataset, signals.stop());
         let mut told = false;
         let mut ended = Ended::with(Exit::Done);
+        let mut left = None;
         loop {
             tokio::select! {
                 event = events.next() => match event {
@@ -145,6 +164,10 @@ impl<'a> Session<'a> {
                         if ended.error.is_none() {
                             ended = match end {
                                 End::Budget(next) => stopped_at_budget(args, plan, next, *console),
+                                End::Waiting(these) => {
+                                    left = Some(these);
+                                    Ended::with(Exit::TryAgain)
+                                }
                                 end => ended_by(end, signals, *console),
                             };
                         }
@@ -173,7 +196,10 @@ impl<'a> Session<'a> {
         if let Some(hub) = hub {
             console.note(&source::traffic(&hub));
         }
-        Ok(ended)
+        Ok(match left {
+            Some(left) if ended.error.is_none() => self.left(left),
+            _ => ended,
+        })
     }
 
     /// Waits until everything is written, and says what was spent beyond the cap. After a second signal nothing is waited

@@ -1,6 +1,6 @@
 //! Settings: flags > environment > `local.env` > defaults. Only here is the environment read.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -108,6 +108,9 @@ pub struct RaterArgs {
     /// Tokens per minute, prompt and answer together
     #[arg(long, env = "CLASSIFIED_TPM", value_name = "N")]
     pub tpm: Option<NonZeroU32>,
+    /// Input tokens that the account may have enqueued in batches at once [default: what the endpoint's refusals say]
+    #[arg(long, env = "CLASSIFIED_BATCH_TOKENS", value_name = "N")]
+    pub batch_tokens: Option<NonZeroU64>,
     /// How a model's file is served.
     #[command(flatten)]
     pub llama: LlamaArgs,

@@ -5,7 +5,7 @@ use crate::model::Money;
 
 /// What may be spent, what was, and what attempts in flight may come to.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     cap: Option<Money>,
     /// What was spent, attempts of unknown outcome counted at their reservation.
     pub(super) spent: Money,
@@ -16,21 +16,23 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(cap: Option<Money>) -> Self {
+    /// A budget with this cap, or without one.
+    pub fn new(cap: Option<Money>) -> Self {
         Self { cap, spent: Money::ZERO, reserved: Money::ZERO, beyond: Money::ZERO }
     }
 
     /// Whether an attempt of at most this `cost` fits beside all that was spent and reserved.
-    pub(super) fn fits(&self, cost: Money) -> bool {
+    pub fn fits(&self, cost: Money) -> bool {
         self.cap.is_none_or(|cap| self.spent + self.reserved + cost <= cap)
     }
 
-    pub(super) fn reserve(&mut self, cost: Money) {
+    /// Sets aside what an attempt may cost at most.
+    pub fn reserve(&mut self, cost: Money) {
         self.reserved += cost;
     }
 
     /// Replaces a reservation by what the attempt cost.
-    pub(super) fn settle(&mut self, reserved: Money, spent: Spent) {
+    pub fn settle(&mut self, reserved: Money, spent: Spent) {
         let cost = match spent {
             Spent::Nothing => Money::ZERO,
             Spent::Exactly(cost) => cost,

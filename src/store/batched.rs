@@ -75,6 +75,23 @@ static SETTLE: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+static RELEASE_NEW: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "DELETE FROM batch_questions WHERE slot = (SELECT slot FROM batches WHERE id = ?) AND +batch = ? \
+         AND +state = 'waiting' AND tries = 0 AND reason IS NULL AND input IN (?{})",
+        ",?".repeat(BATCH - 1)
+    )
+});
+
+static RELEASE_AGAIN: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE batch_questions SET state = 'again', batch = coalesce((SELECT max(other.id) FROM batches AS other \
+         WHERE other.slot = batch_questions.slot AND other.id < batch_questions.batch), batch) \
+         WHERE slot = (SELECT slot FROM batches WHERE id = ?) AND +batch = ? AND +state = 'waiting' AND input IN (?{})",
+        ",?".repeat(BATCH - 1)
+    )
+});
+
 /// What no run needs any more, of the questions from one digest to another.
 const FORGET: &str = "DELETE FROM batch_questions WHERE slot = ?1 AND input >= ?2 AND input < ?3 AND \
      ((state = 'answered' AND told_at IS NOT NULL) OR (?4 AND state = 'failed' AND told_at IS NOT NULL) OR \
@@ -123,6 +140,27 @@ impl Store {
         .await?;
         transaction.commit().await?;
         Ok(taken)
+    }
+
+    /// Gives questions back that a batch in [`Stage::Spooling`](super::Stage::Spooling) has reserved and has no room for: they stand as before.
+    pub async fn release(&self, batch: &Batch, inputs: &[Digest]) -> Result<(), Error> {
+        if inputs.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.read.begin_with("BEGIN IMMEDIATE").await?;
+        let mut released = 0;
+        for group in inputs.chunks(BATCH) {
+            for statement in [&*RELEASE_NEW, &*RELEASE_AGAIN] {
+                let query = sqlx::query(AssertSqlSafe(statement.as_str())).bind(batch.id).bind(batch.id);
+                released += bind_all(query, group).execute(&mut *transaction).await?.rows_affected();
+            }
+        }
+        sqlx::query("UPDATE batches SET requests = requests - ? WHERE id = ?")
+            .bind(integer(released))
+            .bind(batch.id)
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Takes a batch back that never began: its questions are free again, and stand as before. One of which some questions are

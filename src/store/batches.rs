@@ -220,6 +220,8 @@ pub struct Change {
     pub remote: Option<String>,
     /// Bytes of its file.
     pub bytes: Option<u64>,
+    /// Tokens of all its prompts, by our own count, and what it can cost at most, `None` where the price is not known.
+    pub sums: Option<(u64, Option<Money>)>,
     /// What was wrong with it.
     pub note: Option<String>,
 }
@@ -308,7 +310,8 @@ impl Store {
     pub async fn change_batch(&self, batch: i64, change: Change) -> Result<(), Error> {
         sqlx::query(
             "UPDATE batches SET stage = coalesce(?, stage), status = coalesce(?, status), file = coalesce(?, file), \
-             remote = coalesce(?, remote), bytes = coalesce(?, bytes), note = coalesce(?, note), changed_at = ? WHERE id = ?",
+             remote = coalesce(?, remote), bytes = coalesce(?, bytes), note = coalesce(?, note), tokens = coalesce(?, tokens), \
+             bound = CASE WHEN ? THEN ? ELSE bound END, changed_at = ? WHERE id = ?",
         )
         .bind(change.stage.map(Stage::as_str))
         .bind(change.status)
@@ -316,6 +319,9 @@ impl Store {
         .bind(change.remote)
         .bind(change.bytes.map(integer))
         .bind(change.note)
+        .bind(change.sums.map(|(tokens, _)| integer(tokens)))
+        .bind(change.sums.is_some())
+        .bind(change.sums.and_then(|(_, bound)| bound).map(Money::dollars))
         .bind(now())
         .bind(batch)
         .execute(&self.read)

@@ -177,6 +177,10 @@ async fn by_ratings(
         ended.exit = exit;
         return Ok(Shown::default());
     }
+    if let Some(by_batches) = session.batches(std::slice::from_ref(found)).await? {
+        *ended = by_batches;
+        return Ok(Shown::default());
+    }
     let folder = tempfile::tempdir()?;
     let path = match (&ready, &args.output) {
         (None, Some(output)) => output.clone(),

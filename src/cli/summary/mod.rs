@@ -31,7 +31,7 @@ The key is taken from OPENAI_API_KEY (or OPENAI_KEY), in the environment or in l
 named by --base-url, needs none. `classified settings` shows every setting and where its value comes from.
 
 Exit codes: 0 done, 1 cannot go on, 2 usage, 3 more rows failed than --fail-above, 4 stopped at a bound such as --max-cost,
-75 another run writes the same file, 130 interrupted, 143 terminated. After 1, 3, 4, 130 and 143 the same command
+75 another run writes the same file or questions wait in batches, 130 interrupted, 143 terminated. After 1, 3, 4, 75, 130 and 143 the same command
 goes on from what is kept.";
 
 /// Rate datasets through lenses, and tell how good they are, how sure that is and what it cost
@@ -108,10 +108,20 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         return Ok(exit);
     }
     let mut results = Results::default();
-    let mut ended = Ended::with(Exit::Done);
+    let mut ended = session
+        .batches(&found)
+        .await
+        .map_or_else(Ended::by, |ended| ended.unwrap_or(Ended::with(Exit::Done)));
+    // After an error or a signal nothing is told.
+    let datasets = if ended.exit == Exit::Done { datasets } else { Vec::new() };
     for dataset in datasets {
-        ended = one(&args, console, &mut session, dataset, &mut results).await.unwrap_or_else(Ended::by);
-        if ended.exit != Exit::Done {
+        let this = one(&args, console, &mut session, dataset, &mut results).await.unwrap_or_else(Ended::by);
+        // What waits in batches keeps no other dataset from being told.
+        let goes_on = this.error.is_none() && matches!(this.exit, Exit::Done | Exit::TryAgain);
+        if this.exit != Exit::Done {
+            ended = this;
+        }
+        if !goes_on {
             break;
         }
     }

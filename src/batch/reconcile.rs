@@ -1,0 +1,115 @@
+//! What a run has left that was killed while it handed a batch over: found by the batch's chance name, and taken further or
+//! back.
+
+use std::time::Duration;
+
+use super::work::Words;
+use super::{Desk, Error, Word, file_name, retrying};
+use crate::endpoint::batches::RemoteBatch;
+use crate::store::{Batch, Change, Stage, now};
+
+/// How long after the request to begin a batch may still be on its way to a list, in milliseconds: a server goes on with what it was
+/// asked though whoever asked is gone.
+const GRACE: i64 = 10_000;
+
+/// How often it is looked for meanwhile.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Clocks differ: batches that look older by this many seconds may be ours.
+const SKEW: i64 = 86_400;
+
+impl Desk {
+    /// Takes every batch that was not handed over further or back: afterwards each open one is [`Stage::Uploaded`], to be begun
+    /// when it fits, or [`Stage::Created`]. Wants the lock of the store's batches: whoever else was at work is gone.
+    pub async fn reconcile(&self, words: &Words) -> Result<(), Error> {
+        for batch in self.open().await? {
+            match batch.stage {
+                Stage::Spooling => self.store.abandon_batch(batch.id).await?,
+                Stage::Spooled => self.find_file(&batch, words).await?,
+                Stage::Creating => self.find_batch(&batch, words).await?,
+                Stage::Uploaded | Stage::Created | Stage::Collected | Stage::Written => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the file of a batch has reached the server whole; else the batch is taken back.
+    async fn find_file(&self, batch: &Batch, words: &Words) -> Result<(), Error> {
+        let name = file_name(&batch.intent);
+        let found = retrying(async || self.endpoint.uploaded(&name).await).await;
+        let found = found.map_err(|trouble| Error::trouble("list its files", &self.endpoint, &trouble))?;
+        let Some(file) = found.filter(|file| file.bytes == batch.bytes) else {
+            self.store.abandon_batch(batch.id).await?;
+            return Ok(());
+        };
+        note(
+            words,
+            format!(
+                "an interrupted run had uploaded {} questions: they are not uploaded again",
+                batch.requests
+            ),
+        );
+        let change = Change { stage: Some(Stage::Uploaded), file: Some(file.id), ..Change::default() };
+        Ok(self.store.change_batch(batch.id, change).await?)
+    }
+
+    /// Whether the server has begun a batch that it was told to begin; else it is told again.
+    async fn find_batch(&self, batch: &Batch, words: &Words) -> Result<(), Error> {
+        loop {
+            let remote = self.listed(batch).await?;
+            if let Some(remote) = remote {
+                note(
+                    words,
+                    format!(
+                        "an interrupted run had handed {} questions over, as {}: they are not handed over again",
+                        batch.requests, remote.id
+                    ),
+                );
+                return self.begun(batch.id, &remote).await;
+            }
+            if now() - batch.changed_at >= GRACE {
+                let change = Change { stage: Some(Stage::Uploaded), ..Change::default() };
+                return Ok(self.store.change_batch(batch.id, change).await?);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// A batch as the server lists it, by its chance name. Where it was begun twice, the first one counts and the others are cancelled.
+    pub(super) async fn listed(&self, batch: &Batch) -> Result<Option<RemoteBatch>, Error> {
+        let since = batch.made_at / 1000 - SKEW;
+        let listed = retrying(async || self.endpoint.batches(since).await).await;
+        let listed =
+            listed.map_err(|trouble| Error::trouble("list its batches", &self.endpoint, &trouble))?;
+        let mut ours: Vec<RemoteBatch> = listed
+            .into_iter()
+            .filter(|remote| remote.intent.as_deref() == Some(batch.intent.as_str()))
+            .collect();
+        ours.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        let mut ours = ours.into_iter();
+        let first = ours.next();
+        for other in ours.filter(|other| !other.status.has_ended()) {
+            tracing::warn!(batch = other.id, "begun twice: cancelled");
+            retrying(async || self.endpoint.cancel_batch(&other.id).await)
+                .await
+                .map_err(|trouble| Error::trouble("cancel a batch", &self.endpoint, &trouble))?;
+        }
+        Ok(first)
+    }
+
+    /// Notes that the server has a batch.
+    pub(super) async fn begun(&self, batch: i64, remote: &RemoteBatch) -> Result<(), Error> {
+        let change = Change {
+            stage: Some(Stage::Created),
+            remote: Some(remote.id.clone()),
+            status: Some(remote.status.as_str().to_owned()),
+            ..Change::default()
+        };
+        Ok(self.store.change_batch(batch, change).await?)
+    }
+}
+
+fn note(words: &Words, text: String) {
+    // Whoever asked may be gone.
+    let _ = words.send(Word::Note(text));
+}

@@ -1,0 +1,211 @@
+//! From files of requests to batches that the server has: each step is noted before it is taken and after it is done.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures::StreamExt;
+
+use super::gather::Gathered;
+use super::spool::rewound;
+use super::work::{Full, Work};
+use super::{Error, file_name, may_be_done, retrying};
+use crate::dataset::Dataset;
+use crate::endpoint::batches::{TokenLimit, token_limit};
+use crate::endpoint::{Refusal, Trouble};
+use crate::meter::Spent;
+use crate::rate::retry::{Next, Policy, judge};
+use crate::rate::{self, Plan};
+use crate::rating::question::Question;
+use crate::store::{Batch, Change, Lesson, Stage};
+
+impl Work {
+    /// Hands over the questions of a dataset that the store cannot answer and that wait in no batch, as far as the bounds go; why they
+    /// went no further is in [`Work::full`].
+    pub async fn submit(&mut self, plan: &Arc<Plan>, dataset: Dataset) -> Result<(), Error> {
+        let mut questions = pin!(rate::unanswered(Arc::clone(plan), dataset));
+        while self.full.is_none() {
+            let Some(found) = questions.next().await else { break };
+            let mut of_target: Vec<Vec<Question>> = self.gathering.iter().map(|_| Vec::new()).collect();
+            for (target, question) in found? {
+                of_target[target].push(question);
+            }
+            for (target, questions) in of_target.into_iter().enumerate() {
+                self.take(target, questions).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over what is gathered, when all datasets have been looked through or nothing more fits.
+    pub async fn hand_over_rest(&mut self) -> Result<(), Error> {
+        self.wants_pass = self.full.is_some();
+        for target in 0..self.gathering.len() {
+            self.hand_over(target).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands over what a target has gathered.
+    pub(super) async fn hand_over(&mut self, target: usize) -> Result<(), Error> {
+        let Some(gathered) = self.gathered(target).await? else { return Ok(()) };
+        let Gathered { mut batch, file, requests, bytes, tokens, bound } = gathered;
+        let store = Arc::clone(&self.desk.store);
+        let change = Change {
+            stage: Some(Stage::Spooled),
+            bytes: Some(bytes),
+            sums: Some((tokens, bound)),
+            ..Change::default()
+        };
+        store.change_batch(batch.id, change).await?;
+        // A machine that loses power must not forget what it is about to send.
+        store.sync().await?;
+        let id = match self.upload(&batch, &file, bytes).await {
+            Ok(id) => id,
+            Err(trouble) => {
+                // What no other try mends: nothing was handed over.
+                if !may_be_done(&trouble) {
+                    store.abandon_batch(batch.id).await?;
+                }
+                return Err(Error::trouble("upload a file", &self.desk.endpoint, &trouble));
+            }
+        };
+        let change = Change { stage: Some(Stage::Uploaded), file: Some(id.clone()), ..Change::default() };
+        store.change_batch(batch.id, change).await?;
+        (batch.requests, batch.bytes, batch.tokens, batch.bound) = (requests, bytes, tokens, bound);
+        (batch.stage, batch.file) = (Stage::Uploaded, Some(id));
+        self.start(batch).await
+    }
+
+    /// Uploads a file, unless an upload whose reply was lost has reached the server; returns its id there.
+    async fn upload(&self, batch: &Batch, file: &std::fs::File, bytes: u64) -> Result<String, Trouble> {
+        let endpoint = &self.desk.endpoint;
+        let name = file_name(&batch.intent);
+        let mut pauses = Policy::default().pauses();
+        loop {
+            let again = rewound(file).map_err(|error| {
+                Trouble::Garbled(format!("the file of requests cannot be read again: {error}"))
+            })?;
+            let trouble = match endpoint.upload(&name, again).await {
+                Ok(uploaded) => return Ok(uploaded.id),
+                Err(trouble) => trouble,
+            };
+            let may_be_done = may_be_done(&trouble);
+            if !may_be_done && !matches!(judge(&trouble).next, Next::Retry { .. }) {
+                return Err(trouble);
+            }
+            let Some(pause) = pauses.next() else { return Err(trouble) };
+            tokio::time::sleep(pause).await;
+            if may_be_done
+                && let Some(found) = retrying(async || endpoint.uploaded(&name).await).await?
+                && found.bytes == bytes
+            {
+                return Ok(found.id);
+            }
+        }
+    }
+
+    /// Has the server begin a batch whose file it has.
+    pub(super) async fn start(&mut self, mut batch: Batch) -> Result<(), Error> {
+        let store = Arc::clone(&self.desk.store);
+        let endpoint = Arc::clone(&self.desk.endpoint);
+        let file = batch.file.clone().unwrap_or_default();
+        let change = Change { stage: Some(Stage::Creating), ..Change::default() };
+        store.change_batch(batch.id, change).await?;
+        store.sync().await?;
+        let mut pauses = Policy::default().pauses();
+        let remote = loop {
+            let trouble = match endpoint.create_batch(&file, &batch.intent, &batch.slot.lens).await {
+                Ok(remote) => break remote,
+                Err(trouble) => trouble,
+            };
+            if let Trouble::Refused(Refusal { error, .. }) = &trouble
+                && let Some(limit) = token_limit(std::slice::from_ref(error))
+            {
+                return self.too_many_tokens(batch, limit).await;
+            }
+            let may_be_done = may_be_done(&trouble);
+            if !may_be_done && !matches!(judge(&trouble).next, Next::Retry { .. }) {
+                self.give_back(&batch).await?;
+                return Err(Error::trouble("begin a batch", &endpoint, &trouble));
+            }
+            let Some(pause) = pauses.next() else {
+                return Err(Error::trouble("begin a batch", &endpoint, &trouble));
+            };
+            tokio::time::sleep(pause).await;
+            if may_be_done && let Some(remote) = self.desk.listed(&batch).await? {
+                break remote;
+            }
+        };
+        self.desk.begun(batch.id, &remote).await?;
+        let at_most = batch.bound.map_or_else(String::new, |bound| format!(", for {bound} at most"));
+        self.note(format!(
+            "batch {} ({}): {} questions through {}, {:.1} MB{at_most}",
+            batch.id,
+            remote.id,
+            batch.requests,
+            batch.slot.lens,
+            batch.bytes as f64 / 1e6
+        ));
+        (batch.stage, batch.remote) = (Stage::Created, Some(remote.id));
+        self.open.retain(|open| open.id != batch.id);
+        self.open.push(batch);
+        Ok(())
+    }
+
+    /// Has the server begin the batches that were uploaded earlier, as far as the account's tokens go. A file that is larger than
+    /// they is taken back: its questions go into smaller ones.
+    pub async fn start_uploaded(&mut self) -> Result<(), Error> {
+        let uploaded: Vec<Batch> =
+            self.open.iter().filter(|batch| batch.stage == Stage::Uploaded).cloned().collect();
+        for batch in uploaded {
+            match self.tokens_at_most() {
+                Some(most) if batch.tokens > most => self.give_back(&batch).await?,
+                Some(most) if self.tokens_enqueued() + batch.tokens > most => {
+                    self.full = Some(Full::Tokens(most));
+                }
+                _ => self.start(batch).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a batch back that nothing was run of: its questions are free again.
+    pub(super) async fn give_back(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.desk.store.abandon_batch(batch.id).await?;
+        self.budget.settle(batch.bound.unwrap_or_default(), Spent::Nothing);
+        self.wants_pass = true;
+        self.open.retain(|open| open.id != batch.id);
+        Ok(())
+    }
+
+    /// A batch was rejected for the tokens that the account may enqueue: it is begun again when there is room, or its questions go into
+    /// smaller files.
+    pub(super) async fn too_many_tokens(&mut self, mut batch: Batch, limit: TokenLimit) -> Result<(), Error> {
+        self.open.retain(|open| open.id != batch.id);
+        let alone = !self.open.iter().any(|open| open.stage == Stage::Created);
+        let most = match limit.tokens {
+            Some(most) => most,
+            // Nobody says how many it may be: alone it was too large, else there may be room later.
+            None if alone => batch.tokens / 2,
+            None => self.tokens_enqueued().max(batch.tokens),
+        };
+        let learned = Lesson { tokens: Some(most), dialect: None };
+        self.desk.store.learn(self.desk.url(), &batch.slot.model, &learned).await?;
+        if self.lesson.tokens != Some(most) {
+            self.warn(format!(
+                "the account may have {most} input tokens of {} enqueued at once: files are made to fit, and wait for their turn",
+                batch.slot.model
+            ));
+        }
+        self.lesson.tokens = Some(most);
+        if self.tokens_at_most().is_some_and(|most| batch.tokens > most) {
+            return self.give_back(&batch).await;
+        }
+        let change = Change { stage: Some(Stage::Uploaded), ..Change::default() };
+        self.desk.store.change_batch(batch.id, change).await?;
+        batch.stage = Stage::Uploaded;
+        self.open.push(batch);
+        self.full = Some(Full::Tokens(most));
+        Ok(())
+    }
+}

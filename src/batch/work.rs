@@ -1,0 +1,145 @@
+//! What one command does with batches: whose questions, how much money and how many tokens they may take, and what was said.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::gather::Gathering;
+use super::reader::read_dialect;
+use super::{Desk, Error, Word};
+use crate::meter::Budget;
+use crate::model::Money;
+use crate::rate::ask::Asker;
+use crate::store::{Batch, Lesson, Stage};
+
+/// What a command may hand over.
+#[derive(Debug, Clone, Default)]
+pub struct Bounds {
+    /// US dollars, of all its batches and of what is collected.
+    pub money: Option<Money>,
+    /// Input tokens that the account may have enqueued at once, where the user knows.
+    pub tokens: Option<u64>,
+    /// Questions that may still be asked.
+    pub questions: Option<Arc<AtomicU64>>,
+}
+
+/// Why no more questions were handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// The next one may cost this much, and does not fit under the bound on cost.
+    Money(Money),
+    /// The account may not have more input tokens enqueued than this.
+    Tokens(u64),
+    /// The bound on questions.
+    Questions,
+}
+
+/// The batches of one command.
+#[derive(Debug)]
+pub struct Work {
+    pub(super) desk: Desk,
+    /// How questions are asked, one form a target.
+    pub(super) asker: Arc<Asker>,
+    /// Where files are made.
+    pub(super) folder: PathBuf,
+    pub(super) budget: Budget,
+    pub(super) bounds: Bounds,
+    /// What was learned of the endpoint earlier.
+    pub(super) lesson: Lesson,
+    /// What is being gathered, by target.
+    pub(super) gathering: Vec<Option<Gathering>>,
+    /// Open batches of this command's lenses.
+    pub(super) open: Vec<Batch>,
+    /// Why the last pass over the rows ended before their end.
+    pub full: Option<Full>,
+    /// Whether questions may be free that are not handed over: the rows want another pass.
+    pub wants_pass: bool,
+    /// Whether somebody cancelled a batch.
+    pub was_cancelled: bool,
+    pub(super) words: Words,
+}
+
+/// Where what is said goes.
+pub type Words = UnboundedSender<Word>;
+
+impl Work {
+    /// The batches of `asker`'s lenses, of which some may be open. Wants the lock of the store's batches, and [`Desk::reconcile`]
+    /// before it.
+    pub async fn begin(asker: &Arc<Asker>, bounds: Bounds, words: Words) -> Result<Self, Error> {
+        let desk = Desk { endpoint: Arc::clone(&asker.endpoint), store: Arc::clone(&asker.store) };
+        let model = asker.forms.first().map_or("", |form| form.slot.model.as_str());
+        let lesson = desk.store.lesson(desk.url(), model).await?;
+        if let Some(dialect) = &lesson.dialect {
+            desk.endpoint.begin_with(read_dialect(dialect));
+        }
+        // Beside the database: there is room for what it keeps, and /tmp may be memory.
+        let folder = desk.store.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).to_owned();
+        let mut work = Self {
+            desk,
+            asker: Arc::clone(asker),
+            folder,
+            budget: Budget::new(bounds.money),
+            bounds,
+            lesson,
+            gathering: asker.forms.iter().map(|_| None).collect(),
+            open: Vec::new(),
+            full: None,
+            wants_pass: true,
+            was_cancelled: false,
+            words,
+        };
+        work.reload().await?;
+        for batch in &work.open {
+            work.budget.reserve(batch.bound.unwrap_or_default());
+        }
+        Ok(work)
+    }
+
+    /// Reads the open batches of this command's lenses again.
+    pub(super) async fn reload(&mut self) -> Result<(), Error> {
+        self.open = self.desk.open().await?;
+        let forms = &self.asker.forms;
+        self.open.retain(|batch| forms.iter().any(|form| form.slot == batch.slot));
+        Ok(())
+    }
+
+    /// The open batches of this command's lenses.
+    pub fn open(&self) -> &[Batch] {
+        &self.open
+    }
+
+    pub(super) fn note(&self, text: String) {
+        self.say(Word::Note(text));
+    }
+
+    pub(super) fn warn(&self, text: String) {
+        self.say(Word::Warning(text));
+    }
+
+    pub(super) fn say(&self, word: Word) {
+        // Whoever asked may be gone.
+        let _ = self.words.send(word);
+    }
+
+    /// The most input tokens that may be enqueued at once, by our own count: a tenth is left for where it differs from the server's.
+    pub(super) fn tokens_at_most(&self) -> Option<u64> {
+        let said = self.bounds.tokens.or(self.lesson.tokens)?;
+        Some(said - said / 10)
+    }
+
+    /// Input tokens that are enqueued, or about to be.
+    pub(super) fn tokens_enqueued(&self) -> u64 {
+        let begun = self.open.iter().filter(|batch| batch.stage == Stage::Created);
+        let gathered = self.gathering.iter().flatten().map(|gathering| gathering.tokens);
+        begun.map(|batch| batch.tokens).chain(gathered).fold(0, u64::saturating_add)
+    }
+
+    /// Takes one off the bound on questions.
+    pub(super) fn may_ask_one_more(&self) -> bool {
+        let Some(left) = &self.bounds.questions else { return true };
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+}
