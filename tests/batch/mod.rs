@@ -2,6 +2,8 @@
 
 mod flow;
 mod kills;
+mod offline;
+mod rate;
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! `classified batch`: the batches of the store, and the lock of whoever hands them over or collects them.
 
+mod collect;
 mod list;
 mod offline;
 
@@ -9,12 +10,13 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::exit::Exit;
+use super::exit::{Exit, usage};
+use super::settings::StoreArgs;
 use super::signals::Signals;
 use crate::console::Console;
 use crate::export;
 use crate::export::lock::{Holder, Lock};
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// How often a lock is tried that another run holds.
 const EVERY: Duration = Duration::from_millis(500);
@@ -25,6 +27,7 @@ pub(super) enum BatchCommand {
     List(Box<list::ListArgs>),
     Show(Box<list::ShowArgs>),
     Cancel(Box<list::CancelArgs>),
+    Collect(Box<collect::CollectArgs>),
     Write(Box<offline::WriteArgs>),
     Read(Box<offline::ReadArgs>),
 }
@@ -35,6 +38,7 @@ pub(super) async fn run(command: BatchCommand) -> anyhow::Result<Exit> {
         BatchCommand::List(args) => list::list(*args).await,
         BatchCommand::Show(args) => list::show(*args).await,
         BatchCommand::Cancel(args) => list::cancel(*args).await,
+        BatchCommand::Collect(args) => collect::collect(*args).await,
         BatchCommand::Write(args) => offline::write(*args).await,
         BatchCommand::Read(args) => offline::read(*args).await,
     }
@@ -56,6 +60,19 @@ pub(in crate::cli) async fn lock(
         taken = taken => Ok(Ok(taken?)),
         _ = signals.next() => Ok(Err(signals.exit())),
     }
+}
+
+/// The database of a command that makes none: a name that was mistyped must not become a new one.
+async fn existing(args: &StoreArgs) -> anyhow::Result<Store> {
+    let url = args.url()?;
+    let path = store::path_of(&url)?;
+    if !path.exists() {
+        return Err(usage(format!(
+            "there is no database {}: no batch was handed over from it, or DATABASE_URL names another",
+            path.display()
+        )));
+    }
+    Ok(Store::open(&url).await?)
 }
 
 /// What the lock is of: a name beside the database.

@@ -11,7 +11,7 @@ use super::super::rating::{RatingArgs, list};
 use super::super::session::open_all;
 use super::super::settings::{HEURISTIC, LogArgs, OutputArgs, RaterArgs, StoreArgs};
 use super::super::signals::{Signal, Signals};
-use super::lock;
+use super::{existing, lock};
 use crate::batch::offline::{Existing, Of, Read, Rest, Sink, Wanted, Written, read as read_files, write as write_file};
 use crate::console::{Console, Format, tables};
 use crate::dataset::{self, Request, Shape};
@@ -224,7 +224,7 @@ pub(super) async fn read(args: ReadArgs) -> anyhow::Result<Exit> {
     args.log.begin()?;
     let console = args.output.console();
     let options = args.rater.endpoint_unasked()?;
-    let store = open(&args.store).await?;
+    let store = existing(&args.store).await?;
     let mut signals = Signals::listen()?;
     let _lock = match lock(&store, console, &mut signals).await? {
         Ok(lock) => lock,
@@ -255,19 +255,6 @@ pub(super) async fn read(args: ReadArgs) -> anyhow::Result<Exit> {
         )),
         None => Ok(Exit::Done),
     }
-}
-
-/// A database that is there: a name that was mistyped must not become a new one.
-async fn open(args: &StoreArgs) -> anyhow::Result<Store> {
-    let url = args.url()?;
-    let path = crate::store::path_of(&url)?;
-    if !path.exists() {
-        return Err(usage(format!(
-            "there is no database {}: nothing was written from it, or DATABASE_URL names another",
-            path.display()
-        )));
-    }
-    Ok(Store::open(&url).await?)
 }
 
 fn show_read(came: &Read, store: &Store, console: Console) -> anyhow::Result<()> {
