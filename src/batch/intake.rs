@@ -272,7 +272,8 @@ impl<'a> Intake<'a> {
         self.gathered.missing = self.store.close_batch(self.batch.id, &rest).await?;
         let Gathered { answered, failed, again, missing, .. } = self.gathered;
         // Without a line for the last time.
-        self.gathered.failed += self.batch.requests.saturating_sub(before + answered + failed + again + missing);
+        self.gathered.failed +=
+            self.batch.requests.saturating_sub(before + answered + failed + again + missing);
         if let Some(words) = stopped {
             return Err(Error::Stopped(format!(
                 "the endpoint refused the questions of batch {}, and would refuse all others: {}; they are free again",

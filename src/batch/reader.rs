@@ -49,7 +49,8 @@ impl Reader {
         if batch.form != FORM {
             return Err(Error::newer(batch));
         }
-        let lens = Lens::from_files(&batch.slot.lens, &batch.files).map_err(|error| Error::lens(batch, &error))?;
+        let lens =
+            Lens::from_files(&batch.slot.lens, &batch.files).map_err(|error| Error::lens(batch, &error))?;
         let options = Options {
             model: batch.asked.clone(),
             answers: batch.slot.model.clone(),

@@ -23,11 +23,7 @@ pub struct Swept {
 impl Desk {
     /// Collects the endpoint's batches that have ended. `price` is that of a model at the standard tier. Wants the lock of the
     /// store's batches, and [`Desk::reconcile`] before it.
-    pub async fn sweep(
-        &self,
-        price: impl Fn(&str) -> Option<Price>,
-        words: &Words,
-    ) -> Result<Swept, Error> {
+    pub async fn sweep(&self, price: impl Fn(&str) -> Option<Price>, words: &Words) -> Result<Swept, Error> {
         let mut swept = Swept::default();
         for batch in self.open().await? {
             let Some(id) = batch.remote.clone().filter(|_| batch.stage == Stage::Created) else {
@@ -50,7 +46,9 @@ impl Desk {
             match &remote.status {
                 Status::Failed => self.was_rejected(&batch, &remote, &mut swept).await?,
                 ended if ended.has_ended() => {
-                    match collect(&self.endpoint, &self.store, &batch, &remote, price(&batch.slot.model)).await {
+                    match collect(&self.endpoint, &self.store, &batch, &remote, price(&batch.slot.model))
+                        .await
+                    {
                         Ok(gathered) => swept.collected.push((batch, status, gathered)),
                         Err(Error::Stopped(why)) => _ = swept.stopped.get_or_insert(why),
                         // One that cannot be read keeps no other from being collected.
@@ -91,8 +89,10 @@ impl Desk {
             let lesson = Lesson { tokens: Some(tokens), dialect: None };
             self.store.learn(self.url(), &batch.slot.model, &lesson).await?;
         }
-        let why = remote.errors.first().map_or("it does not say why".to_owned(), |error| plain(&error.to_string()));
-        let what = if limit.is_some() { "files are made to fit from now on" } else { "nothing of it was run" };
+        let why =
+            remote.errors.first().map_or("it does not say why".to_owned(), |error| plain(&error.to_string()));
+        let what =
+            if limit.is_some() { "files are made to fit from now on" } else { "nothing of it was run" };
         let why = format!(
             "the endpoint {} rejected the file of batch {}: {why}; {what}, and its questions are free again",
             self.endpoint.shown_url(),

@@ -60,7 +60,7 @@ pub(super) async fn run(command: CacheCommand) -> anyhow::Result<Exit> {
 }
 
 /// The store of a command that only looks: a name that was mistyped must not become a new database.
-async fn open(args: &StoreArgs) -> anyhow::Result<Store> {
+pub(super) async fn open(args: &StoreArgs) -> anyhow::Result<Store> {
     let url = args.url()?;
     let path = store::path_of(&url)?;
     if !path.exists() {

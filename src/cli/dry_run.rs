@@ -256,7 +256,7 @@ impl std::fmt::Display for Time {
     }
 }
 
-fn duration(seconds: f64) -> String {
+pub(super) fn duration(seconds: f64) -> String {
     match seconds {
         0.0..90.0 => format!("{seconds:.0} s"),
         90.0..5_400.0 => format!("{:.0} min", seconds / 60.0),
@@ -297,7 +297,7 @@ fn figures(asking: &Asking) -> Value {
 }
 
 /// A count with commas between thousands.
-fn grouped(n: u64) -> String {
+pub(super) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {

@@ -210,12 +210,12 @@ impl Endpoint {
                 return Ok(());
             }
             let has_more = list["has_more"].as_bool().unwrap_or(page.len() as u64 >= limit);
-            let Some(last) = page.last().filter(|_| has_more) else { return Ok(()) };
-            let last = last["id"].as_str().unwrap_or_default();
-            if after.as_deref() == Some(last) {
+            let Some(end) = page.last().filter(|_| has_more) else { return Ok(()) };
+            let id = end["id"].as_str().unwrap_or_default();
+            if after.as_deref() == Some(id) {
                 break;
             }
-            after = Some(self.checked(last)?.to_owned());
+            after = Some(self.checked(id)?.to_owned());
         }
         Err(self.garbled("a list", "it does not end"))
     }

@@ -91,16 +91,15 @@ impl Client {
 
 /// What comes before the file's content.
 fn head(fields: &[(&'static str, &'static str)], name: &str) -> String {
-    let mut head = String::new();
-    for (field, value) in fields {
-        head +=
-            &format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{field}\"\r\n\r\n{value}\r\n");
-    }
+    let fields = fields.iter().map(|(field, value)| {
+        format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{field}\"\r\n\r\n{value}\r\n")
+    });
     let name: String = name.chars().map(|c| if c == '"' || c.is_control() { '_' } else { c }).collect();
-    head + &format!(
+    let file = format!(
         "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\nContent-Type: \
          application/jsonl\r\n\r\n"
-    )
+    );
+    fields.chain([file]).collect()
 }
 
 /// The content of a file, so many bytes of it.

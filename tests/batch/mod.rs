@@ -1,9 +1,11 @@
 //! `--batch` and `classified batch` against a stand-in that has the Batch API.
 
+mod desk;
 mod flow;
 mod kills;
 mod offline;
 mod rate;
+mod wire;
 
 use std::time::Duration;
 

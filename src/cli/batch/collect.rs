@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 
 use super::super::batching::said;
 use super::super::exit::{Exit, usage};
-use super::super::settings::{HEURISTIC, LogArgs, OutputArgs, RaterArgs, StoreArgs};
+use super::super::settings::HEURISTIC;
 use super::super::signals::Signals;
-use super::{existing, lock};
+use super::{Place, lock};
 use crate::batch::{Desk, Error, Swept};
 use crate::console::{Bar, Console, tables};
 use crate::endpoint::Endpoint;
@@ -35,24 +35,19 @@ pub(in crate::cli) struct CollectArgs {
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
-    rater: RaterArgs,
-    #[command(flatten)]
-    store: StoreArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    log: LogArgs,
+    place: Place,
 }
 
 /// Collects.
 pub(super) async fn collect(args: CollectArgs) -> anyhow::Result<Exit> {
-    args.log.begin()?;
-    let console = args.output.console();
-    if args.rater.model == HEURISTIC || args.rater.gguf().is_some() {
+    let Place { rater, output, log, .. } = &args.place;
+    log.begin()?;
+    let console = output.console();
+    if rater.model == HEURISTIC || rater.gguf().is_some() {
         return Err(usage("--model is rated on this machine, where there are no batches: leave it out"));
     }
-    let endpoint = Arc::new(Endpoint::new(args.rater.endpoint()?)?);
-    let desk = Desk { endpoint, store: Arc::new(existing(&args.store).await?) };
+    let endpoint = Arc::new(Endpoint::new(rater.endpoint()?)?);
+    let desk = Desk { endpoint, store: Arc::new(args.place.open().await?.0) };
     let mut signals = Signals::listen()?;
     let mut all = Swept::default();
     let (mut pause, mut before) = (LOOK[0], 0);
@@ -116,7 +111,7 @@ async fn round(
     let look = async {
         desk.endpoint.check_batches().await?;
         desk.reconcile(&words).await?;
-        Ok::<_, anyhow::Error>(desk.sweep(|model| args.rater.price(model), &words).await?)
+        Ok::<_, anyhow::Error>(desk.sweep(|model| args.place.rater.price(model), &words).await?)
     };
     tokio::select! {
         swept = said(look, &mut inbox, console) => swept.map(Ok),
@@ -151,8 +146,10 @@ fn show(all: &Swept, console: Console) -> anyhow::Result<()> {
                 "done": counts.map(|counts| counts.completed.saturating_add(counts.failed))})
         })
         .collect();
-    console.json(&json!({"v": 1, "command": "batch collect", "answered": answered, "failed": failed, "again": again,
-        "collected": told, "open": open}))?;
+    console.json(
+        &json!({"v": 1, "command": "batch collect", "answered": answered, "failed": failed, "again": again,
+        "collected": told, "open": open}),
+    )?;
     if all.collected.is_empty() {
         console.note("no batch has ended since the last look");
     } else {
@@ -172,7 +169,8 @@ fn show(all: &Swept, console: Console) -> anyhow::Result<()> {
             &["Batch", "Lens", "Model", "Status", "Answered", "Failed", "Again", "Cost"],
             rows,
         ))?;
-        console.result(&format!("{answered} questions answered, {failed} failed, {again} to be asked again"))?;
+        console
+            .result(&format!("{answered} questions answered, {failed} failed, {again} to be asked again"))?;
     }
     if let Some(why) = all.collected.iter().find_map(|(_, _, gathered)| gathered.why.as_ref()) {
         console.note(&format!("the first without an answer: {why}"));

@@ -1,22 +1,25 @@
 //! `classified batch`: the batches of the store, and the lock of whoever hands them over or collects them.
 
+mod cancel;
 mod collect;
 mod list;
 mod offline;
+mod words;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
+use super::cache;
 use super::exit::{Exit, usage};
-use super::settings::StoreArgs;
+use super::settings::{LogArgs, OutputArgs, RaterArgs, StoreArgs};
 use super::signals::Signals;
 use crate::console::Console;
 use crate::export;
 use crate::export::lock::{Holder, Lock};
-use crate::store::{self, Store};
+use crate::store::{Batch, Store};
 
 /// How often a lock is tried that another run holds.
 const EVERY: Duration = Duration::from_millis(500);
@@ -26,10 +29,32 @@ const EVERY: Duration = Duration::from_millis(500);
 pub(super) enum BatchCommand {
     List(Box<list::ListArgs>),
     Show(Box<list::ShowArgs>),
-    Cancel(Box<list::CancelArgs>),
+    Cancel(Box<cancel::CancelArgs>),
     Collect(Box<collect::CollectArgs>),
     Write(Box<offline::WriteArgs>),
     Read(Box<offline::ReadArgs>),
+}
+
+/// Where batches are: the store and the endpoint.
+#[derive(Debug, Args)]
+struct Place {
+    #[command(flatten)]
+    rater: RaterArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl Place {
+    /// The store, which must exist, and its batches.
+    async fn open(&self) -> anyhow::Result<(Store, Vec<Batch>)> {
+        let store = cache::open(&self.store).await?;
+        let batches = store.batches().await?;
+        Ok((store, batches))
+    }
 }
 
 /// Runs a subcommand.
@@ -37,10 +62,32 @@ pub(super) async fn run(command: BatchCommand) -> anyhow::Result<Exit> {
     match command {
         BatchCommand::List(args) => list::list(*args).await,
         BatchCommand::Show(args) => list::show(*args).await,
-        BatchCommand::Cancel(args) => list::cancel(*args).await,
+        BatchCommand::Cancel(args) => cancel::cancel(*args).await,
         BatchCommand::Collect(args) => collect::collect(*args).await,
         BatchCommand::Write(args) => offline::write(*args).await,
         BatchCommand::Read(args) => offline::read(*args).await,
+    }
+}
+
+/// The batch that somebody names by its number, the first digits of its chance name, or the server's id.
+fn find<'a>(batches: &'a [Batch], id: &str) -> anyhow::Result<&'a Batch> {
+    let id = id.trim();
+    let is_named = |batch: &&Batch| batch.id.to_string() == id || batch.remote.as_deref() == Some(id);
+    if let Some(batch) = batches.iter().find(is_named) {
+        return Ok(batch);
+    }
+    let digits = id.to_ascii_lowercase();
+    let begun: Vec<&Batch> =
+        batches.iter().filter(|batch| !digits.is_empty() && batch.intent.starts_with(&digits)).collect();
+    match begun[..] {
+        [batch] => Ok(batch),
+        [] => Err(usage(format!(
+            "the store has no batch `{id}`: `classified batch list --all` shows those that it has"
+        ))),
+        [one, other, ..] => Err(usage(format!(
+            "`{id}` begins the chance names of several batches, such as {} and {}: give more digits, or a number",
+            one.id, other.id
+        ))),
     }
 }
 
@@ -60,19 +107,6 @@ pub(in crate::cli) async fn lock(
         taken = taken => Ok(Ok(taken?)),
         _ = signals.next() => Ok(Err(signals.exit())),
     }
-}
-
-/// The database of a command that makes none: a name that was mistyped must not become a new one.
-async fn existing(args: &StoreArgs) -> anyhow::Result<Store> {
-    let url = args.url()?;
-    let path = store::path_of(&url)?;
-    if !path.exists() {
-        return Err(usage(format!(
-            "there is no database {}: no batch was handed over from it, or DATABASE_URL names another",
-            path.display()
-        )));
-    }
-    Ok(Store::open(&url).await?)
 }
 
 /// What the lock is of: a name beside the database.
@@ -106,7 +140,26 @@ async fn take(what: &Path, wait: impl FnOnce(Option<Holder>)) -> anyhow::Result<
 
 #[cfg(test)]
 mod tests {
+    use super::words::tests::batch;
     use super::*;
+    use crate::store::Stage;
+
+    #[test]
+    fn a_batch_is_found_by_any_of_its_names() {
+        let mut batches = vec![batch(1, Stage::Created), batch(12, Stage::Created), batch(3, Stage::Written)];
+        batches[0].intent = "12ab".repeat(8);
+        batches[1].intent = "12cd".repeat(8);
+        batches[2].remote = None;
+        let found = |id: &str| find(&batches, id).map(|batch| batch.id).map_err(|error| error.to_string());
+        // A number wins over digits of a name.
+        for (id, number) in [("12", 12), ("batch_1", 1), (" 12AB ", 1), ("12c", 12), ("3", 3)] {
+            assert_eq!(found(id), Ok(number));
+        }
+        assert!(found("12a1").unwrap_err().contains("no batch `12a1`"));
+        assert!(found("").is_err() && found("batch_3").is_err());
+        batches[1].id = 2;
+        assert!(find(&batches, "12").unwrap_err().to_string().contains("several batches, such as 1 and 2"));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_lock_that_is_held_is_waited_for_and_its_holder_named_once() {

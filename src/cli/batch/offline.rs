@@ -9,10 +9,12 @@ use super::super::exit::{Exit, usage};
 use super::super::rater::{self, Raters};
 use super::super::rating::{RatingArgs, list};
 use super::super::session::open_all;
-use super::super::settings::{HEURISTIC, LogArgs, OutputArgs, RaterArgs, StoreArgs};
+use super::super::settings::HEURISTIC;
 use super::super::signals::{Signal, Signals};
-use super::{existing, lock};
-use crate::batch::offline::{Existing, Of, Read, Rest, Sink, Wanted, Written, read as read_files, write as write_file};
+use super::{Place, find, lock};
+use crate::batch::offline::{
+    Existing, Of, Read, Rest, Sink, Wanted, Written, read as read_files, write as write_file,
+};
 use crate::console::{Console, Format, tables};
 use crate::dataset::{self, Request, Shape};
 use crate::endpoint::batches::{MAX_BYTES, MAX_REQUESTS};
@@ -60,20 +62,14 @@ pub(in crate::cli) struct ReadArgs {
     /// Files of replies
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Only replies of the batch of this number
-    #[arg(long, value_name = "N")]
-    batch: Option<i64>,
+    /// Only replies of this batch: its number, the first digits of its chance name, or the server's id
+    #[arg(long, value_name = "ID")]
+    batch: Option<String>,
     /// Free the questions of these batches that have no reply in the files, to be asked again
     #[arg(long)]
     close: bool,
     #[command(flatten)]
-    rater: RaterArgs,
-    #[command(flatten)]
-    store: StoreArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    log: LogArgs,
+    place: Place,
 }
 
 /// Writes a file of questions.
@@ -148,7 +144,9 @@ pub(super) async fn write(args: WriteArgs) -> anyhow::Result<Exit> {
 fn check(args: &WriteArgs, console: Console) -> anyhow::Result<()> {
     let settings = &args.rating.settings;
     if settings.rater.model == HEURISTIC {
-        return Err(usage("the heuristic is computed here: there are no questions to write; name a model with --model"));
+        return Err(usage(
+            "the heuristic is computed here: there are no questions to write; name a model with --model",
+        ));
     }
     if settings.rater.gguf().is_some() {
         return Err(usage(
@@ -213,35 +211,38 @@ fn show_written(args: &WriteArgs, written: &Written, model: &str, console: Conso
                 batch.tokens.to_string(),
             ]
         });
-        console.result(&tables::list(&["Batch", "Lens", "Model", "Version", "Questions", "Prompt tokens"], rows))?;
-        console.result(&format!("{requests} questions in {}, {bytes} bytes", crate::console::plain(&name)))?;
+        console.result(&tables::list(
+            &["Batch", "Lens", "Model", "Version", "Questions", "Prompt tokens"],
+            rows,
+        ))?;
+        console
+            .result(&format!("{requests} questions in {}, {bytes} bytes", crate::console::plain(&name)))?;
     }
     Ok(())
 }
 
 /// Reads files of replies.
 pub(super) async fn read(args: ReadArgs) -> anyhow::Result<Exit> {
-    args.log.begin()?;
-    let console = args.output.console();
-    let options = args.rater.endpoint_unasked()?;
-    let store = existing(&args.store).await?;
+    let Place { rater, output, log, .. } = &args.place;
+    log.begin()?;
+    let console = output.console();
+    let options = rater.endpoint_unasked()?;
+    let (store, batches) = args.place.open().await?;
     let mut signals = Signals::listen()?;
     let _lock = match lock(&store, console, &mut signals).await? {
         Ok(lock) => lock,
         Err(exit) => return Ok(exit),
     };
-    if let Some(number) = args.batch
-        && !store.batches().await?.iter().any(|batch| batch.id == number)
-    {
-        return Err(usage(format!("there is no batch {number}: `classified batch list` shows those that there are")));
-    }
     let wanted = Wanted {
         files: args.files.clone(),
-        of: args.batch.map_or(Of::All, Of::One),
+        of: match &args.batch {
+            Some(id) => Of::One(find(&batches, id)?.id),
+            None => Of::All,
+        },
         rest: if args.close { Rest::IsFree } else { Rest::Waits },
     };
     let came = tokio::select! {
-        came = read_files(&options, &store, &wanted, |model| args.rater.price(model)) => came?,
+        came = read_files(&options, &store, &wanted, |model| rater.price(model)) => came?,
         _ = signals.next() => {
             console.note("what was read so far is kept: the same command reads the rest");
             return Ok(signals.exit());

@@ -1,5 +1,7 @@
 //! Batches and files as servers tell of them: whatever they leave out or word differently.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::super::{LONGEST_MESSAGE, ServerError};
@@ -180,7 +182,8 @@ fn error(error: &Value) -> ServerError {
     read.message = read.message.chars().take(LONGEST_MESSAGE).collect();
     read.param = read.param.map(|param| cut(&param));
     if let Some(line) = error["line"].as_u64() {
-        read.message += &format!(" (line {line})");
+        // A text takes all that is written to it.
+        let _ = write!(read.message, " (line {line})");
     }
     read
 }

@@ -1,0 +1,104 @@
+//! `classified batch list`, `show` and `cancel`.
+
+use super::{ROWS, answered, listed, rows, slow, summary, world};
+use crate::standin::{Batches, Fault, Kind, RequestRule};
+
+const ALL: u64 = ROWS as u64;
+
+#[test]
+fn a_batch_is_listed_and_shown_by_any_of_its_names() {
+    let (world, standin) = world(slow());
+    summary(&world, &["--batch"]).exits(75);
+    let batch = listed(&world).remove(0);
+    assert_eq!(
+        (&batch["number"], &batch["questions"], &batch["stage"]),
+        (&1.into(), &ALL.into(), &"created".into())
+    );
+    assert_eq!((&batch["status"], &batch["server"]["total"]), (&"in_progress".into(), &ALL.into()));
+    assert!(batch["cost_at_most"].as_f64().unwrap() > 0.0 && batch["cost"].is_null(), "{batch}");
+    let table = world.run(&["batch", "list"]).exits(0).stdout;
+    assert!(table.contains("running") && table.contains("1 open, with 60 questions"), "{table}");
+    for id in ["1", batch["id"].as_str().unwrap(), &batch["name"].as_str().unwrap()[..8]] {
+        let shown = world.run(&["batch", "show", id]).exits(0).stdout;
+        assert!(shown.contains("Server: done") && shown.contains("0 of 60"), "{shown}");
+        let document = world.run(&["batch", "show", id, "--format", "json"]).exits(0).json();
+        assert_eq!(document["batch"]["name"], batch["name"]);
+    }
+    let unknown = world.run(&["batch", "show", "77"]).exits(2);
+    assert!(unknown.stderr.contains("no batch `77`"), "{}", unknown.stderr);
+
+    standin.hurry();
+    let done = world.run(&["batch", "list"]).exits(0).stdout;
+    assert!(done.contains("done, to be collected"), "{done}");
+    summary(&world, &["--batch"]).exits(0);
+    let open = world.run(&["batch", "list"]).exits(0).stdout;
+    assert!(open.contains("0 open, with 0 questions; 1 more collected"), "{open}");
+    let all = listed(&world).remove(0);
+    assert_eq!((&all["stage"], &all["answered"]), (&"collected".into(), &ALL.into()));
+    assert!(all["cost"].as_f64().unwrap() > 0.0, "{all}");
+}
+
+#[test]
+fn without_its_endpoint_a_batch_is_shown_as_the_store_knows_it() {
+    let (world, standin) = world(slow());
+    summary(&world, &["--batch"]).exits(75);
+    let list = world.run(&["batch", "list", "--base-url", "http://127.0.0.1:1/v1"]).exits(0);
+    assert!(list.stderr.contains("1 of the batches are at another endpoint"), "{}", list.stderr);
+    assert!(list.stdout.contains("when last asked"), "{}", list.stdout);
+    drop(standin);
+    let list = world.run(&["batch", "list"]).exits(0);
+    assert!(list.stderr.contains("what the store knows is shown: "), "{}", list.stderr);
+    assert!(list.stdout.contains("when last asked"), "{}", list.stdout);
+}
+
+#[test]
+fn a_cancelled_batch_is_collected_and_its_questions_are_asked_once() {
+    let (world, standin) = world(slow());
+    summary(&world, &["--batch"]).exits(75);
+    let cancelled = world.run(&["batch", "cancel", "1"]).exits(0);
+    assert!(cancelled.stdout.contains("batch 1: being cancelled"), "{}", cancelled.stdout);
+    standin.hurry();
+    let again = world.run(&["batch", "cancel", "1", "--format", "json"]).exits(0).json();
+    assert_eq!(again["batches"][0]["did"], "ended");
+    let run = summary(&world, &["--batch", "--wait"]);
+    // Whoever cancels does not want it handed over again by the run that finds out.
+    let run = if run.code == 75 { summary(&world, &["--batch", "--wait"]) } else { run }.exits(0);
+    assert_eq!(rows(&run, "rated") + rows(&run, "cached"), ALL);
+    assert_eq!(answered(&standin), [(1, ALL)].into());
+    let nothing = world.run(&["batch", "cancel", "1", "1", "--format", "json"]).exits(0).json();
+    assert_eq!(nothing["batches"].as_array().unwrap().len(), 1);
+    assert_eq!(nothing["batches"][0]["did"], "nothing");
+}
+
+#[test]
+fn a_batch_is_cancelled_only_at_its_own_endpoint_and_given_up_only_by_a_flag() {
+    let (world, standin) = world(Batches {
+        rules: super::rules(vec![RequestRule::first(Kind::Cancel, 1, Fault::status(404))], vec![]).rules,
+        ..slow()
+    });
+    summary(&world, &["--batch"]).exits(75);
+    let other = world.run(&["batch", "cancel", "1", "--base-url", "http://127.0.0.1:1/v1"]).exits(2);
+    assert!(other.stderr.contains("name its endpoint"), "{}", other.stderr);
+    // One that is not there keeps the others from being cancelled.
+    world.run(&["batch", "cancel", "1", "9"]).exits(2);
+    assert_eq!(standin.arrived(Kind::Cancel), 0);
+    let unknown = world.run(&["batch", "cancel", "1"]).exits(1);
+    assert!(
+        unknown.stderr.contains("same account") && unknown.stderr.contains("--forget"),
+        "{}",
+        unknown.stderr
+    );
+    let waits = summary(&world, &[]).exits(75);
+    assert_eq!(rows(&waits, "not_reached"), ALL);
+    let forgotten =
+        world.run(&["batch", "cancel", "1", "--forget", "--base-url", "http://127.0.0.1:1/v1"]).exits(0);
+    assert!(forgotten.stdout.contains("60 questions are free"), "{}", forgotten.stdout);
+    assert_eq!(rows(&summary(&world, &[]).exits(0), "rated"), ALL);
+}
+
+#[test]
+fn a_command_that_only_looks_makes_no_database() {
+    let world = crate::world::World::new();
+    let missing = world.run(&["batch", "list"]).exits(2);
+    assert!(missing.stderr.contains("there is no database"), "{}", missing.stderr);
+}
