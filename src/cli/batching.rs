@@ -240,7 +240,11 @@ async fn round(
 }
 
 /// Says what is said meanwhile.
-async fn said<T>(work: impl Future<Output = T>, inbox: &mut UnboundedReceiver<Word>, console: Console) -> T {
+pub(super) async fn said<T>(
+    work: impl Future<Output = T>,
+    inbox: &mut UnboundedReceiver<Word>,
+    console: Console,
+) -> T {
     let say = |word| match word {
         Word::Note(text) => console.note(&text),
         Word::Warning(text) => console.warn(&text),

@@ -3,6 +3,7 @@
 mod desk;
 mod flow;
 mod kills;
+mod offline;
 mod rate;
 mod wire;
 
