@@ -57,8 +57,6 @@ impl Work {
             ..Change::default()
         };
         store.change_batch(batch.id, change).await?;
-        // A machine that loses power must not forget what it is about to send.
-        store.sync().await?;
         let id = match self.upload(&batch, &file, bytes).await {
             Ok(id) => id,
             Err(trouble) => {
@@ -111,7 +109,6 @@ impl Work {
         let file = batch.file.clone().unwrap_or_default();
         let change = Change { stage: Some(Stage::Creating), ..Change::default() };
         store.change_batch(batch.id, change).await?;
-        store.sync().await?;
         let mut pauses = Policy::default().pauses();
         let remote = loop {
             let trouble = match endpoint.create_batch(&file, &batch.intent, &batch.slot.lens).await {

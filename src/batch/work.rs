@@ -23,6 +23,8 @@ pub struct Bounds {
     pub tokens: Option<u64>,
     /// Questions that may still be asked.
     pub questions: Option<Arc<AtomicU64>>,
+    /// Whether the run itself asks what needs a second turn.
+    pub repairs_live: bool,
 }
 
 /// Why no more questions were handed over.

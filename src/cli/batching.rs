@@ -140,6 +140,7 @@ impl Session<'_> {
             money: rater.max_cost,
             tokens: rater.batch_tokens.map(std::num::NonZeroU64::get),
             questions: self.questions_left.clone(),
+            repairs_live: self.args.batch.repair_live,
         }
     }
 

@@ -7,9 +7,8 @@ use std::sync::atomic::Ordering;
 use super::ask::Asker;
 use super::{Plan, Rater};
 use crate::rating::answer::Answer;
-use crate::rating::failure::Reason;
 use crate::rating::question::{Digest, Question};
-use crate::store::{self, Standing, Turn};
+use crate::store::{self, Standing};
 
 /// What the store knows of questions: their answers, and where they stand in batches.
 pub(super) type Known = (HashMap<Digest, Arc<Answer>>, HashMap<Digest, Standing>);
@@ -60,10 +59,4 @@ pub(super) async fn batched(plan: &Plan) -> Result<Vec<bool>, store::Error> {
         batched.push(asker.store.has_batched(&form.slot).await?);
     }
     Ok(batched)
-}
-
-/// Whether the last reply was one that another turn may mend.
-pub(super) fn is_repair(turn: &Turn) -> bool {
-    let last = turn.last.as_ref().map(|failure| failure.reason);
-    matches!(last, Some(Reason::Invalid | Reason::NoAnswer | Reason::Truncated))
 }

@@ -33,7 +33,7 @@ use crate::{chunk, heuristic, store};
 
 use ask::{Asker, Unanswered};
 pub use forecast::{Asking, Forecast, Look, Span, forecast};
-use look_up::{Found, batched, is_repair, look_up};
+use look_up::{Found, batched, look_up};
 use prepare::Prepared;
 pub use unanswered::unanswered;
 use window::{Place, Window};
@@ -412,7 +412,7 @@ impl Driver {
                 return self.leave(subject);
             }
             Some(Standing::Again(turn))
-                if asks == Asks::Everything || (asks == Asks::Repairs && is_repair(&turn)) =>
+                if asks == Asks::Everything || (asks == Asks::Repairs && turn.wants_repair()) =>
             {
                 turn
             }

@@ -15,7 +15,7 @@ use super::writer::Ids;
 use super::{Error, Slot, Store, integer, now};
 use crate::model::Money;
 use crate::rating::answer::{Answer, Usage};
-use crate::rating::failure::Failure;
+use crate::rating::failure::{Failure, Reason};
 use crate::rating::question::Digest;
 
 /// The form of a batch's row and file that this program writes and reads.
@@ -152,6 +152,14 @@ pub struct Turn {
     pub last: Option<Failure>,
     /// What they used, all together.
     pub usage: Usage,
+}
+
+impl Turn {
+    /// Whether the model may do better when it is told what was wrong, or given more room.
+    pub fn wants_repair(&self) -> bool {
+        let reason = self.last.as_ref().map(|last| last.reason);
+        matches!(reason, Some(Reason::Invalid | Reason::NoAnswer | Reason::Truncated))
+    }
 }
 
 impl Default for Turn {
