@@ -18,7 +18,8 @@ use futures::StreamExt as _;
 use crate::standin::{Config, Standin};
 use crate::world::World;
 
-async fn plan(world: &World, standin: &Standin, questions: Option<u64>) -> Plan {
+/// What a run asks of the column `text` through one lens, with a store of its own.
+pub(crate) async fn plan(world: &World, standin: &Standin, questions: Option<u64>) -> Plan {
     let lens = Arc::new(lens::open("textbook_quality", &[]).unwrap());
     let options = Options {
         base_url: standin.url(),

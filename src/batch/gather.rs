@@ -11,7 +11,7 @@ use crate::endpoint::batches::{MAX_BYTES, MAX_REQUESTS, line};
 use crate::model::Money;
 use crate::rating::answer::Usage;
 use crate::rating::failure::{Failure, Reason};
-use crate::rating::question::{Digest, Question};
+use crate::rating::question::Question;
 use crate::store::{Batch, Fate, NewBatch, Reserve, Settled, Turn};
 
 /// Questions that are reserved together: few enough that little is given back where a file is full.
@@ -81,10 +81,14 @@ impl Work {
         let inputs: Vec<Reserve> = questions.iter().map(of).collect();
         let mut turns = self.desk.store.reserve(&batch, &inputs).await?;
         let mut over: Vec<Question> = Vec::new();
-        let mut never = Vec::new();
+        let (mut never, mut repairs) = (Vec::new(), Vec::new());
         for question in questions {
             // Another row asks the same, or it waits in another batch.
             let Some(turn) = turns.remove(&question.digest) else { continue };
+            if self.bounds.repairs_live && turn.wants_repair() {
+                repairs.push(question.digest);
+                continue;
+            }
             if !over.is_empty() {
                 over.push(question);
                 continue;
@@ -104,8 +108,8 @@ impl Work {
                 }),
             }
         }
-        let released: Vec<Digest> = over.iter().map(|question| question.digest).collect();
-        self.desk.store.release(&batch, &released).await?;
+        repairs.extend(over.iter().map(|question| question.digest));
+        self.desk.store.release(&batch, &repairs).await?;
         if !never.is_empty() {
             self.desk.store.settle(&batch, &never).await?;
         }

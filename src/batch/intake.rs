@@ -270,6 +270,10 @@ impl<'a> Intake<'a> {
             None => rest.clone(),
         };
         self.gathered.missing = self.store.close_batch(self.batch.id, &rest).await?;
+        let Gathered { answered, failed, again, missing, .. } = self.gathered;
+        // Without a line for the last time.
+        self.gathered.failed +=
+            self.batch.requests.saturating_sub(before + answered + failed + again + missing);
         if let Some(words) = stopped {
             return Err(Error::Stopped(format!(
                 "the endpoint refused the questions of batch {}, and would refuse all others: {}; they are free again",
@@ -283,16 +287,16 @@ impl<'a> Intake<'a> {
         }
         gathered.notes = self.reader.notes();
         gathered.warnings.extend(
-            odd(&gathered)
+            odd(gathered.unknown, gathered.duplicate, gathered.garbage)
                 .map(|odd| format!("the files of batch {} have {odd}: they are passed over", self.batch.id)),
         );
         Ok(gathered)
     }
 }
 
-/// What of the lines was passed over.
-pub(super) fn odd(gathered: &Gathered) -> Option<String> {
-    let Gathered { unknown, duplicate, garbage, .. } = *gathered;
+/// What of the lines was passed over: those for no question that waits, for one that had a line already, and those that cannot
+/// be read.
+pub(super) fn odd(unknown: u64, duplicate: u64, garbage: u64) -> Option<String> {
     let kinds = [
         (unknown, "for no question that waits"),
         (duplicate, "for a question that had one already"),

@@ -13,6 +13,7 @@ pub mod reader;
 mod reconcile;
 mod spool;
 mod submit;
+mod sweep;
 mod watch;
 mod work;
 
@@ -25,6 +26,7 @@ use crate::rating::question::Digest;
 use crate::store::{Batch, Stage, Store};
 
 pub use error::Error;
+pub use sweep::Swept;
 pub use watch::Progress;
 pub use work::{Bounds, Full, Words, Work};
 

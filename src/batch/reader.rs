@@ -49,7 +49,8 @@ impl Reader {
         if batch.form != FORM {
             return Err(Error::newer(batch));
         }
-        let lens = lens_of(batch)?;
+        let lens =
+            Lens::from_files(&batch.slot.lens, &batch.files).map_err(|error| Error::lens(batch, &error))?;
         let options = Options {
             model: batch.asked.clone(),
             answers: batch.slot.model.clone(),
@@ -161,11 +162,6 @@ impl Reader {
         }
         tried(turn, cut("cut by its length: raise MAX_GENERATION_TOKENS"))
     }
-}
-
-/// The lens as it was when its questions were asked.
-fn lens_of(batch: &Batch) -> Result<Lens, Error> {
-    crate::lens::open(&batch.slot.lens, &[]).map_err(|error| Error::lens(batch, &error))
 }
 
 /// A reply that is no answer: once more with what was wrong with it.

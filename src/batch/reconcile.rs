@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::work::Words;
 use super::{Desk, Error, Word, file_name, retrying};
-use crate::endpoint::batches::RemoteBatch;
+use crate::endpoint::batches::{RemoteBatch, Status};
 use crate::store::{Batch, Change, Stage, now};
 
 /// How long after the request to begin a batch may still be on its way to a list, in milliseconds: a server goes on with what it was
@@ -84,6 +84,8 @@ impl Desk {
         let mut ours: Vec<RemoteBatch> = listed
             .into_iter()
             .filter(|remote| remote.intent.as_deref() == Some(batch.intent.as_str()))
+            // Of one that was rejected nothing was run.
+            .filter(|remote| remote.status != Status::Failed)
             .collect();
         ours.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         let mut ours = ours.into_iter();

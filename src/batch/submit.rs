@@ -18,6 +18,9 @@ use crate::rate::{self, Plan};
 use crate::rating::question::Question;
 use crate::store::{Batch, Change, Lesson, Stage};
 
+/// How often files are halved that the account has no room for, before it is given time: other batches may be in the way.
+const HALVED: u32 = 3;
+
 impl Work {
     /// Hands over the questions of a dataset that the store cannot answer and that wait in no batch, as far as the bounds go; why they
     /// went no further is in [`Work::full`].
@@ -57,8 +60,6 @@ impl Work {
             ..Change::default()
         };
         store.change_batch(batch.id, change).await?;
-        // A machine that loses power must not forget what it is about to send.
-        store.sync().await?;
         let id = match self.upload(&batch, &file, bytes).await {
             Ok(id) => id,
             Err(trouble) => {
@@ -111,7 +112,6 @@ impl Work {
         let file = batch.file.clone().unwrap_or_default();
         let change = Change { stage: Some(Stage::Creating), ..Change::default() };
         store.change_batch(batch.id, change).await?;
-        store.sync().await?;
         let mut pauses = Policy::default().pauses();
         let remote = loop {
             let trouble = match endpoint.create_batch(&file, &batch.intent, &batch.slot.lens).await {
@@ -152,9 +152,9 @@ impl Work {
         Ok(())
     }
 
-    /// Has the server begin the batches that were uploaded earlier, as far as the account's tokens go. A file that is larger than
-    /// they is taken back: its questions go into smaller ones.
-    pub async fn start_uploaded(&mut self) -> Result<(), Error> {
+    /// Has the server begin the batches whose files an interrupted run has uploaded. A file that is larger than the account's tokens is
+    /// taken back: its questions go into smaller ones.
+    pub(super) async fn start_uploaded(&mut self) -> Result<(), Error> {
         let uploaded: Vec<Batch> =
             self.open.iter().filter(|batch| batch.stage == Stage::Uploaded).cloned().collect();
         for batch in uploaded {
@@ -178,34 +178,42 @@ impl Work {
         Ok(())
     }
 
-    /// A batch was rejected for the tokens that the account may enqueue: it is begun again when there is room, or its questions go into
-    /// smaller files.
-    pub(super) async fn too_many_tokens(&mut self, mut batch: Batch, limit: TokenLimit) -> Result<(), Error> {
-        self.open.retain(|open| open.id != batch.id);
-        let alone = !self.open.iter().any(|open| open.stage == Stage::Created);
-        let most = match limit.tokens {
-            Some(most) => most,
-            // Nobody says how many it may be: alone it was too large, else there may be room later.
-            None if alone => batch.tokens / 2,
-            None => self.tokens_enqueued().max(batch.tokens),
-        };
-        let learned = Lesson { tokens: Some(most), dialect: None };
-        self.desk.store.learn(self.desk.url(), &batch.slot.model, &learned).await?;
-        if self.lesson.tokens != Some(most) {
+    /// A batch was rejected for the tokens that the account may enqueue: its questions are free again, and go into files that fit
+    /// better.
+    pub(super) async fn too_many_tokens(&mut self, batch: Batch, limit: TokenLimit) -> Result<(), Error> {
+        self.give_back(&batch).await?;
+        if let Some(most) = limit.tokens
+            && self.lesson.tokens != Some(most)
+        {
+            let learned = Lesson { tokens: Some(most), dialect: None };
+            self.desk.store.learn(self.desk.url(), &batch.slot.model, &learned).await?;
+            self.lesson.tokens = Some(most);
             self.warn(format!(
                 "the account may have {most} input tokens of {} enqueued at once: files are made to fit, and wait for their turn",
                 batch.slot.model
             ));
         }
-        self.lesson.tokens = Some(most);
         if self.tokens_at_most().is_some_and(|most| batch.tokens > most) {
-            return self.give_back(&batch).await;
+            return Ok(());
         }
-        let change = Change { stage: Some(Stage::Uploaded), ..Change::default() };
-        self.desk.store.change_batch(batch.id, change).await?;
-        batch.stage = Stage::Uploaded;
-        self.open.push(batch);
-        self.full = Some(Full::Tokens(most));
+        // It should have fitted: the server counts more tokens than we do, or the account has batches that are not ours.
+        let enqueued = self.tokens_enqueued();
+        if enqueued == 0 {
+            self.rejected += 1;
+            self.allowance = Some(batch.tokens / 2);
+        } else {
+            self.allowance = Some(enqueued.max(batch.tokens));
+            self.full = self.allowance.map(Full::Tokens);
+        }
+        if self.rejected > HALVED {
+            self.full = self.allowance.map(Full::Tokens);
+        }
         Ok(())
+    }
+
+    /// Some time has passed: there may be room in the account that there was not.
+    pub fn try_again(&mut self) {
+        self.rejected = 0;
+        self.wants_pass = true;
     }
 }

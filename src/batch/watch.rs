@@ -65,6 +65,9 @@ impl Work {
                     self.ended(batch, &remote, price).await?
                 }
                 Found::Remote(remote) => {
+                    if remote.status == Status::InProgress {
+                        self.rejected = 0;
+                    }
                     let status = remote.status.as_str();
                     if batch.status.as_deref() != Some(status) {
                         let change = Change { status: Some(status.to_owned()), ..Change::default() };
@@ -105,6 +108,7 @@ impl Work {
                 if why.is_empty() { "it does not say why".to_owned() } else { why.join("; ") }
             )));
         }
+        self.rejected = 0;
         let gathered = collect(&self.desk.endpoint, &store, &batch, remote, price).await?;
         self.budget
             .settle(batch.bound.unwrap_or_default(), gathered.cost.map_or(Spent::Unknown, Spent::Exactly));

@@ -23,6 +23,8 @@ pub struct Bounds {
     pub tokens: Option<u64>,
     /// Questions that may still be asked.
     pub questions: Option<Arc<AtomicU64>>,
+    /// Whether the run itself asks what needs a second turn.
+    pub repairs_live: bool,
 }
 
 /// Why no more questions were handed over.
@@ -48,6 +50,10 @@ pub struct Work {
     pub(super) bounds: Bounds,
     /// What was learned of the endpoint earlier.
     pub(super) lesson: Lesson,
+    /// The most tokens that may be enqueued by what was rejected, in this command.
+    pub(super) allowance: Option<u64>,
+    /// Files that were rejected in a row though nothing else was enqueued.
+    pub(super) rejected: u32,
     /// What is being gathered, by target.
     pub(super) gathering: Vec<Option<Gathering>>,
     /// Open batches of this command's lenses.
@@ -84,6 +90,8 @@ impl Work {
             budget: Budget::new(bounds.money),
             bounds,
             lesson,
+            allowance: None,
+            rejected: 0,
             gathering: asker.forms.iter().map(|_| None).collect(),
             open: Vec::new(),
             full: None,
@@ -126,8 +134,8 @@ impl Work {
 
     /// The most input tokens that may be enqueued at once, by our own count: a tenth is left for where it differs from the server's.
     pub(super) fn tokens_at_most(&self) -> Option<u64> {
-        let said = self.bounds.tokens.or(self.lesson.tokens)?;
-        Some(said - said / 10)
+        let said = self.bounds.tokens.or(self.lesson.tokens).map(|said| said - said / 10);
+        said.into_iter().chain(self.allowance).min()
     }
 
     /// Input tokens that are enqueued, or about to be.

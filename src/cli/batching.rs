@@ -124,7 +124,9 @@ impl Session<'_> {
             result?;
             let Some(work) = &mut work else { return Ok(None) };
             self.handed = Handed { full: work.full, was_cancelled: work.was_cancelled };
-            if !self.args.batch.wait || work.open().is_empty() {
+            let waits_for_room = matches!(work.full, Some(Full::Tokens(_)));
+            let is_over = work.open().is_empty() && (work.was_cancelled || !waits_for_room);
+            if is_over || !self.args.batch.wait {
                 return Ok(None);
             }
             if let Some(exit) = self.wait(work).await? {
@@ -140,11 +142,12 @@ impl Session<'_> {
             money: rater.max_cost,
             tokens: rater.batch_tokens.map(std::num::NonZeroU64::get),
             questions: self.questions_left.clone(),
+            repairs_live: self.args.batch.repair_live,
         }
     }
 
     /// Waits until a batch has ended, or one may have room that had none; a signal ends the command.
-    async fn wait(&mut self, work: &Work) -> anyhow::Result<Option<Exit>> {
+    async fn wait(&mut self, work: &mut Work) -> anyhow::Result<Option<Exit>> {
         let questions = work.open().iter().map(|batch| batch.requests).sum();
         let mut bar = self.console.bar("batches", Some(questions));
         let (mut pause, mut before, began) = (LOOK[0], 0, Instant::now());
@@ -158,7 +161,11 @@ impl Session<'_> {
                 }
             };
             bar.show(&rate::Progress { done: looked.done, ..rate::Progress::default() });
-            if looked.ended > 0 || looked.questions == 0 && began.elapsed() >= ROOM {
+            let gives_room = looked.questions == 0 && began.elapsed() >= ROOM;
+            if gives_room {
+                work.try_again();
+            }
+            if looked.ended > 0 || gives_room {
                 bar.finish();
                 return Ok(None);
             }
@@ -240,7 +247,11 @@ async fn round(
 }
 
 /// Says what is said meanwhile.
-async fn said<T>(work: impl Future<Output = T>, inbox: &mut UnboundedReceiver<Word>, console: Console) -> T {
+pub(super) async fn said<T>(
+    work: impl Future<Output = T>,
+    inbox: &mut UnboundedReceiver<Word>,
+    console: Console,
+) -> T {
     let say = |word| match word {
         Word::Note(text) => console.note(&text),
         Word::Warning(text) => console.warn(&text),

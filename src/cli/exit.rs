@@ -1,6 +1,6 @@
 //! Exit codes: one home, one sentence each. The README's table is compared with this one by a test.
 
-use crate::{dataset, endpoint, export, filter, lens, llama, rate, store};
+use crate::{batch, dataset, endpoint, export, filter, lens, llama, rate, store};
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,12 @@ impl Exit {
             Some(error) if error.is_usage() => return Self::Usage,
             _ => {}
         }
-        let dataset = error.downcast_ref::<dataset::Error>().or(match error.downcast_ref::<rate::Error>() {
+        let rate = error.downcast_ref::<rate::Error>().or(match error.downcast_ref::<batch::Error>() {
+            Some(error) if error.is_usage() => return Self::Usage,
+            Some(batch::Error::Rate(error)) => Some(error),
+            _ => None,
+        });
+        let dataset = error.downcast_ref::<dataset::Error>().or(match rate {
             Some(rate::Error::Dataset(error)) => Some(error),
             _ => None,
         });

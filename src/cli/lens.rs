@@ -93,6 +93,7 @@ fn origin(origin: &Origin) -> String {
     match origin {
         Origin::BuiltIn => "built in".to_owned(),
         Origin::Folder(path) => path.display().to_string(),
+        Origin::Kept => "kept in the store".to_owned(),
     }
 }
 

@@ -309,3 +309,17 @@ fn no_message_shows_a_secret_of_the_url() {
     let shown = endpoint.without_key_in("refused me:hunter22 with abc123 in 2024");
     assert_eq!(shown, "refused me:(the key) with (the key) in 2024");
 }
+
+#[test]
+fn a_remembered_dialect_is_begun_with_but_what_the_user_sets_is_sent() {
+    let remembered: Dialect =
+        serde_json::from_str(r#"{"temperature":"other","tool_choice":"named"}"#).unwrap();
+    let endpoint = Endpoint::new(options("mine")).unwrap();
+    endpoint.begin_with(remembered);
+    assert_eq!(endpoint.dialect(), remembered);
+    let mut options = options("mine");
+    options.sampling.temperature = Some(0.5);
+    let endpoint = Endpoint::new(options).unwrap();
+    endpoint.begin_with(remembered);
+    assert_eq!(endpoint.dialect(), serde_json::from_str(r#"{"tool_choice":"named"}"#).unwrap());
+}

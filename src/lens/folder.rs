@@ -1,12 +1,14 @@
-//! The files of one lens: a folder of the user's, or texts that are part of the program.
+//! The files of one lens: a folder of the user's, texts that are part of the program, or texts that were kept of a lens.
 //!
 //! A lens may come from a stranger, and what its templates include is sent to an endpoint. So nothing outside
 //! of its own folder can be read: no `..`, no absolute path, no link that leads out.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// The largest file of a lens, in bytes. Prompts of this size would not fit any model.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -21,6 +23,8 @@ pub(super) enum Folder {
     BuiltIn(&'static Files),
     /// On disk, as a canonical path.
     Disk(PathBuf),
+    /// Texts by name.
+    Kept(Arc<BTreeMap<String, String>>),
 }
 
 impl Folder {
@@ -37,6 +41,7 @@ impl Folder {
                 Ok(files.iter().find(|(file, _)| *file == name).map(|(_, text)| Cow::Borrowed(*text)))
             }
             Self::Disk(root) => Ok(read_within(root, name)?.map(Cow::Owned)),
+            Self::Kept(texts) => Ok(texts.get(name).cloned().map(Cow::Owned)),
         }
     }
 }

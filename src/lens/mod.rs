@@ -46,6 +46,8 @@ pub enum Origin {
     BuiltIn,
     /// A folder of the user's, by the path under which it was found.
     Folder(PathBuf),
+    /// Texts that were kept of it: [`Lens::from_files`].
+    Kept,
 }
 
 /// A lens, ready to render rows and to read answers; shared between workers by reference.
@@ -124,6 +126,14 @@ pub fn list(dirs: &[PathBuf]) -> Result<Vec<Listed>, Error> {
 }
 
 impl Lens {
+    /// A lens as it was when these were its [`Lens::files`]: it renders the same messages and reads the same answers, whatever
+    /// its folder holds by now.
+    ///
+    /// An error where the texts are no whole lens, or one that only another version of the program reads.
+    pub fn from_files(name: &str, files: &BTreeMap<String, String>) -> Result<Self, Error> {
+        Self::read(name, &Origin::Kept, &Folder::Kept(Arc::new(files.clone())))
+    }
+
     fn read(name: &str, origin: &Origin, folder: &Folder) -> Result<Self, Error> {
         Self::assemble(name, origin, folder).map_err(|fault| Error::File {
             lens: name.to_owned(),
@@ -229,7 +239,7 @@ impl Origin {
     /// How a file of the lens is named in messages.
     fn path_of(&self, file: &str) -> String {
         match self {
-            Self::BuiltIn => file.to_owned(),
+            Self::BuiltIn | Self::Kept => file.to_owned(),
             Self::Folder(path) => path.join(file).display().to_string(),
         }
     }

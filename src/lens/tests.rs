@@ -372,3 +372,42 @@ proptest! {
         prop_assert!(open("mine", &[temp.path().to_owned()]).is_err());
     }
 }
+
+#[test]
+fn a_lens_comes_back_from_its_files() {
+    let temp = tempfile::tempdir().unwrap();
+    original(temp.path());
+    let names = list(&[temp.path().to_owned()]).unwrap();
+    assert_eq!(names.len(), 6, "the built-in ones, and one with a helper, an include and function.json");
+    for Listed { name, lens, .. } in names {
+        let lens = lens.unwrap();
+        let kept = Lens::from_files(&name, &lens.files).unwrap();
+        assert_eq!(
+            (&kept.files, &kept.fields, &kept.scores),
+            (&lens.files, &lens.fields, &lens.scores),
+            "{name}"
+        );
+        assert_eq!(
+            (&kept.function, kept.scale, &kept.cuts),
+            (&lens.function, lens.scale, &lens.cuts),
+            "{name}"
+        );
+        let values: Vec<&str> = lens.fields.iter().map(|_| "a ``` text").collect();
+        let (now, then) = (kept.render(&values).unwrap(), lens.render(&values).unwrap());
+        assert_eq!((now.system, now.prompt), (then.system, then.prompt), "{name}");
+        let arguments = json!({"rationale": "Why."});
+        assert_eq!(
+            kept.parse(&arguments).unwrap_err().to_string(),
+            lens.parse(&arguments).unwrap_err().to_string()
+        );
+    }
+}
+
+#[test]
+fn files_that_are_no_whole_lens_are_an_error_that_names_the_file() {
+    let mut files = open("code_quality", &[]).unwrap().files;
+    files.remove(PROMPT);
+    let error = Lens::from_files("code_quality", &files).unwrap_err().to_string();
+    assert!(error.contains("`code_quality`: prompt.jinja: no such file"), "{error}");
+    assert!(Lens::from_files("code_quality", &BTreeMap::new()).is_err());
+}

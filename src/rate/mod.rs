@@ -6,6 +6,7 @@
 pub mod ask;
 mod attempt;
 mod forecast;
+mod look_up;
 mod prepare;
 pub mod retry;
 mod unanswered;
@@ -24,7 +25,7 @@ use crate::dataset::{self, Dataset, Row};
 use crate::meter::Pause;
 use crate::model::Money;
 use crate::rating::answer::{Answer, Usage};
-use crate::rating::failure::{Failure, Reason};
+use crate::rating::failure::Failure;
 use crate::rating::question::{Digest, Question};
 use crate::rating::{Fate, Rating, Source, Target};
 use crate::store::{NewAnswer, Slot, Standing, Turn};
@@ -32,6 +33,7 @@ use crate::{chunk, heuristic, store};
 
 use ask::{Asker, Unanswered};
 pub use forecast::{Asking, Forecast, Look, Span, forecast};
+use look_up::{Found, batched, look_up};
 use prepare::Prepared;
 pub use unanswered::unanswered;
 use window::{Place, Window};
@@ -410,7 +412,7 @@ impl Driver {
                 return self.leave(subject);
             }
             Some(Standing::Again(turn))
-                if asks == Asks::Everything || (asks == Asks::Repairs && is_repair(&turn)) =>
+                if asks == Asks::Everything || (asks == Asks::Repairs && turn.wants_repair()) =>
             {
                 turn
             }
@@ -605,55 +607,4 @@ impl Driver {
         }
         if events.is_empty() { Ok(()) } else { self.events.send(events).await }
     }
-}
-
-/// What the store knows of questions: their answers, and where they stand in batches.
-type Known = (HashMap<Digest, Arc<Answer>>, HashMap<Digest, Standing>);
-
-/// What the store knows of the questions of some rows.
-struct Found {
-    target: usize,
-    questions: Vec<Question>,
-    known: Result<Known, store::Error>,
-}
-
-async fn look_up(plan: Arc<Plan>, target: usize, questions: Vec<Question>, batched: bool) -> Found {
-    let known = match &plan.rater {
-        Rater::Endpoint(asker) => {
-            let digests: Vec<Digest> = questions.iter().map(|question| question.digest).collect();
-            stored(asker, target, &digests, batched).await
-        }
-        Rater::Heuristic(_) => Ok(Known::default()),
-    };
-    Found { target, questions, known }
-}
-
-async fn stored(
-    asker: &Asker,
-    target: usize,
-    digests: &[Digest],
-    batched: bool,
-) -> Result<Known, store::Error> {
-    let slot = &asker.forms[target].slot;
-    // Before the answers: what another process collects in between has its answer then.
-    let standings = if batched { asker.store.stand(slot, digests).await? } else { HashMap::new() };
-    let known = asker.store.find(slot, digests).await?;
-    asker.pulse.found.fetch_add(known.len() as u64, Ordering::Relaxed);
-    Ok((known, standings))
-}
-
-/// By target, whether its slot has questions in batches.
-async fn batched(plan: &Plan) -> Result<Vec<bool>, store::Error> {
-    let Rater::Endpoint(asker) = &plan.rater else { return Ok(vec![false; plan.targets.len()]) };
-    let mut batched = Vec::with_capacity(asker.forms.len());
-    for form in &asker.forms {
-        batched.push(asker.store.has_batched(&form.slot).await?);
-    }
-    Ok(batched)
-}
-
-/// Whether the last reply was one that another turn may mend.
-fn is_repair(turn: &Turn) -> bool {
-    let last = turn.last.as_ref().map(|failure| failure.reason);
-    matches!(last, Some(Reason::Invalid | Reason::NoAnswer | Reason::Truncated))
 }

@@ -10,11 +10,11 @@ use super::{Error, Plan, Rater, prepared};
 use crate::dataset::Dataset;
 use crate::rating::question::{Digest, Question};
 
-/// The questions of a dataset that the store cannot answer, with the index of their target, in the order of the rows; one that several
-/// rows ask may come several times.
+/// The questions of a dataset that the store cannot answer, with the index of their target, in the order of the rows; one
+/// that several rows ask may come several times.
 ///
-/// Rows that ask nothing, since they cannot be read, lack a field or are screened, are passed over. Held are a few hundred rows,
-/// whatever the dataset's size.
+/// Rows that ask nothing, since they cannot be read, lack a field or are screened, are passed over. Held are a few hundred
+/// rows, whatever the dataset's size.
 pub fn unanswered(
     plan: Arc<Plan>,
     dataset: Dataset,

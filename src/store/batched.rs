@@ -26,8 +26,8 @@ const SLOT: &str = "(SELECT id FROM slots WHERE lens = ? AND model = ? AND versi
 /// How a question is asked next, as [`turn`] reads it.
 const TURN: &str = "input, tries, reason, detail, tokens_in, tokens_cached, tokens_out, cost";
 
-/// What is not in a batch any more when it is reserved: `again`, with its tries, and `answered` whose answer was pruned. What failed
-/// stays as it is until a complete run has told of it, so that one question cannot go from batch to batch for ever.
+/// Taken are those that are new, those that are `again`, with their tries, and those `answered` whose answer was pruned. What
+/// failed stays as it is until a complete run has told of it, so that one question cannot go from batch to batch for ever.
 static RESERVE: LazyLock<String> = LazyLock::new(|| {
     format!(
         "INSERT INTO batch_questions (slot, input, batch, state) SELECT own.slot, column1, own.id, 'waiting' \
@@ -102,9 +102,9 @@ const FORGET: &str = "DELETE FROM batch_questions WHERE slot = ?1 AND input >= ?
 const PARTS: u8 = 64;
 
 impl Store {
-    /// Takes questions into a batch in [`Stage::Spooling`](super::Stage::Spooling), all in one transaction, and adds them to its sums. Returns how each of
-    /// them is to be asked; left out are those that wait in some batch already, this one included, that have an answer, or
-    /// a failure that no complete run has told of.
+    /// Takes questions into a batch in [`Stage::Spooling`](super::Stage::Spooling), all in one transaction, and adds them to
+    /// its sums. Returns how each of them is to be asked. Left out are those that wait in some batch already, this one included,
+    /// that have an answer, or a failure that is not forgotten ([`Store::forget_told`]).
     pub async fn reserve(
         &self,
         batch: &Batch,
@@ -289,8 +289,8 @@ impl Store {
         Ok(query.fetch_one(&self.read).await?.try_get(0)?)
     }
 
-    /// Where questions stand that are or were in batches; no entry for those that never were. A question that is [`Standing::New`], or
-    /// that failed and is new, is told of from here on.
+    /// Where questions stand that are or were in batches; no entry for those that never were. One that is [`Standing::New`], or
+    /// failed and is new, counts as told of from here on.
     pub async fn stand(&self, slot: &Slot, inputs: &[Digest]) -> Result<HashMap<Digest, Standing>, Error> {
         let mut standings = HashMap::new();
         let mut connection = self.read.acquire().await?;

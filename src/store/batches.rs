@@ -15,7 +15,7 @@ use super::writer::Ids;
 use super::{Error, Slot, Store, integer, now};
 use crate::model::Money;
 use crate::rating::answer::{Answer, Usage};
-use crate::rating::failure::Failure;
+use crate::rating::failure::{Failure, Reason};
 use crate::rating::question::Digest;
 
 /// The form of a batch's row and file that this program writes and reads.
@@ -152,6 +152,14 @@ pub struct Turn {
     pub last: Option<Failure>,
     /// What they used, all together.
     pub usage: Usage,
+}
+
+impl Turn {
+    /// Whether the model may do better when it is told what was wrong, or given more room.
+    pub fn wants_repair(&self) -> bool {
+        let reason = self.last.as_ref().map(|last| last.reason);
+        matches!(reason, Some(Reason::Invalid | Reason::NoAnswer | Reason::Truncated))
+    }
 }
 
 impl Default for Turn {
@@ -334,12 +342,14 @@ impl Store {
     pub async fn batches(&self) -> Result<Vec<Batch>, Error> {
         let mut batches = Vec::new();
         for row in sqlx::query(BATCHES).fetch_all(&self.read).await? {
-            match Stage::named(row.try_get(13)?) {
-                Some(stage) => batches.push(read(&row, stage)?),
-                None => tracing::warn!(
-                    batch = row.try_get::<i64, _>(0)?,
+            if let Some(stage) = Stage::named(row.try_get(13)?) {
+                batches.push(read(&row, stage)?);
+            } else {
+                let batch: i64 = row.try_get(0)?;
+                tracing::warn!(
+                    batch,
                     "a batch is in a stage that a newer version of the program has given it"
-                ),
+                );
             }
         }
         Ok(batches)

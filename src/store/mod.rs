@@ -197,26 +197,6 @@ impl Store {
         Ok(Self { read, writes, lookups, has_written, path, journal: Journal::Rollback, access })
     }
 
-    /// Sees to it that what is committed outlives a loss of power, which a commit alone does not promise: before something leaves this
-    /// machine that must not leave it twice.
-    pub async fn sync(&self) -> Result<(), Error> {
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        let files = [self.path.clone(), log.into()];
-        let synced = tokio::task::spawn_blocking(move || {
-            files.iter().try_for_each(|path| match std::fs::File::open(path) {
-                Ok(file) => file.sync_all(),
-                // Without a write-ahead log all is in the database.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-                Err(error) => Err(error),
-            })
-        });
-        synced.await.map_err(|_| Error::WriterGone)?.map_err(|error| Error::Statement {
-            reason: format!("what was committed cannot be written to the disk: {error}"),
-            advice: "check the file and its disk",
-        })
-    }
-
     /// Waits until everything handed over is written, and closes the file.
     pub async fn close(&self) -> Result<(), Error> {
         if self.access == Access::Write {

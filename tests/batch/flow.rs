@@ -91,11 +91,11 @@ fn a_batch_that_somebody_cancelled_is_handed_over_again_by_the_next_run_alone() 
 
 #[test]
 fn a_limit_of_enqueued_tokens_is_learned_and_kept() {
-    let batches = Batches { enqueued_tokens: Some(12_000), ..Batches::default() };
+    let batches = Batches { enqueued_tokens: Some(20_000), ..Batches::default() };
     let (world, standin) = world(batches);
     let run = summary(&world, &["--batch", "--wait"]).exits(0);
     assert_eq!(rows(&run, "rated"), ALL);
-    assert!(run.stderr.contains("12000 input tokens"), "{}", run.stderr);
+    assert!(run.stderr.contains("20000 input tokens"), "{}", run.stderr);
     assert_eq!(answered(&standin), [(1, ALL)].into());
     // It is remembered: other questions are not refused first.
     let before = standin.batches();

@@ -3,6 +3,8 @@
 mod desk;
 mod flow;
 mod kills;
+mod offline;
+mod rate;
 mod wire;
 
 use std::time::Duration;
@@ -62,7 +64,9 @@ fn answered(standin: &Standin) -> std::collections::BTreeMap<u64, u64> {
 /// What the first summary of a run cost, in US dollars.
 #[track_caller]
 fn cost(run: &Run) -> f64 {
-    run.json()["summaries"][0]["cost"].as_f64().unwrap_or_else(|| panic!("no cost in {}", run.stdout))
+    run.json()["summaries"][0]["usage"]["cost"]
+        .as_f64()
+        .unwrap_or_else(|| panic!("no cost in {}", run.stdout))
 }
 
 /// The batches that `batch list --all` knows.

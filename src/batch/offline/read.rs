@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::super::Error;
-use super::super::intake::{Gathered, Intake, Seen};
+use super::super::intake::{Gathered, Intake, Seen, odd};
 use super::super::reader::{Reader, lessons_of, question_of, read_dialect};
 use super::lines::{Line, Lines};
 use crate::endpoint::Options;
@@ -64,6 +64,13 @@ pub struct Read {
     pub wrong: Option<String>,
     /// Why all questions of a batch were refused: they wait on, for the file to be run again.
     pub refused: Option<String>,
+}
+
+impl Read {
+    /// What of the lines was passed over, in words.
+    pub fn odd(&self) -> Option<String> {
+        odd(self.unknown, self.duplicate, self.garbage)
+    }
 }
 
 /// Keeps what is in files that a runner of one's own wrote, or that were downloaded by hand. `options` say how replies are

@@ -68,21 +68,21 @@ impl Drop for Part {
 }
 
 impl Sink {
-    /// A file, under the name with `.part` until it is whole.
-    pub fn create(path: &Path, existing: Existing) -> Result<Self, Error> {
+    /// Whether a file may be written here.
+    pub fn check(path: &Path, existing: Existing) -> Result<(), Error> {
         match fs::symlink_metadata(path) {
-            Ok(there) if there.is_dir() => {
-                return Err(Error::file(path, "is a folder: give the name of a file"));
-            }
-            Ok(_) if existing == Existing::Keep => {
-                return Err(Error::file(
-                    path,
-                    "is there already, and its questions may wait for their replies: give another name, or --force to \
-                     replace it",
-                ));
-            }
-            _ => {}
+            Ok(there) if there.is_dir() => Err(Error::file(path, "is a folder: give the name of a file")),
+            Ok(_) if existing == Existing::Keep => Err(Error::file(
+                path,
+                "is there already, and its questions may wait for their replies: give another name, or --force to replace it",
+            )),
+            _ => Ok(()),
         }
+    }
+
+    /// A file, under its name with `.part` until it is whole.
+    pub fn create(path: &Path, existing: Existing) -> Result<Self, Error> {
+        Self::check(path, existing)?;
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".part");
         let part = path.with_file_name(name);

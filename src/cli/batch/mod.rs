@@ -1,7 +1,9 @@
 //! `classified batch`: the batches of the store, and the lock of whoever hands them over or collects them.
 
 mod cancel;
+mod collect;
 mod list;
+mod offline;
 mod words;
 
 use std::ffi::OsString;
@@ -28,6 +30,9 @@ pub(super) enum BatchCommand {
     List(Box<list::ListArgs>),
     Show(Box<list::ShowArgs>),
     Cancel(Box<cancel::CancelArgs>),
+    Collect(Box<collect::CollectArgs>),
+    Write(Box<offline::WriteArgs>),
+    Read(Box<offline::ReadArgs>),
 }
 
 /// Where batches are: the store and the endpoint.
@@ -58,6 +63,9 @@ pub(super) async fn run(command: BatchCommand) -> anyhow::Result<Exit> {
         BatchCommand::List(args) => list::list(*args).await,
         BatchCommand::Show(args) => list::show(*args).await,
         BatchCommand::Cancel(args) => cancel::cancel(*args).await,
+        BatchCommand::Collect(args) => collect::collect(*args).await,
+        BatchCommand::Write(args) => offline::write(*args).await,
+        BatchCommand::Read(args) => offline::read(*args).await,
     }
 }
 

@@ -163,7 +163,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
 }
 
 /// The datasets of the argument, each once; a path that exists wins over its commas.
-fn datasets_of(text: &str) -> Vec<String> {
+pub(super) fn datasets_of(text: &str) -> Vec<String> {
     let mut names = if Path::new(text).exists() { vec![text.to_owned()] } else { list(text) };
     let mut seen = HashSet::new();
     names.retain(|name| seen.insert(name.clone()));

@@ -153,7 +153,8 @@ impl Job {
             "completed_at": at("completed"), "failed_at": at("failed"), "expired_at": at("expired"),
             "cancelling_at": at("cancelling"), "cancelled_at": at("cancelled"),
             "request_counts": {"total": counts.total, "completed": counts.completed, "failed": counts.failed},
-            "usage": {"input_tokens": counts.input_tokens, "output_tokens": counts.output_tokens,
+            "usage": {"input_tokens": counts.input_tokens, "input_tokens_details": {"cached_tokens": 0},
+                      "output_tokens": counts.output_tokens, "output_tokens_details": {"reasoning_tokens": 0},
                       "total_tokens": counts.input_tokens + counts.output_tokens},
             "metadata": self.metadata
         })

@@ -108,8 +108,8 @@ impl Runner {
             match twist {
                 Twist::UnknownIds(number) => {
                     for serial in 0..number {
-                        let id: String =
-                            (0..4).map(|part| format!("{:016x}", mix(serial << 2 | part))).collect();
+                        let [a, b, c, d] = [0, 1, 2, 3].map(|part| mix((serial << 2) | part));
+                        let id = format!("{a:016x}{b:016x}{c:016x}{d:016x}");
                         self.output.line(&replied(&id, 200, &self.reply))?;
                     }
                 }

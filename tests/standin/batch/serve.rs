@@ -1,6 +1,6 @@
 //! Requests to the paths of files and batches, and what goes wrong with them.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Either};
@@ -225,7 +225,7 @@ fn upload(state: &State, room: &Room, form: Result<Form, String>) -> Response {
     if purpose != "batch" {
         return bad(Some("purpose"), "the stand-in takes files for the purpose 'batch' only");
     }
-    if !upload.name.ends_with(".jsonl") {
+    if Path::new(&upload.name).extension().is_none_or(|end| end != "jsonl") {
         return bad(Some("file"), "Invalid file format for Batch API. Must be .jsonl");
     }
     if upload.bytes > room.config.bytes {

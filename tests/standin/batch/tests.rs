@@ -166,7 +166,7 @@ async fn tokens_are_counted_while_batches_are_open() {
     let tokens: usize = text.lines().map(|_| line("", "text 0")["body"].to_string().len().div_ceil(4)).sum();
     let limit = tokens as u64 * 2 - 1;
     let world = world(Batches {
-        running: Duration::from_secs(3600),
+        running: Duration::from_hours(1),
         enqueued_tokens: Some(limit),
         ..Batches::default()
     });
@@ -209,7 +209,7 @@ async fn what_was_not_run_when_a_batch_expires_or_is_cancelled_is_in_the_error_f
 
 #[tokio::test]
 async fn a_batch_can_be_cancelled_until_it_has_ended() {
-    let world = world(Batches { running: Duration::from_secs(3600), ..Batches::default() });
+    let world = world(Batches { running: Duration::from_hours(1), ..Batches::default() });
     let path = world.begin(&lines(5)).await;
     assert_eq!(world.get(&path).await["status"], "in_progress");
     let cancel = || World::told(world.request(Method::POST, &format!("{path}/cancel")));
@@ -274,7 +274,7 @@ async fn the_files_of_a_batch_can_be_wrong_in_many_ways() {
     assert!(refused.iter().all(|line| line["response"]["status_code"] == 429));
     let output = world.standin.file(batch["output_file_id"].as_str().unwrap()).unwrap();
     assert!(output.contains("\"custom_id\":\"\"") && output.contains("\n<html>\n"));
-    assert_eq!(world.standin.counters().batched as usize, 40 - refused.len());
+    assert_eq!(world.standin.counters().batched, 40 - refused.len() as u64);
 }
 
 #[tokio::test]
@@ -286,7 +286,7 @@ async fn a_batch_can_have_an_unknown_word_a_scripted_error_and_no_files() {
     ];
     let batches = (1..).zip(rules).map(|(number, twist)| BatchRule::nth(number, twist)).collect();
     let rules = Rules { batches, ..Rules::default() };
-    let world = world(Batches { running: Duration::from_secs(3600), rules, ..Batches::default() });
+    let world = world(Batches { running: Duration::from_hours(1), rules, ..Batches::default() });
     let first = world.begin(&lines(1)).await;
     assert_eq!(world.get(&first).await["status"], "resting");
     world.standin.hurry();
@@ -392,6 +392,29 @@ async fn an_upload_can_be_cut_and_stalled() {
         assert_eq!(world.standin.files().len(), 0);
         assert_eq!(world.upload(&text).await["bytes"], text.len());
     }
+}
+
+// As above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_has_arrived_when_it_is_done_though_no_reply_comes() {
+    for (fault, made) in [(Fault::Silent, 1), (Fault::Hang, 0)] {
+        let world = faulty(RequestRule::nth(Kind::Create, 1, fault));
+        let file = world.upload(&lines(1)).await;
+        let sending = tokio::spawn(world.creation(&file).send());
+        world.standin.wait_for(Kind::Create, 1);
+        assert_eq!(world.standin.batches().len(), made);
+        sending.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_script_of_bytes_leaves_batches_alone() {
+    let mut world = world(Batches::default());
+    let script = Script(vec![Rule::always(Action::Wire(Wire::Reset))]);
+    world.standin = Standin::start(Config { script, batches: Some(Batches::default()), ..Config::default() });
+    let batch = world.batch(&lines(300)).await;
+    assert_eq!(batch["status"], "completed");
+    assert_eq!(world.replies(&batch, "output_file_id").await.len(), 300);
 }
 
 #[tokio::test]
