@@ -279,10 +279,7 @@ pub(super) mod tests {
     fn a_cost_is_known_only_when_the_replies_are_there() {
         let open = document(&Batch { cost: Some(Money::ZERO), ..batch(1, Stage::Created) }, &told("paused"));
         assert_eq!((&open["cost"], &open["cost_at_most"]), (&Value::Null, &json!(2.0)));
-        assert_eq!(
-            (&open["server"]["status"], &open["server"]["completed"]),
-            (&json!("paused"), &json!(1_000))
-        );
+        assert_eq!((&open["status"], &open["server"]["completed"]), (&json!("paused"), &json!(1_000)));
         assert_eq!(open["server"]["expires"], "1970-01-02T00:00:00Z");
         let gone = document(&batch(1, Stage::Created), &Seen::Gone);
         assert_eq!(gone["server"], json!({"known": false}));
