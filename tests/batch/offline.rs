@@ -370,7 +370,7 @@ fn a_runner_that_takes_no_functions_is_asked_for_a_schema_next() {
     let (world, _standin) = world();
     write(&world, "first.jsonl", &[]).exits(0);
     run(&world, "first.jsonl", "first.out", |_, request| {
-        refused(request, 400, "this model does not support tools")
+        refused(request, 400, "google/gemma does not support tools")
     });
     let first = read(&world, &["first.out"], &[]).exits(0);
     assert_eq!(count(&first, "again"), ROWS as u64, "{}", first.stdout);

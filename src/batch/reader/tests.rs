@@ -177,7 +177,7 @@ fn the_policy_is_this_table() {
     400, of the room                       | again, a try: truncated: cut by its length: raise MAX_GENERATION_TOKENS
     400, of the model's call               | again, a try: invalid_answer: HTTP 400: Failed to call
     expired                                | again: timeout: it was not run: This request could not be executed
-    garbled                                | again, a try: connection: the reply is not a chat completion: no choices
+    garbled                                | again, a try: connection: no choices
     ");
 }
 
