@@ -143,7 +143,7 @@ mod tests {
             request
         });
         let content = "{\"custom_id\": \"x\"}\n".repeat(50_000);
-        let client = Client::direct(Duration::from_secs(60)).unwrap();
+        let client = Client::direct(Duration::from_mins(1)).unwrap();
         let reply = client.upload(&url, HeaderMap::new(), upload(content.as_bytes())).await.unwrap();
         assert_eq!((reply.status.as_u16(), &reply.body[..]), (201, &b"{}"[..]));
         let request = String::from_utf8(server.join().unwrap()).unwrap();
@@ -163,7 +163,7 @@ mod tests {
         // Nobody reads what is sent, and the buffers of the system hold but a part of it.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/files", listener.local_addr().unwrap());
-        let client = Client::direct(Duration::from_secs(60)).unwrap();
+        let client = Client::direct(Duration::from_mins(1)).unwrap();
         let upload = upload(&vec![b' '; 64 << 20]);
         let sent = client.upload(&url, HeaderMap::new(), upload).await;
         assert!(matches!(sent, Err(Error::Timeout(_))), "{sent:?}");

@@ -45,7 +45,7 @@ fn endpoint(url: &str, timeout: Duration) -> Endpoint {
 
 fn start(requests: Vec<RequestRule>) -> (Standin, Endpoint) {
     let standin = Standin::start(Config { batches: Some(rules(requests, vec![])), ..Config::default() });
-    let endpoint = endpoint(&standin.url(), Duration::from_secs(60));
+    let endpoint = endpoint(&standin.url(), Duration::from_mins(1));
     (standin, endpoint)
 }
 
@@ -189,7 +189,7 @@ async fn a_download_that_is_cut_is_an_error_and_comes_whole_the_next_time() {
 async fn a_cancelled_batch_is_told_and_one_that_has_ended_is_refused() {
     let slow = Batches { running: Duration::from_hours(1), ..Batches::default() };
     let standin = Standin::start(Config { batches: Some(slow), ..Config::default() });
-    let endpoint = endpoint(&standin.url(), Duration::from_secs(60));
+    let endpoint = endpoint(&standin.url(), Duration::from_mins(1));
     let file = endpoint.upload("a.jsonl", questions(&endpoint)).await.unwrap();
     let made = endpoint.create_batch(&file.id, "00ff", "textbook_quality").await.unwrap();
     let cancelled = endpoint.cancel_batch(&made.id).await.unwrap();
@@ -206,7 +206,7 @@ async fn a_cancelled_batch_is_told_and_one_that_has_ended_is_refused() {
 async fn a_server_without_batches_is_known_before_anything_is_uploaded() {
     let standin = Standin::start(Config::default());
     for url in [standin.url(), standin.azure_url("luna")] {
-        let error = endpoint(&url, Duration::from_secs(60)).check_batches().await.unwrap_err();
+        let error = endpoint(&url, Duration::from_mins(1)).check_batches().await.unwrap_err();
         assert!(matches!(error, Error::Usage(_)), "{url}: {error}");
     }
     assert_eq!(standin.counters().files, 0);

@@ -59,7 +59,7 @@ fn endpoint(url: &str) -> Endpoint {
         account: Vec::new(),
         model: "tiny".into(),
         answers: "tiny".into(),
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         max_generation_tokens: 256,
         sampling: Sampling::default(),
         reply: ReplyForm::Auto,
@@ -72,7 +72,7 @@ fn endpoint(url: &str) -> Endpoint {
 /// A whole request, its body included.
 fn request(connection: &mut TcpStream) -> String {
     let mut request = String::new();
-    let mut part = [0; 1 << 16];
+    let mut part = [0; 8192];
     loop {
         let read = connection.read(&mut part).unwrap();
         request.push_str(std::str::from_utf8(&part[..read]).unwrap());
