@@ -1,5 +1,6 @@
 //! `--batch` and `classified batch` against a stand-in that has the Batch API.
 
+mod collect;
 mod desk;
 mod flow;
 mod kills;
