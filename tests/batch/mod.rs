@@ -1,6 +1,7 @@
 //! `--batch` and `classified batch` against a stand-in that has the Batch API.
 
 mod desk;
+mod faults;
 mod flow;
 mod kills;
 mod offline;

@@ -1,0 +1,1 @@
+//! What the machine does: full disks, locks, signals; and what is too much.
