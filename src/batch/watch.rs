@@ -10,7 +10,6 @@ use crate::endpoint::batches::{RemoteBatch, Status, token_limit};
 use crate::endpoint::{Refusal, Trouble};
 use crate::meter::Spent;
 use crate::model::Price;
-use crate::rating::failure::{Failure, Reason};
 use crate::store::{Batch, Change, Stage};
 
 /// How far the open batches are, all together.
@@ -38,8 +37,12 @@ impl Work {
     pub async fn look(&self) -> Result<Progress, Error> {
         let mut progress = Progress::default();
         for batch in self.open.iter().filter(|batch| batch.stage == Stage::Created) {
+            if self.gone.contains(&batch.id) {
+                continue;
+            }
             progress.questions += batch.requests;
             match self.ask_for(batch).await? {
+                // The next round says so.
                 Found::Gone => progress.ended += 1,
                 Found::Remote(remote) => {
                     let done = remote.counts.completed.saturating_add(remote.counts.failed);
@@ -60,7 +63,7 @@ impl Work {
             self.open.iter().filter(|batch| batch.stage == Stage::Created).cloned().collect();
         for batch in begun {
             match self.ask_for(&batch).await? {
-                Found::Gone => self.gone(&batch).await?,
+                Found::Gone => self.gone(&batch),
                 Found::Remote(remote) if remote.status.has_ended() => {
                     self.ended(batch, &remote, price).await?
                 }
@@ -124,20 +127,19 @@ impl Work {
         Ok(())
     }
 
-    /// The server knows a batch no longer: what it may have run is lost.
-    async fn gone(&mut self, batch: &Batch) -> Result<(), Error> {
-        let why = "the endpoint no longer has the batch";
-        let rest = self.desk.store.close_batch(batch.id, &Failure::new(Reason::Connection, why)).await?;
-        self.budget.settle(batch.bound.unwrap_or_default(), Spent::Unknown);
-        self.wants_pass |= rest > 0;
-        self.open.retain(|open| open.id != batch.id);
-        self.warn(format!(
-            "the endpoint {} no longer has batch {} ({}): its {rest} questions are asked again, though they may have been billed",
-            self.desk.endpoint.shown_url(),
-            batch.id,
-            batch.remote.as_deref().unwrap_or("?")
-        ));
-        Ok(())
+    /// The server does not know a batch. It may be another project's, of which the key is not: its questions are not free.
+    fn gone(&mut self, batch: &Batch) {
+        if self.gone.insert(batch.id) {
+            self.warn(format!(
+                "the endpoint {} does not know batch {} ({}), which {} questions wait in: check that the key is of the same account and \
+                 project; `classified batch cancel {} --forget` gives it up, and its questions are paid for again",
+                self.desk.endpoint.shown_url(),
+                batch.id,
+                batch.remote.as_deref().unwrap_or("?"),
+                batch.requests,
+                batch.id
+            ));
+        }
     }
 }
 

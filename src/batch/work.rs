@@ -1,5 +1,6 @@
 //! What one command does with batches: whose questions, how much money and how many tokens they may take, and what was said.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,6 +65,8 @@ pub struct Work {
     pub wants_pass: bool,
     /// Whether somebody cancelled a batch.
     pub was_cancelled: bool,
+    /// Batches that the server does not know, by their numbers.
+    pub(super) gone: HashSet<i64>,
     pub(super) words: Words,
 }
 
@@ -97,6 +100,7 @@ impl Work {
             full: None,
             wants_pass: true,
             was_cancelled: false,
+            gone: HashSet::new(),
             words,
         };
         work.reload().await?;
@@ -114,9 +118,9 @@ impl Work {
         Ok(())
     }
 
-    /// The open batches of this command's lenses.
-    pub fn open(&self) -> &[Batch] {
-        &self.open
+    /// The questions of this command's lenses that wait in batches which may end.
+    pub fn waiting(&self) -> u64 {
+        self.open.iter().filter(|batch| !self.gone.contains(&batch.id)).map(|batch| batch.requests).sum()
     }
 
     pub(super) fn note(&self, text: String) {

@@ -10,14 +10,16 @@ use super::batch::lock;
 use super::exit::{Exit, usage};
 use super::session::{Ended, Session};
 use super::settings::{HEURISTIC, RaterArgs};
-use crate::batch::{Bounds, Desk, Full, Word, Work};
+use crate::batch::{self, Bounds, Desk, Full, Word, Work};
 use crate::console::Console;
 use crate::dataset::Found;
-use crate::rate::ask::Asker;
 use crate::rate::{self, Asks, Left, Plan, Rater};
 
-/// How often batches are looked at that someone waits for: at first, and at most.
-const LOOK: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+/// How often batches are looked at that someone waits for: as often as a twentieth of the time that they have taken, within these.
+const LOOK: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(1)];
+
+/// How long an endpoint may be out of reach while batches are waited for: they go on meanwhile.
+const OUTAGE: Duration = Duration::from_hours(1);
 
 /// How long a batch waits that the account had no room for, before the server is asked again.
 const ROOM: Duration = Duration::from_mins(1);
@@ -89,14 +91,15 @@ impl Session<'_> {
         };
         let console = self.console;
         let (words, mut inbox) = mpsc::unbounded_channel();
-        let mut work = None;
+        let (mut work, mut outage) = (None, Outage::default());
         loop {
             let store = &asker.store;
             let lock = match lock(store, self.console, &mut self.signals).await? {
                 Ok(lock) => lock,
                 Err(exit) => return Ok(Some(Ended::with(exit))),
             };
-            let (bounds, price) = (self.bounds(), self.args.settings.rater.price(&plan_model(asker)));
+            let model = plan.targets.first().map_or("", |target| target.model.as_str());
+            let (bounds, price) = (self.bounds(), self.args.settings.rater.price(model));
             let result = {
                 let round = async {
                     let work = match &mut work {
@@ -121,11 +124,21 @@ impl Session<'_> {
                 self.console.note("what was handed over stays so: the same command goes on from there");
                 return Ok(Some(Ended::with(self.signals.exit())));
             };
-            result?;
+            let wait = self.args.batch.wait && work.is_some();
+            match result {
+                Err(error) if wait && outage.is_borne(&error, console) => {
+                    if let Some(exit) = self.pause(LOOK[1]).await {
+                        return Ok(Some(Ended::with(exit)));
+                    }
+                    continue;
+                }
+                result => result?,
+            }
+            outage = Outage::default();
             let Some(work) = &mut work else { return Ok(None) };
             self.handed = Handed { full: work.full, was_cancelled: work.was_cancelled };
             let waits_for_room = matches!(work.full, Some(Full::Tokens(_)));
-            let is_over = work.open().is_empty() && (work.was_cancelled || !waits_for_room);
+            let is_over = work.waiting() == 0 && (work.was_cancelled || !waits_for_room);
             if is_over || !self.args.batch.wait {
                 return Ok(None);
             }
@@ -148,29 +161,43 @@ impl Session<'_> {
 
     /// Waits until a batch has ended, or one may have room that had none; a signal ends the command.
     async fn wait(&mut self, work: &mut Work) -> anyhow::Result<Option<Exit>> {
-        let questions = work.open().iter().map(|batch| batch.requests).sum();
-        let mut bar = self.console.bar("batches", Some(questions));
-        let (mut pause, mut before, began) = (LOOK[0], 0, Instant::now());
-        loop {
+        let mut bar = self.console.bar("batches", Some(work.waiting()));
+        let (began, mut outage) = (Instant::now(), Outage::default());
+        let exit = loop {
+            let pause = (began.elapsed() / 20).clamp(LOOK[0], LOOK[1]);
+            if let Some(exit) = self.pause(pause).await {
+                break Some(exit);
+            }
             let looked = tokio::select! {
-                looked = async { tokio::time::sleep(pause).await; work.look().await } => looked?,
-                _ = self.signals.next() => {
-                    bar.finish();
-                    self.console.note("the batches go on: the same command collects them");
-                    return Ok(Some(self.signals.exit()));
-                }
+                looked = work.look() => looked.map_err(anyhow::Error::from),
+                _ = self.signals.next() => break Some(self.signals.exit()),
             };
+            let looked = match looked {
+                Err(error) if outage.is_borne(&error, self.console) => continue,
+                looked => looked?,
+            };
+            outage = Outage::default();
             bar.show(&rate::Progress { done: looked.done, ..rate::Progress::default() });
             let gives_room = looked.questions == 0 && began.elapsed() >= ROOM;
             if gives_room {
                 work.try_again();
             }
             if looked.ended > 0 || gives_room {
-                bar.finish();
-                return Ok(None);
+                break None;
             }
-            pause = if looked.done > before { LOOK[0] } else { (pause * 3 / 2).min(LOOK[1]) };
-            before = looked.done;
+        };
+        bar.finish();
+        if exit.is_some() {
+            self.console.note("the batches go on: the same command collects them");
+        }
+        Ok(exit)
+    }
+
+    /// Waits so long; a signal ends the command.
+    async fn pause(&mut self, pause: Duration) -> Option<Exit> {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => None,
+            _ = self.signals.next() => Some(self.signals.exit()),
         }
     }
 
@@ -230,6 +257,27 @@ impl Session<'_> {
     }
 }
 
+/// An endpoint that cannot be asked for a while, though batches are waited for.
+#[derive(Debug, Default)]
+struct Outage {
+    since: Option<Instant>,
+}
+
+impl Outage {
+    /// Whether this error may pass, and is waited for; said once.
+    fn is_borne(&mut self, error: &anyhow::Error, console: Console) -> bool {
+        if !matches!(error.downcast_ref::<batch::Error>(), Some(batch::Error::Trouble(_))) {
+            return false;
+        }
+        let is_new = self.since.is_none();
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if is_new {
+            console.warn(&format!("{error}; it is asked again for an hour"));
+        }
+        since.elapsed() < OUTAGE
+    }
+}
+
 /// One round: what has ended is collected, and what is free is handed over.
 async fn round(
     work: &mut Work,
@@ -267,9 +315,4 @@ pub(super) async fn said<T>(
         say(word);
     }
     result
-}
-
-/// Who answers all of a run's questions.
-fn plan_model(asker: &Asker) -> String {
-    asker.forms.first().map_or_else(String::new, |form| form.slot.model.clone())
 }
