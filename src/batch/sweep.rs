@@ -1,12 +1,11 @@
 //! All batches of an endpoint, whatever their lens: those that have ended are collected, nothing is handed over.
 
 use super::collect::{Gathered, collect};
-use super::{Desk, Error, Word, Words, retrying};
+use super::{Desk, Error, retrying};
 use crate::endpoint::batches::{Counts, RemoteBatch, Status, token_limit};
 use crate::endpoint::{Refusal, Trouble};
 use crate::http::plain;
 use crate::model::Price;
-use crate::rating::failure::{Failure, Reason};
 use crate::store::{Batch, Change, Lesson, Stage};
 
 /// What came of a look at all batches.
@@ -14,8 +13,10 @@ use crate::store::{Batch, Change, Lesson, Stage};
 pub struct Swept {
     /// Batches that were collected, with the server's last word for each.
     pub collected: Vec<(Batch, String, Gathered)>,
-    /// Batches that have not ended, with the server's counts where it has begun them.
+    /// Batches that have not ended, with the server's counts where it runs them.
     pub open: Vec<(Batch, Option<Counts>)>,
+    /// What is to be said of batches that cannot be collected as things are, and stay open.
+    pub stuck: Vec<String>,
     /// What would fail for every question, by the first batch that says so.
     pub stopped: Option<String>,
 }
@@ -23,7 +24,7 @@ pub struct Swept {
 impl Desk {
     /// Collects the endpoint's batches that have ended. `price` is that of a model at the standard tier. Wants the lock of the
     /// store's batches, and [`Desk::reconcile`] before it.
-    pub async fn sweep(&self, price: impl Fn(&str) -> Option<Price>, words: &Words) -> Result<Swept, Error> {
+    pub async fn sweep(&self, price: impl Fn(&str) -> Option<Price>) -> Result<Swept, Error> {
         let mut swept = Swept::default();
         for batch in self.open().await? {
             let Some(id) = batch.remote.clone().filter(|_| batch.stage == Stage::Created) else {
@@ -33,10 +34,11 @@ impl Desk {
             let remote = match retrying(async || self.endpoint.batch(&id).await).await {
                 Ok(remote) => remote,
                 Err(Trouble::Refused(Refusal { status: 404, .. })) => {
-                    self.is_gone(&batch, words).await?;
+                    swept.stuck.push(self.unknown(&batch));
+                    swept.open.push((batch, None));
                     continue;
                 }
-                Err(trouble) => return Err(Error::trouble("ask for a batch", &self.endpoint, &trouble)),
+                Err(trouble) => return Err(Error::trouble("tell of a batch", &self.endpoint, &trouble)),
             };
             let status = remote.status.as_str().to_owned();
             if batch.status.as_ref() != Some(&status) {
@@ -53,8 +55,8 @@ impl Desk {
                         Err(Error::Stopped(why)) => _ = swept.stopped.get_or_insert(why),
                         // One that cannot be read keeps no other from being collected.
                         Err(error @ (Error::Newer { .. } | Error::Lens { .. })) => {
-                            _ = words.send(Word::Warning(error.to_string()));
-                            swept.open.push((batch, Some(remote.counts)));
+                            swept.stuck.push(error.to_string());
+                            swept.open.push((batch, None));
                         }
                         Err(error) => return Err(error),
                     }
@@ -63,17 +65,6 @@ impl Desk {
             }
         }
         Ok(swept)
-    }
-
-    async fn is_gone(&self, batch: &Batch, words: &Words) -> Result<(), Error> {
-        let why = Failure::new(Reason::Connection, "the endpoint no longer has the batch");
-        let rest = self.store.close_batch(batch.id, &why).await?;
-        _ = words.send(Word::Warning(format!(
-            "the endpoint {} no longer has batch {}: its {rest} questions are asked again, though they may have been billed",
-            self.endpoint.shown_url(),
-            batch.id
-        )));
-        Ok(())
     }
 
     /// Frees the questions of a batch whose file was rejected as a whole.

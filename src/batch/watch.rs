@@ -33,7 +33,7 @@ enum Found {
 }
 
 impl Work {
-    /// Asks how far the open batches are. Nothing is collected, and no lock is wanted.
+    /// Asks how far the open batches are, each once. Nothing is collected, and no lock is wanted.
     pub async fn look(&self) -> Result<Progress, Error> {
         let mut progress = Progress::default();
         for batch in self.open.iter().filter(|batch| batch.stage == Stage::Created) {
@@ -41,7 +41,7 @@ impl Work {
                 continue;
             }
             progress.questions += batch.requests;
-            match self.ask_for(batch).await? {
+            match self.found(self.desk.endpoint.batch(batch.remote.as_deref().unwrap_or_default()).await)? {
                 // The next round says so.
                 Found::Gone => progress.ended += 1,
                 Found::Remote(remote) => {
@@ -85,10 +85,14 @@ impl Work {
     async fn ask_for(&self, batch: &Batch) -> Result<Found, Error> {
         let endpoint = &self.desk.endpoint;
         let id = batch.remote.as_deref().unwrap_or_default();
-        match retrying(async || endpoint.batch(id).await).await {
+        self.found(retrying(async || endpoint.batch(id).await).await)
+    }
+
+    fn found(&self, asked: Result<RemoteBatch, Trouble>) -> Result<Found, Error> {
+        match asked {
             Ok(remote) => Ok(Found::Remote(Box::new(remote))),
             Err(Trouble::Refused(Refusal { status: 404, .. })) => Ok(Found::Gone),
-            Err(trouble) => Err(Error::trouble("ask for a batch", endpoint, &trouble)),
+            Err(trouble) => Err(Error::trouble("tell of a batch", &self.desk.endpoint, &trouble)),
         }
     }
 
@@ -130,15 +134,7 @@ impl Work {
     /// The server does not know a batch. It may be another project's, of which the key is not: its questions are not free.
     fn gone(&mut self, batch: &Batch) {
         if self.gone.insert(batch.id) {
-            self.warn(format!(
-                "the endpoint {} does not know batch {} ({}), which {} questions wait in: check that the key is of the same account and \
-                 project; `classified batch cancel {} --forget` gives it up, and its questions are paid for again",
-                self.desk.endpoint.shown_url(),
-                batch.id,
-                batch.remote.as_deref().unwrap_or("?"),
-                batch.requests,
-                batch.id
-            ));
+            self.warn(self.desk.unknown(batch));
         }
     }
 }

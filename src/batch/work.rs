@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::gather::Gathering;
 use super::reader::read_dialect;
 use super::{Desk, Error, Word};
-use crate::meter::Budget;
+use crate::meter::{Budget, Spent};
 use crate::model::Money;
 use crate::rate::ask::Asker;
 use crate::store::{Batch, Lesson, Stage};
@@ -108,6 +108,26 @@ impl Work {
             work.budget.reserve(batch.bound.unwrap_or_default());
         }
         Ok(work)
+    }
+
+    /// Goes on, after an error too: what was left in the middle of a step is taken further or back. Wants the lock of the store's
+    /// batches.
+    pub async fn resume(&mut self) -> Result<(), Error> {
+        for gathering in self.gathering.iter_mut().filter_map(Option::take) {
+            self.budget.settle(gathering.bound.unwrap_or_default(), Spent::Nothing);
+            self.wants_pass = true;
+        }
+        self.desk.reconcile(&self.words).await?;
+        let before = std::mem::take(&mut self.open);
+        self.reload().await?;
+        // What had begun, another run has collected: who knows for how much.
+        for taken_back in before.iter().filter(|batch| batch.stage != Stage::Created) {
+            if !self.open.iter().any(|batch| batch.id == taken_back.id) {
+                self.budget.settle(taken_back.bound.unwrap_or_default(), Spent::Nothing);
+                self.wants_pass = true;
+            }
+        }
+        Ok(())
     }
 
     /// Reads the open batches of this command's lenses again.

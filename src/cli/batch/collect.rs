@@ -16,7 +16,6 @@ use crate::batch::{Desk, Error, Swept};
 use crate::console::{Bar, Console, tables};
 use crate::endpoint::Endpoint;
 use crate::rate;
-use crate::store::Stage;
 
 /// How often batches are looked at that someone waits for: at first, and at most.
 const LOOK: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
@@ -48,6 +47,8 @@ pub(super) async fn collect(args: CollectArgs) -> anyhow::Result<Exit> {
     }
     let endpoint = Arc::new(Endpoint::new(rater.endpoint()?)?);
     let desk = Desk { endpoint, store: Arc::new(args.place.open().await?.0) };
+    let newer = desk.newer().await?;
+    newer.iter().for_each(|newer| console.warn(newer));
     let mut signals = Signals::listen()?;
     let mut all = Swept::default();
     let (mut pause, mut before) = (LOOK[0], 0);
@@ -61,9 +62,9 @@ pub(super) async fn collect(args: CollectArgs) -> anyhow::Result<Exit> {
             }
         };
         all.collected.extend(swept.collected);
-        all.open = swept.open;
+        (all.open, all.stuck) = (swept.open, swept.stuck);
         all.stopped = all.stopped.or(swept.stopped);
-        let runs = all.open.iter().any(|(batch, _)| batch.stage == Stage::Created);
+        let runs = all.open.iter().any(|(_, counts)| counts.is_some());
         if !args.wait || !runs || all.stopped.is_some() {
             break None;
         }
@@ -88,7 +89,7 @@ pub(super) async fn collect(args: CollectArgs) -> anyhow::Result<Exit> {
     desk.store.close().await?;
     match all.stopped {
         Some(why) => Err(Error::Stopped(why).into()),
-        None if all.open.is_empty() => Ok(Exit::Done),
+        None if all.open.is_empty() && newer.is_empty() => Ok(Exit::Done),
         None => Ok(Exit::TryAgain),
     }
 }
@@ -109,9 +110,9 @@ async fn round(
     }
     let (words, mut inbox) = mpsc::unbounded_channel();
     let look = async {
-        desk.endpoint.check_batches().await?;
+        desk.check().await?;
         desk.reconcile(&words).await?;
-        Ok::<_, anyhow::Error>(desk.sweep(|model| args.place.rater.price(model), &words).await?)
+        Ok::<_, anyhow::Error>(desk.sweep(|model| args.place.rater.price(model)).await?)
     };
     tokio::select! {
         swept = said(look, &mut inbox, console) => swept.map(Ok),
@@ -120,6 +121,7 @@ async fn round(
 }
 
 fn show(all: &Swept, console: Console) -> anyhow::Result<()> {
+    all.stuck.iter().for_each(|stuck| console.warn(stuck));
     let (mut answered, mut failed, mut again) = (0, 0, 0);
     for (_, _, gathered) in &all.collected {
         gathered.notes.iter().for_each(|note| console.note(note));

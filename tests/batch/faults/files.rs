@@ -1,14 +1,18 @@
 //! What the server makes of a file of requests, and what the files hold that it leaves.
 
 use super::{
-    ALL, WAIT, answered, balanced, complete, each, faulty, kept, listed, open, page, recovers, rows, scripted, sound, summary,
+    ALL, WAIT, answered, balanced, complete, each, faulty, kept, listed, open, page, recovers, rows,
+    scripted, sound, summary,
 };
 use crate::standin::{Action, BatchRule, Fault, Kind, RequestRule, Rule, Twist};
 
 #[test]
 fn a_file_that_is_rejected_is_told_in_the_servers_words_and_its_questions_are_free() {
     let cases = [
-        (r#"{"data": [{"code": "invalid_json_line", "message": "not parseable", "line": 7}]}"#, "not parseable (line 7)"),
+        (
+            r#"{"data": [{"code": "invalid_json_line", "message": "not parseable", "line": 7}]}"#,
+            "not parseable (line 7)",
+        ),
         (r#"{"data": []}"#, "it does not say why"),
         ("null", "it does not say why"),
         (r#"{"data": [{"message": "bad\u001b[31m\u0007"}, {"message": 7}, null]}"#, "bad"),
@@ -49,7 +53,10 @@ fn replies_that_stay_missing_fail_their_rows_after_three_batches() {
     assert_eq!(answered(&standin), [(1, ALL - lost), (3, lost)].into());
     let lines = world.lines("rows.jsonl/textbook_quality.jsonl");
     let failed: Vec<_> = lines.iter().filter_map(|line| line["failure"]["detail"].as_str()).collect();
-    assert!(failed.len() as u64 == lost && failed.iter().all(|detail| detail.contains("billed")), "{failed:?}");
+    assert!(
+        failed.len() as u64 == lost && failed.iter().all(|detail| detail.contains("billed")),
+        "{failed:?}"
+    );
     // A run of its own asks them again.
     standin.recover();
     let run = summary(&world, &WAIT);
@@ -69,19 +76,17 @@ fn files_that_the_server_has_lost_are_said_to_be_billed_and_their_questions_are_
 
 #[test]
 fn lines_for_no_question_twice_the_same_and_no_lines_are_passed_over_with_one_warning() {
-    let twists = [
-        Twist::Twice(0.5),
-        Twist::UnknownIds(3),
-        Twist::UpperIds(4),
-        Twist::EmptyIds(2),
-        Twist::Garbage(7),
-    ];
+    let twists =
+        [Twist::Twice(0.5), Twist::UnknownIds(3), Twist::UpperIds(4), Twist::EmptyIds(2), Twist::Garbage(7)];
     let (world, standin) = faulty(vec![], twists.map(BatchRule::always).into());
     let run = summary(&world, &WAIT);
     complete(&run, "odd lines");
     let warned: Vec<&str> = run.stderr.lines().filter(|line| line.contains("passed over")).collect();
     assert_eq!(warned.len(), 1, "{}", run.stderr);
-    assert!(warned[0].contains("9 lines for no question") && warned[0].contains("7 lines that cannot be read"), "{warned:?}");
+    assert!(
+        warned[0].contains("9 lines for no question") && warned[0].contains("7 lines that cannot be read"),
+        "{warned:?}"
+    );
     assert!(warned[0].contains("had one already"), "{warned:?}");
     sound(&world, &standin, "odd lines");
     assert_eq!(standin.counters().batches, 1);
@@ -109,7 +114,13 @@ fn a_file_that_breaks_off_is_read_again_from_its_start() {
 #[test]
 fn lines_of_an_error_file_fail_their_rows_or_are_asked_again() {
     // How the lines are refused, in how many batches, and why their rows fail if they are refused each time.
-    let cases = [(400, 1, "rejected"), (404, 1, "rejected"), (413, 1, "too_long"), (429, 3, "rate_limited"), (500, 3, "server_error")];
+    let cases = [
+        (400, 1, "rejected"),
+        (404, 1, "rejected"),
+        (413, 1, "too_long"),
+        (429, 3, "rate_limited"),
+        (500, 3, "server_error"),
+    ];
     each(&cases, |(status, batches, reason)| {
         let refuse = || Twist::Refuse { share: 0.3, status: *status };
         let (world, standin) = faulty(vec![], vec![BatchRule::always(refuse())]);
@@ -156,13 +167,14 @@ fn a_batch_of_which_every_line_is_refused_ends_the_run_and_frees_its_questions()
 
 #[test]
 fn a_parameter_that_is_not_taken_is_left_out_of_the_next_batch_and_nothing_counts_as_failed() {
-    let refuse = |parameter: &str| Rule::always(Action::Refuse { parameter: parameter.to_owned(), value: None });
-    let cases = [vec!["temperature"], vec!["tool_choice"], vec!["temperature", "tool_choice"]];
-    each(&cases, |parameters| {
+    let refuse =
+        |parameter: &str| Rule::always(Action::Refuse { parameter: parameter.to_owned(), value: None });
+    // A call can be forced in three ways, and asked for by a schema in a fourth.
+    let cases = [(vec!["temperature"], 2), (vec!["tool_choice"], 4), (vec!["temperature", "tool_choice"], 5)];
+    each(&cases, |(parameters, batches)| {
         let (world, standin) = scripted(parameters.iter().copied().map(refuse).collect());
         complete(&summary(&world, &WAIT), &format!("{parameters:?}"));
-        let batches = parameters.len() as u64 + 1;
-        assert_eq!(standin.counters().batches, batches, "{parameters:?}");
+        assert_eq!(standin.counters().batches, *batches, "{parameters:?}");
         sound(&world, &standin, &format!("{parameters:?}"));
         assert!(listed(&world).iter().all(|batch| batch["failed"] == 0), "{parameters:?}");
         // It is remembered.

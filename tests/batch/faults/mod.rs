@@ -25,8 +25,7 @@ fn faulty(requests: Vec<RequestRule>, batches: Vec<BatchRule>) -> (World, Standi
 
 /// A world in which requests of batches are answered by this script.
 fn scripted(script: Vec<Rule>) -> (World, Standin) {
-    let config =
-        Config { script: Script(script), batches: Some(Batches::default()), ..Config::default() };
+    let config = Config { script: Script(script), batches: Some(Batches::default()), ..Config::default() };
     let (world, standin) = World::with_endpoint(config);
     world.rows("rows.jsonl", ROWS);
     (world, standin)
