@@ -531,6 +531,8 @@ async fn look_ups_go_by_the_question_whatever_the_size_of_its_batch() {
         (WAITING.as_str(), "(slot=? AND input=?)"),
         (STAND.as_str(), "(slot=? AND input=?)"),
         (TELL.as_str(), "(slot=? AND input=?)"),
+        (TELL_LOST.as_str(), "(slot=? AND input=?)"),
+        (FAIL_TURN.as_str(), "(slot=? AND input=?)"),
         (FORGET, "(slot=? AND input>? AND input<?)"),
     ] {
         let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")));
