@@ -132,7 +132,7 @@ impl Session<'_> {
                     work.let_go().await?;
                 }
                 console.note(
-                    "interrupted: batches that were handed over go on, and the same command collects them",
+                    "interrupted: the same command goes on, and collects the batches that were handed over",
                 );
                 return Ok(Some(Ended::with(self.signals.exit())));
             };

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use futures::StreamExt;
 
+use super::batch::free_leftovers;
 use super::batching::Handed;
 use super::bill::{SURPRISE, Unbounded};
 use super::exit::Exit;
@@ -79,6 +80,8 @@ impl<'a> Session<'a> {
         };
         if args.batch.batch {
             raters.without_tier();
+        } else if let (Some(store), true) = (raters.store(), !raters.is_in_process()) {
+            free_leftovers(store).await?;
         }
         raters.tell_of_older_texts(lenses, args.version, &console).await?;
         Ok(Ok(Self {

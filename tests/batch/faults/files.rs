@@ -187,11 +187,20 @@ fn a_parameter_that_is_not_taken_is_left_out_of_the_next_batch_and_nothing_count
 fn what_expires_again_and_again_is_handed_over_again_and_again() {
     each(&[0.0, 0.5], |share| {
         let expire = |number| BatchRule::nth(number, Twist::ExpireAfter(*share));
-        let (world, standin) = faulty(vec![], [1, 2, 3, 4].map(expire).into());
+        let (world, standin) = faulty(vec![], [1, 2, 3].map(expire).into());
         complete(&summary(&world, &WAIT), &share.to_string());
-        assert_eq!(standin.counters().batches, 5, "{share}");
+        assert_eq!(standin.counters().batches, 4, "{share}");
         sound(&world, &standin, &share.to_string());
     });
+}
+
+#[test]
+fn an_endpoint_that_lets_every_batch_expire_before_it_runs_anything_is_given_up() {
+    let (world, standin) = faulty(vec![], vec![BatchRule::always(Twist::ExpireAfter(0.0))]);
+    let run = summary(&world, &WAIT).exits(75);
+    assert!(run.stderr.contains("expired before anything of it was run"), "{}", run.stderr);
+    assert_eq!((standin.counters().batches, standin.counters().batched), (4, 0));
+    recovers(&world, &standin, "later");
 }
 
 #[test]
