@@ -14,6 +14,7 @@ use super::signals::{Signal, Signals};
 use super::source;
 use crate::console::Console;
 use crate::dataset::{self, Dataset, Found};
+use crate::export::jsonl::Claims;
 use crate::lens::Lens;
 use crate::model::Money;
 use crate::rate::{self, End, Event, Plan, Rater};
@@ -60,6 +61,8 @@ pub(super) struct Session<'a> {
     pub(super) questions_left: Option<Arc<AtomicU64>>,
     /// What became of its batches.
     pub(super) handed: Handed,
+    /// The files of ratings that it writes.
+    pub(super) claims: Claims,
 }
 
 impl<'a> Session<'a> {
@@ -91,6 +94,7 @@ impl<'a> Session<'a> {
             signals,
             questions_left: None,
             handed: Handed::default(),
+            claims: Claims::default(),
         }))
     }
 

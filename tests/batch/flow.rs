@@ -68,6 +68,34 @@ fn a_live_run_leaves_alone_what_waits_in_a_batch() {
 }
 
 #[test]
+fn a_second_run_of_what_waits_for_batches_ends_at_once() {
+    let (world, standin) = world(slow());
+    let mut first = world.start(&[&super::RATED[..], &["--batch", "--wait"]].concat());
+    standin.wait_for(Kind::Create, 1);
+    for flags in [&["--batch", "--wait"][..], &["--max", "10", "--batch"], &[]] {
+        let second = summary(&world, flags).exits(75);
+        assert!(second.stderr.contains("another run is writing"), "{}", second.stderr);
+    }
+    assert_eq!(standin.arrived(Kind::Create), 1);
+    first.kill().unwrap();
+    first.wait().unwrap();
+
+    let filter = ["filter", "rows.jsonl", "text", "textbook_quality", "--batch", "--wait"];
+    for (requests, output) in
+        [(2, &["--min", "2", "-o", "kept"][..]), (3, &["--scores-only", "-o", "scores.parquet"])]
+    {
+        let version = requests.to_string();
+        let command = [&filter[..], output, &["--version", &version]].concat();
+        let mut first = world.start(&command);
+        standin.wait_for(Kind::Create, requests);
+        let second = world.run(&command).exits(75);
+        assert!(second.stderr.contains("another run is writing"), "{}", second.stderr);
+        first.kill().unwrap();
+        first.wait().unwrap();
+    }
+}
+
+#[test]
 fn what_expires_is_handed_over_again_and_what_was_run_is_kept() {
     let (world, standin) = world(rules(vec![], vec![BatchRule::nth(1, Twist::ExpireAfter(0.5))]));
     let run = summary(&world, &["--batch", "--wait"]).exits(0);

@@ -177,10 +177,6 @@ async fn by_ratings(
         ended.exit = exit;
         return Ok(Shown::default());
     }
-    if let Some(by_batches) = session.batches(std::slice::from_ref(found)).await? {
-        *ended = by_batches;
-        return Ok(Shown::default());
-    }
     let folder = tempfile::tempdir()?;
     let path = match (&ready, &args.output) {
         (None, Some(output)) => output.clone(),
@@ -193,7 +189,12 @@ async fn by_ratings(
         first: args.first.map(|score| format!("heuristic:{score}")),
     };
     let older = if args.scores_only && !args.force { Older::Keep } else { Older::Replace };
+    // It takes the lock of the scores: a second run of the same ends at once, however long this one waits for batches.
     let writer = ScoresWriter::create(&path, &lenses, &about, older)?;
+    if let Some(by_batches) = session.batches(std::slice::from_ref(found)).await? {
+        *ended = by_batches;
+        return Ok(Shown::default());
+    }
     let summaries = summaries(args, &plan, &dataset);
     // A preview is a look, and no run to compare others with.
     let meanings = if args.preview { Vec::new() } else { meanings };
