@@ -128,7 +128,9 @@ impl Work {
             files: form.lens.files.clone(),
             asked: self.desk.endpoint.options.model.clone(),
             url: Some(self.desk.url()),
+            place: Some(self.desk.endpoint.shown_url().to_owned()),
             dialect: serde_json::to_string(&self.desk.endpoint.dialect()).unwrap_or_default(),
+            price: self.desk.endpoint.options.price,
         };
         let batch = self.desk.store.begin_batch(&new).await?;
         let spool = Spool::new(&self.folder).map_err(|source| self.spool_error(source))?;

@@ -73,7 +73,9 @@ impl Batched {
             files: BTreeMap::new(),
             asked: "m".into(),
             url: None,
+            place: None,
             dialect: "{}".into(),
+            price: None,
         };
         let store = store_of(&plan);
         let batch = store.begin_batch(&new).await.unwrap();

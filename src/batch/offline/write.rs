@@ -130,7 +130,7 @@ impl std::fmt::Debug for Sink {
 /// lock of the store's batches.
 pub async fn forget_unfinished(store: &Store) -> Result<u64, Error> {
     let mut forgotten = 0;
-    for batch in store.batches().await? {
+    for batch in store.open_batches().await? {
         if batch.url.is_none() && batch.stage == Stage::Spooling {
             store.abandon_batch(batch.id).await?;
             forgotten += 1;
@@ -260,7 +260,7 @@ impl Writing {
             store.change_batch(batch.id, change).await?;
             numbers.push(batch.id);
         }
-        written.batches = store.batches().await?;
+        written.batches = store.open_batches().await?;
         written.batches.retain(|batch| numbers.contains(&batch.id));
         Ok(written)
     }
@@ -328,6 +328,8 @@ fn new(asker: &Asker, target: usize, dialect: Dialect) -> NewBatch {
         files: form.lens.files.clone(),
         asked: asker.endpoint.options.model.clone(),
         url: None,
+        place: None,
         dialect: dialect_text(dialect),
+        price: asker.endpoint.options.price,
     }
 }

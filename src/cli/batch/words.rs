@@ -138,7 +138,6 @@ pub(super) fn document(batch: &Batch, seen: &Seen) -> Value {
         "made": report::stamp(batch.made_at),
         "changed": report::stamp(batch.changed_at),
         "program": batch.program,
-        "note": batch.note,
         "server": server,
     })
 }
@@ -216,6 +215,7 @@ pub(super) mod tests {
             files: BTreeMap::new(),
             asked: "tiny".into(),
             url: Some(Digest([1; 32])),
+            place: None,
             form: FORM,
             program: "0.1.0".into(),
             dialect: "{}".into(),
@@ -226,12 +226,13 @@ pub(super) mod tests {
             requests: 1_200,
             bytes: 0,
             tokens: 0,
+            price: None,
             bound: Some(Money::from_dollars(2.0)),
             cost: None,
             answered: 0,
             failed: 0,
             again: 0,
-            note: None,
+            waiting: 0,
             made_at: 0,
             changed_at: 0,
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::{Change, Lesson, NewBatch, Prune, Stage};
 use super::*;
+use crate::model::Price;
 use crate::rating::answer::{Answer, Provenance};
 
 fn digest(n: u32) -> Digest {
@@ -24,7 +25,9 @@ fn new() -> NewBatch {
         files: BTreeMap::from([("config.json".to_owned(), "{}".to_owned())]),
         asked: "gpt".into(),
         url: Some(digest(5)),
+        place: Some("http://127.0.0.1:1/v1".into()),
         dialect: "{}".into(),
+        price: "0.10,0.01,0.125,0.50".parse().ok(),
     }
 }
 
@@ -183,6 +186,43 @@ async fn a_batch_comes_back_as_it_was_made_and_changed() {
     let known = world.known(&made).await;
     assert_eq!((known.stage, known.file.as_deref(), known.bytes), (Stage::Uploaded, Some("file-1"), 7));
     assert_eq!((known.status.as_deref(), known.remote), (Some("validating"), None));
+}
+
+#[tokio::test]
+async fn a_price_is_kept_as_plain_numbers_and_one_that_is_not_known_as_none() {
+    let world = World::new().await;
+    let long = Price { long_prompt: Some(272_000), ..new().price.unwrap() };
+    for price in [Some(long), None] {
+        world.store.begin_batch(&NewBatch { price, ..new() }).await.unwrap();
+    }
+    let stored: Vec<Option<String>> = sqlx::query_scalar("SELECT price FROM batches ORDER BY id")
+        .fetch_all(&world.store.read)
+        .await
+        .unwrap();
+    let text = r#"{"input":0.1,"cached_input":0.01,"cache_write":0.125,"output":0.5,"long_prompt":272000}"#;
+    assert_eq!(stored, [Some(text.to_owned()), None]);
+    let prices: Vec<_> =
+        world.other().await.batches().await.unwrap().into_iter().map(|batch| batch.price).collect();
+    assert_eq!(prices, [Some(long), None]);
+}
+
+#[tokio::test]
+async fn a_number_is_never_given_to_two_batches() {
+    let world = World::new().await;
+    let first = world.batch(0..1).await;
+    world.store.abandon_batch(first.id).await.unwrap();
+    assert!(world.batch(0..1).await.id > first.id);
+}
+
+#[tokio::test]
+async fn open_batches_are_those_that_are_not_collected_and_know_how_many_wait() {
+    let world = World::new().await;
+    let (done, open) = (world.batch(0..2).await, world.batch(2..6).await);
+    world.store.settle(&done, &[answered(0)]).await.unwrap();
+    assert_eq!((world.known(&done).await.waiting, world.known(&open).await.waiting), (1, 4));
+    world.store.close_batch(done.id, &Failure::new(Reason::Timeout, "it expired")).await.unwrap();
+    assert_eq!(world.store.open_batches().await.unwrap(), [world.known(&open).await]);
+    assert_eq!(world.known(&done).await.waiting, 0);
 }
 
 #[tokio::test]
