@@ -26,21 +26,24 @@ pub(super) struct Ended {
     pub(super) error: Option<anyhow::Error>,
     /// A second signal came: nothing is waited for.
     pub(super) at_once: bool,
+    /// Questions that wait in batches.
+    pub(super) waiting: u64,
 }
 
 impl Ended {
     pub(super) fn with(exit: Exit) -> Self {
-        Self { exit, error: None, at_once: false }
+        Self { exit, error: None, at_once: false, waiting: 0 }
     }
 
     pub(super) fn by(error: anyhow::Error) -> Self {
-        Self { exit: Exit::of(&error), error: Some(error), at_once: false }
+        let exit = Exit::of(&error);
+        Self { error: Some(error), ..Self::with(exit) }
     }
 
     /// Takes in an error that came later: the first one ends the program, a later one is told.
     pub(super) fn also(&mut self, error: anyhow::Error, console: Console) {
         if self.error.is_none() {
-            *self = Self::by(error);
+            *self = Self { waiting: self.waiting, ..Self::by(error) };
         } else {
             console.warn(&error.to_string());
         }

@@ -16,8 +16,10 @@ fn the_same_command_hands_over_then_collects_and_then_has_nothing_to_ask() {
     let first = summary(&world, &["--batch"]).exits(75);
     assert!(first.stderr.contains("60 questions wait in batches"), "{}", first.stderr);
     assert_eq!((rows(&first, "rated"), rows(&first, "not_reached")), (0, ALL));
+    assert_eq!(first.json()["waiting"], ALL);
     let second = summary(&world, &["--batch"]).exits(0);
     assert_eq!((rows(&second, "rated"), rows(&second, "cached")), (ALL, 0));
+    assert_eq!(second.json()["waiting"], 0);
     let third = summary(&world, &["--batch"]).exits(0);
     assert_eq!((rows(&third, "rated"), rows(&third, "cached")), (0, ALL));
     assert!(cost(&third).abs() < f64::EPSILON);

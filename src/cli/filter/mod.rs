@@ -431,7 +431,9 @@ fn summaries(args: &FilterArgs, plan: &Plan, dataset: &Dataset) -> Vec<Summary> 
 /// Shows what there is, and ends the command.
 fn end(args: &FilterArgs, shown: &Shown, ended: Ended) -> anyhow::Result<Exit> {
     let console = args.rating.settings.output.console();
-    let told = show::show(args, shown, console).and(console.json(&show::json(shown, ended.exit.code())));
+    let mut document = show::json(shown, ended.exit.code());
+    document["waiting"] = json!(ended.waiting);
+    let told = show::show(args, shown, console).and(console.json(&document));
     if ended.exit == Exit::NothingKept {
         console.urge("no row is kept: nothing is written (exit code 6)");
     }

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 
 use super::dry_run::DryRun;
 use super::exit::{Exit, usage};
@@ -127,9 +128,11 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         let this = one(&args, console, &mut session, dataset, &mut results).await.unwrap_or_else(Ended::by);
         // What waits in batches keeps no other dataset from being told.
         let goes_on = this.error.is_none() && matches!(this.exit, Exit::Done | Exit::TryAgain);
+        let waiting = ended.waiting + this.waiting;
         if this.exit != Exit::Done {
             ended = this;
         }
+        ended.waiting = waiting;
         if !goes_on {
             break;
         }
@@ -164,7 +167,9 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         ));
         ended.exit = Exit::TooManyFailed;
     }
-    shown = shown.and(console.json(&report::json::summaries("summary", &summaries, ended.exit.code())));
+    let mut document = report::json::summaries("summary", &summaries, ended.exit.code());
+    document["waiting"] = json!(ended.waiting);
+    shown = shown.and(console.json(&document));
     match ended.error {
         Some(error) => Err(error),
         None => shown.map(|()| ended.exit).map_err(Into::into),
