@@ -30,9 +30,9 @@ pub enum Error {
     /// A file cannot be read or written.
     #[error("cannot {what} {}: {source}", plain(&path.to_string_lossy()))]
     Io {
-        /// `read` or `write`.
+        /// Such as `read` or `write`.
         what: &'static str,
-        /// The file.
+        /// The file, or its folder.
         path: PathBuf,
         /// The system's error.
         source: io::Error,

@@ -321,13 +321,13 @@ pub(super) fn many(count: u64, one: &str, more: &str) -> String {
 
 /// An endpoint that cannot be asked for a while, though batches are waited for.
 #[derive(Debug, Default)]
-struct Outage {
+pub(super) struct Outage {
     since: Option<Instant>,
 }
 
 impl Outage {
     /// Whether this error may pass, and is waited for; said once.
-    fn is_borne(&mut self, error: &anyhow::Error, console: Console) -> bool {
+    pub(super) fn is_borne(&mut self, error: &anyhow::Error, console: Console) -> bool {
         if !matches!(error.downcast_ref::<batch::Error>(), Some(batch::Error::Trouble(_))) {
             return false;
         }
@@ -340,7 +340,7 @@ impl Outage {
     }
 
     /// How long to wait before another try.
-    fn pause(&self) -> Duration {
+    pub(super) fn pause(&self) -> Duration {
         let lasts = self.since.map(|since| since.elapsed()).unwrap_or_default();
         (lasts / 20).clamp(LOOK[0], LOOK[1])
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    ALL, WAIT, at_once, balanced, complete, faulty, page, passes, recovers, rows, slow, sound, stops, summary,
+    ALL, WAIT, at_once, balanced, complete, faulty, page, passes, recovers, rows, sound, stops, summary,
 };
 use crate::standin::{Batches, Fault, Kind, RequestRule, Rules};
 
@@ -76,7 +76,8 @@ fn a_batch_that_begins_after_the_connection_broke_is_not_begun_twice() {
 #[test]
 fn what_cannot_be_handed_over_at_once_is_handed_over_by_a_run_that_waits() {
     // Each request is made six times: then the run takes the batch back, or looks for it, and tries once more.
-    let cases = [(Kind::Create, at_once(429)), (Kind::Upload, at_once(429))];
+    let cases =
+        [(Kind::Create, at_once(429)), (Kind::Upload, at_once(429)), (Kind::Upload, Fault::status(500))];
     crate::faults::each(&cases, |(kind, fault)| {
         let what = format!("{kind:?} {fault:?}");
         let (world, standin) = faulty(vec![RequestRule::first(*kind, 7, fault.clone())], vec![]);
@@ -138,15 +139,12 @@ fn a_key_that_is_refused_ends_the_run_wherever_it_is_refused() {
 
 #[test]
 fn a_batch_that_the_server_does_not_know_is_left_alone_and_named() {
-    let (world, standin) = super::super::world(slow());
-    summary(&world, &["--batch"]).exits(75);
-    drop(standin);
     // Another project's key: the same server, and none of the batches.
     let unknown = RequestRule { kind: Kind::GetBatch, nth: None, times: None, fault: Fault::status(404) };
-    let (other, standin) = faulty(vec![unknown], vec![]);
-    summary(&other, &["--batch"]).exits(75);
+    let (world, standin) = faulty(vec![unknown], vec![]);
+    summary(&world, &["--batch"]).exits(75);
     for flags in [&WAIT[..], &["--batch"]] {
-        let run = summary(&other, flags).exits(75);
+        let run = summary(&world, flags).exits(75);
         assert_eq!((balanced(&run), rows(&run, "not_reached")), (0, ALL));
         assert!(
             run.stderr.contains("same account and project") && run.stderr.contains("--forget"),
@@ -154,8 +152,8 @@ fn a_batch_that_the_server_does_not_know_is_left_alone_and_named() {
             run.stderr
         );
     }
-    let run = other.run(&["batch", "collect"]).exits(75);
+    let run = world.run(&["batch", "collect"]).exits(75);
     assert!(run.stderr.contains("same account and project"), "{}", run.stderr);
-    recovers(&other, &standin, "unknown");
+    recovers(&world, &standin, "unknown");
     assert_eq!(standin.counters().batches, 1);
 }
