@@ -59,8 +59,8 @@ pub enum Error {
     },
     /// The lens's files that are kept with a batch cannot be used any more.
     #[error(
-        "batch {batch} cannot be read by the lens {lens} that it was asked with: {problem}; `classified batch cancel {batch}` \
-         frees its questions"
+        "batch {batch} cannot be read by the lens {lens} that it was asked with: {problem}; `classified batch cancel {batch} \
+         --forget` frees its questions, which are then paid for again"
     )]
     Lens {
         /// The batch's number in the store.

@@ -7,6 +7,7 @@ use clap::Args;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::batch::lock;
+use super::dry_run::grouped;
 use super::exit::{Exit, usage};
 use super::session::{Ended, Session};
 use super::settings::{HEURISTIC, RaterArgs};
@@ -228,7 +229,7 @@ impl Session<'_> {
         if unasked > 0 {
             exit = self.unasked(unasked);
         }
-        Ok(Ended::with(exit))
+        Ok(Ended { waiting, ..Ended::with(exit) })
     }
 
     /// Where the questions wait that this run has left, and what brings their answers.
@@ -312,8 +313,8 @@ impl Session<'_> {
 }
 
 /// So many things, in words.
-fn many(count: u64, one: &str, more: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { more })
+pub(super) fn many(count: u64, one: &str, more: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { more })
 }
 
 /// An endpoint that cannot be asked for a while, though batches are waited for.

@@ -76,7 +76,7 @@ fn what_was_kept_when_a_download_failed_is_not_counted_again() {
         RequestRule::nth(Kind::Content, 2, Fault::status(403)),
     ];
     let (world, standin, run) = collected(broken, vec![]);
-    let run = run.exits(1);
+    let run = run.exits(75);
     assert!(run.stderr.contains("the replies of batch 1"), "{}", run.stderr);
     let again = collect(&world, &[]).exits(0);
     let [rest, ..] = counts(&again);
