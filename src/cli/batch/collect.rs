@@ -1,13 +1,13 @@
 //! `classified batch collect`: what has ended, of all lenses and models of the endpoint, into the store.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::super::batching::said;
+use super::super::batching::{LOOK, OUTAGE, said};
 use super::super::exit::{Exit, usage};
 use super::super::settings::HEURISTIC;
 use super::super::signals::Signals;
@@ -17,9 +17,6 @@ use crate::console::{Bar, Console, tables};
 use crate::endpoint::Endpoint;
 use crate::rate;
 use crate::store::Stage;
-
-/// How often batches are looked at that someone waits for: at first, and at most.
-const LOOK: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
 const AFTER_HELP: &str = "\
 Collects the batches of all lenses and models that the store has at this endpoint. Nothing is handed over, and nothing is shown of rows:
@@ -49,42 +46,16 @@ pub(super) async fn collect(args: CollectArgs) -> anyhow::Result<Exit> {
     let endpoint = Arc::new(Endpoint::new(rater.endpoint()?)?);
     let desk = Desk { endpoint, store: Arc::new(args.place.open().await?.0) };
     let mut signals = Signals::listen()?;
+    if !desk.open().await?.is_empty() {
+        desk.endpoint.check_batches().await?;
+    }
     let mut all = Swept::default();
-    let (mut pause, mut before) = (LOOK[0], 0);
-    let mut bar = None;
-    let ended = loop {
-        let swept = match round(&desk, &args, console, &mut signals).await? {
-            Ok(swept) => swept,
-            Err(exit) => {
-                console.note("what was collected is kept, and the batches go on");
-                return Ok(exit);
-            }
-        };
-        all.collected.extend(swept.collected);
-        all.open = swept.open;
-        all.stopped = all.stopped.or(swept.stopped);
-        let runs = all.open.iter().any(|(batch, _)| batch.stage == Stage::Created);
-        if !args.wait || !runs || all.stopped.is_some() {
-            break None;
-        }
-        let questions = all.open.iter().map(|(batch, _)| batch.requests).sum();
-        let done = all.open.iter().filter_map(|(_, counts)| *counts);
-        let done = done.map(|counts| counts.completed.saturating_add(counts.failed)).sum();
-        let bar = bar.get_or_insert_with(|| console.bar("batches", Some(questions)));
-        bar.show(&rate::Progress { done, ..rate::Progress::default() });
-        pause = if done > before { LOOK[0] } else { (pause * 3 / 2).min(LOOK[1]) };
-        before = done;
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = signals.next() => break Some(signals.exit()),
-        }
-    };
-    bar.into_iter().for_each(Bar::finish);
-    if let Some(exit) = ended {
-        console.note("the batches go on: the same command collects them");
+    let ended = gather(&desk, &args, &mut all, &mut signals).await;
+    show(&all, console)?;
+    if let Some(exit) = ended? {
+        console.note("what was collected is kept, and the batches go on: the same command collects them");
         return Ok(exit);
     }
-    show(&all, console)?;
     desk.store.close().await?;
     match all.stopped {
         Some(why) => Err(Error::Stopped(why).into()),
@@ -93,13 +64,61 @@ pub(super) async fn collect(args: CollectArgs) -> anyhow::Result<Exit> {
     }
 }
 
+/// Looks until nothing is run any more, or once; a signal ends it.
+async fn gather(
+    desk: &Desk,
+    args: &CollectArgs,
+    all: &mut Swept,
+    signals: &mut Signals,
+) -> anyhow::Result<Option<Exit>> {
+    let console = args.place.output.console();
+    let (began, mut seen) = (Instant::now(), None);
+    let mut bar = None;
+    let ended = loop {
+        match Box::pin(round(desk, args, signals)).await {
+            Ok(Ok(swept)) => {
+                all.collected.extend(swept.collected);
+                all.open = swept.open;
+                all.stopped = swept.stopped;
+                seen = Some(Instant::now());
+            }
+            Ok(Err(exit)) => break Ok(Some(exit)),
+            // The batches go on meanwhile.
+            Err(error) if is_passing(&error) && seen.is_some_and(|seen| seen.elapsed() < OUTAGE) => {
+                console.warn(&error.to_string());
+            }
+            Err(error) => break Err(error),
+        }
+        let is_run = all.open.iter().any(|(batch, _)| batch.stage == Stage::Created);
+        if !args.wait || !is_run || all.stopped.is_some() {
+            break Ok(None);
+        }
+        let questions = all.open.iter().map(|(batch, _)| batch.requests).sum();
+        let done = all.open.iter().filter_map(|(_, counts)| *counts);
+        let done = done.map(|counts| counts.completed.saturating_add(counts.failed)).sum();
+        let bar: &mut Bar = bar.get_or_insert_with(|| console.bar("batches", Some(questions)));
+        bar.show(&rate::Progress { done, ..rate::Progress::default() });
+        tokio::select! {
+            () = tokio::time::sleep((began.elapsed() / 20).clamp(LOOK[0], LOOK[1])) => {}
+            _ = signals.next() => break Ok(Some(signals.exit())),
+        }
+    };
+    bar.into_iter().for_each(Bar::finish);
+    ended
+}
+
+/// Whether a later try may go well.
+fn is_passing(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<Error>(), Some(Error::Trouble(_)))
+}
+
 /// Looks once, under the lock; a signal ends it.
 async fn round(
     desk: &Desk,
     args: &CollectArgs,
-    console: Console,
     signals: &mut Signals,
 ) -> anyhow::Result<Result<Swept, Exit>> {
+    let console = args.place.output.console();
     let _lock = match lock(&desk.store, console, signals).await? {
         Ok(lock) => lock,
         Err(exit) => return Ok(Err(exit)),
@@ -109,7 +128,6 @@ async fn round(
     }
     let (words, mut inbox) = mpsc::unbounded_channel();
     let look = async {
-        desk.endpoint.check_batches().await?;
         desk.reconcile(&words).await?;
         Ok::<_, anyhow::Error>(desk.sweep(|model| args.place.rater.price(model), &words).await?)
     };
