@@ -36,10 +36,10 @@ def get(url, path):
 def start_standin():
     """The stand-in, and its address."""
     rules = WORK / "rules.json"
-    expires = {"nth": {"start": 2, "end": 2}, "twist": {"expire_after": 0.5}}
+    expires = {"nth": {"start": 4, "end": 6}, "twist": {"expire_after": 0.5}}
     rules.write_text(json.dumps({"requests": [], "batches": [expires]}))
     limit = str(ROWS * TOKENS_PER_ROW // SHARE)
-    command = [STANDIN, "--port", "0", "--batches", "--running-ms", "3000", "--enqueued-tokens", limit]
+    command = [STANDIN, "--port", "0", "--batches", "--running-ms", "6000", "--enqueued-tokens", limit]
     standin = subprocess.Popen([*command, "--batch-rules", rules], stdout=subprocess.PIPE, text=True)
     line = standin.stdout.readline()
     return standin, "http://" + line.split("http://")[1].split("/")[0]
@@ -74,7 +74,7 @@ def main():
     try:
         for _ in range(KILLS):
             child = subprocess.Popen(command, cwd=WORK, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(chance.uniform(0.05, 12.0))
+            time.sleep(chance.uniform(0.05, 20.0))
             os.kill(child.pid, signal.SIGKILL)
             peaks.append(peak(child))
         while True:

@@ -65,7 +65,7 @@ impl Work {
             match self.ask_for(&batch).await? {
                 Found::Gone => self.gone(&batch),
                 Found::Remote(remote) if remote.status.has_ended() => {
-                    self.ended(batch, &remote, price).await?
+                    self.ended(batch, &remote, price).await?;
                 }
                 Found::Remote(remote) => {
                     if remote.status == Status::InProgress {

@@ -101,7 +101,7 @@ impl Session<'_> {
             let model = plan.targets.first().map_or("", |target| target.model.as_str());
             let (bounds, price) = (self.bounds(), self.args.settings.rater.price(model));
             let result = {
-                let round = async {
+                let round = Box::pin(async {
                     let work = match &mut work {
                         Some(work) => work,
                         none => {
@@ -113,7 +113,7 @@ impl Session<'_> {
                         }
                     };
                     round(work, (&plan, found), price).await
-                };
+                });
                 tokio::select! {
                     result = said(round, &mut inbox, console) => Some(result),
                     _ = self.signals.next() => None,
@@ -304,15 +304,15 @@ pub(super) async fn said<T>(
         Word::Note(text) => console.note(&text),
         Word::Warning(text) => console.warn(&text),
     };
-    let mut work = std::pin::pin!(work);
+    let mut done = std::pin::pin!(work);
     let result = loop {
         tokio::select! {
-            Some(word) = inbox.recv() => say(word),
-            result = &mut work => break result,
+            Some(said) = inbox.recv() => say(said),
+            result = &mut done => break result,
         }
     };
-    while let Ok(word) = inbox.try_recv() {
-        say(word);
+    while let Ok(said) = inbox.try_recv() {
+        say(said);
     }
     result
 }
