@@ -169,7 +169,7 @@ impl Work {
             return Fits::No(Full::Tokens(most));
         }
         let cost = weighed.bound.unwrap_or_default();
-        if !self.budget.fits(cost) {
+        if !self.can_afford(cost) {
             return Fits::No(Full::Money(cost));
         }
         if self.may_ask_one_more() { Fits::Yes } else { Fits::No(Full::Questions) }
@@ -180,7 +180,6 @@ impl Work {
         gathering.spool.push(&weighed.line)?;
         gathering.tokens = gathering.tokens.saturating_add(weighed.tokens);
         gathering.bound = gathering.bound.zip(weighed.bound).map(|(sum, more)| sum + more);
-        self.budget.reserve(weighed.bound.unwrap_or_default());
         Ok(())
     }
 

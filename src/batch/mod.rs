@@ -13,7 +13,6 @@ pub mod reader;
 mod reconcile;
 mod spool;
 mod submit;
-mod sweep;
 mod watch;
 mod work;
 
@@ -26,8 +25,7 @@ use crate::rating::question::Digest;
 use crate::store::{Batch, Stage, Store};
 
 pub use error::Error;
-pub use sweep::Swept;
-pub use watch::Progress;
+pub use watch::{Looked, Progress};
 pub use work::{Bounds, Full, Words, Work};
 
 /// An endpoint that has batches, and the store that knows ours.

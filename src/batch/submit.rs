@@ -12,7 +12,6 @@ use super::{Error, file_name, may_be_done, retrying};
 use crate::dataset::Dataset;
 use crate::endpoint::batches::{TokenLimit, token_limit};
 use crate::endpoint::{Refusal, Trouble};
-use crate::meter::Spent;
 use crate::rate::retry::{Next, Policy, judge};
 use crate::rate::{self, Plan};
 use crate::rating::question::Question;
@@ -121,7 +120,13 @@ impl Work {
             if let Trouble::Refused(Refusal { error, .. }) = &trouble
                 && let Some(limit) = token_limit(std::slice::from_ref(error))
             {
-                return self.too_many_tokens(batch, limit).await;
+                self.give_back(&batch).await?;
+                if let Some(tokens) = limit.tokens {
+                    let lesson = Lesson { tokens: Some(tokens), dialect: None };
+                    store.learn(self.desk.url(), &batch.slot.model, &lesson).await?;
+                }
+                self.too_many_tokens(&batch, &limit);
+                return Ok(());
             }
             let may_be_done = may_be_done(&trouble);
             if !may_be_done && !matches!(judge(&trouble).next, Next::Retry { .. }) {
@@ -170,23 +175,23 @@ impl Work {
     }
 
     /// Takes a batch back that nothing was run of: its questions are free again.
-    pub(super) async fn give_back(&mut self, batch: &Batch) -> Result<(), Error> {
+    async fn give_back(&mut self, batch: &Batch) -> Result<(), Error> {
         self.desk.store.abandon_batch(batch.id).await?;
-        self.budget.settle(batch.bound.unwrap_or_default(), Spent::Nothing);
-        self.wants_pass = true;
-        self.open.retain(|open| open.id != batch.id);
+        self.freed(batch);
         Ok(())
     }
 
-    /// A batch was rejected for the tokens that the account may enqueue: its questions are free again, and go into files that fit
-    /// better.
-    pub(super) async fn too_many_tokens(&mut self, batch: Batch, limit: TokenLimit) -> Result<(), Error> {
-        self.give_back(&batch).await?;
+    /// The questions of a batch are free again.
+    pub(super) fn freed(&mut self, batch: &Batch) {
+        self.wants_pass = true;
+        self.open.retain(|open| open.id != batch.id);
+    }
+
+    /// A batch was rejected for the tokens that the account may enqueue, and is free: its questions go into files that fit better.
+    pub(super) fn too_many_tokens(&mut self, batch: &Batch, limit: &TokenLimit) {
         if let Some(most) = limit.tokens
             && self.lesson.tokens != Some(most)
         {
-            let learned = Lesson { tokens: Some(most), dialect: None };
-            self.desk.store.learn(self.desk.url(), &batch.slot.model, &learned).await?;
             self.lesson.tokens = Some(most);
             self.warn(format!(
                 "the account may have {most} input tokens of {} enqueued at once: files are made to fit, and wait for their turn",
@@ -194,7 +199,7 @@ impl Work {
             ));
         }
         if self.tokens_at_most().is_some_and(|most| batch.tokens > most) {
-            return Ok(());
+            return;
         }
         // It should have fitted: the server counts more tokens than we do, or the account has batches that are not ours.
         let enqueued = self.tokens_enqueued();
@@ -208,7 +213,6 @@ impl Work {
         if self.rejected > HALVED {
             self.full = self.allowance.map(Full::Tokens);
         }
-        Ok(())
     }
 
     /// Some time has passed: there may be room in the account that there was not.

@@ -1,16 +1,15 @@
 //! How far batches are, and what follows when they have ended.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use super::collect::{Gathered, collect};
 use super::work::Work;
-use super::{Error, retrying};
-use crate::endpoint::batches::{RemoteBatch, Status, token_limit};
+use super::{Desk, Error, retrying};
+use crate::endpoint::batches::{RemoteBatch, Status, TokenLimit, token_limit};
 use crate::endpoint::{Refusal, Trouble};
-use crate::meter::Spent;
+use crate::http::plain;
 use crate::model::Price;
-use crate::store::{Batch, Change, Stage};
+use crate::store::{Batch, Change, Lesson, Stage};
 
 /// How far the open batches are, all together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,28 +22,93 @@ pub struct Progress {
     pub ended: usize,
 }
 
-/// What became of a batch.
+/// What a look at a batch has found.
 #[derive(Debug)]
-enum Found {
-    /// The server's word.
-    Remote(Box<RemoteBatch>),
-    /// The server knows it no longer.
-    Gone,
+pub enum Looked {
+    /// It has not ended.
+    Open(RemoteBatch),
+    /// It has ended, and what it left is in the store.
+    Collected(Status, Box<Gathered>),
+    /// Its file was rejected as a whole, in these words: its questions are free again.
+    Rejected(Option<TokenLimit>, String),
+    /// The server does not know it. It may be another project's, of which the key is not: its questions are not free. What to tell.
+    Gone(String),
+}
+
+impl Desk {
+    /// Asks the server how far a batch is, and collects it if it has ended. Wants the lock of the store's batches. `price` is that
+    /// of its model at the standard tier.
+    pub async fn look_at(&self, batch: &Batch, price: Option<Price>) -> Result<Looked, Error> {
+        let Some(remote) = self.ask_for(batch).await? else { return Ok(Looked::Gone(self.unknown(batch))) };
+        let status = remote.status.as_str();
+        if batch.status.as_deref() != Some(status) {
+            let change = Change { status: Some(status.to_owned()), ..Change::default() };
+            self.store.change_batch(batch.id, change).await?;
+        }
+        if remote.status == Status::Failed {
+            return self.rejected(batch, &remote).await;
+        }
+        if !remote.status.has_ended() {
+            return Ok(Looked::Open(remote));
+        }
+        let gathered = collect(&self.endpoint, &self.store, batch, &remote, price).await?;
+        Ok(Looked::Collected(remote.status, Box::new(gathered)))
+    }
+
+    /// The server's word of a batch; none where it does not know it.
+    async fn ask_for(&self, batch: &Batch) -> Result<Option<RemoteBatch>, Error> {
+        let id = batch.remote.as_deref().unwrap_or_default();
+        match retrying(async || self.endpoint.batch(id).await).await {
+            Ok(remote) => Ok(Some(remote)),
+            Err(Trouble::Refused(Refusal { status: 404, .. })) => Ok(None),
+            Err(trouble) => Err(Error::trouble("tell how far a batch is", &self.endpoint, &trouble)),
+        }
+    }
+
+    async fn rejected(&self, batch: &Batch, remote: &RemoteBatch) -> Result<Looked, Error> {
+        let limit = token_limit(&remote.errors);
+        if let Some(tokens) = limit.as_ref().and_then(|limit| limit.tokens) {
+            let lesson = Lesson { tokens: Some(tokens), dialect: None };
+            self.store.learn(self.url(), &batch.slot.model, &lesson).await?;
+        }
+        self.store.abandon_batch(batch.id).await?;
+        let why: Vec<String> = remote.errors.iter().take(3).map(|error| plain(&error.to_string())).collect();
+        Ok(Looked::Rejected(
+            limit,
+            format!(
+                "the endpoint {} rejected the file of batch {} ({}): {}; nothing of it was run, and its questions are free again",
+                self.endpoint.shown_url(),
+                batch.id,
+                plain(&remote.id),
+                if why.is_empty() { "it does not say why".to_owned() } else { why.join("; ") }
+            ),
+        ))
+    }
+
+    fn unknown(&self, batch: &Batch) -> String {
+        format!(
+            "the endpoint {} does not know batch {} ({}), which {} questions wait in: check that the key is of the same account and \
+             project; `classified batch cancel {} --forget` gives it up, and its questions are paid for again",
+            self.endpoint.shown_url(),
+            batch.id,
+            batch.remote.as_deref().map_or("?".to_owned(), plain),
+            batch.requests,
+            batch.id
+        )
+    }
 }
 
 impl Work {
     /// Asks how far the open batches are. Nothing is collected, and no lock is wanted.
     pub async fn look(&self) -> Result<Progress, Error> {
         let mut progress = Progress::default();
-        for batch in self.open.iter().filter(|batch| batch.stage == Stage::Created) {
-            if self.gone.contains(&batch.id) {
-                continue;
-            }
+        let begun = self.open.iter().filter(|batch| batch.stage == Stage::Created);
+        for batch in begun.filter(|batch| !self.gone.contains(&batch.id)) {
             progress.questions += batch.requests;
-            match self.ask_for(batch).await? {
+            match self.desk.ask_for(batch).await? {
                 // The next round says so.
-                Found::Gone => progress.ended += 1,
-                Found::Remote(remote) => {
+                None => progress.ended += 1,
+                Some(remote) => {
                     let done = remote.counts.completed.saturating_add(remote.counts.failed);
                     progress.done += done.min(batch.requests);
                     progress.ended += usize::from(remote.status.has_ended());
@@ -54,7 +118,8 @@ impl Work {
         Ok(progress)
     }
 
-    /// Collects the open batches that have ended, and begins those that have room now. Wants the lock of the store's batches.
+    /// Collects the open batches that have ended, and begins those that an interrupted run has uploaded. Wants the lock of the store's
+    /// batches.
     pub async fn collect(&mut self, price: Option<Price>) -> Result<(), Error> {
         // Another run may have collected them.
         self.reload().await?;
@@ -62,84 +127,46 @@ impl Work {
         let begun: Vec<Batch> =
             self.open.iter().filter(|batch| batch.stage == Stage::Created).cloned().collect();
         for batch in begun {
-            match self.ask_for(&batch).await? {
-                Found::Gone => self.gone(&batch),
-                Found::Remote(remote) if remote.status.has_ended() => {
-                    self.ended(batch, &remote, price).await?;
-                }
-                Found::Remote(remote) => {
-                    if remote.status == Status::InProgress {
-                        self.rejected = 0;
-                    }
-                    let status = remote.status.as_str();
-                    if batch.status.as_deref() != Some(status) {
-                        let change = Change { status: Some(status.to_owned()), ..Change::default() };
-                        self.desk.store.change_batch(batch.id, change).await?;
-                    }
-                }
-            }
+            let looked = self.desk.look_at(&batch, price).await?;
+            self.take_in(&batch, looked)?;
         }
         self.start_uploaded().await
     }
 
-    async fn ask_for(&self, batch: &Batch) -> Result<Found, Error> {
-        let endpoint = &self.desk.endpoint;
-        let id = batch.remote.as_deref().unwrap_or_default();
-        match retrying(async || endpoint.batch(id).await).await {
-            Ok(remote) => Ok(Found::Remote(Box::new(remote))),
-            Err(Trouble::Refused(Refusal { status: 404, .. })) => Ok(Found::Gone),
-            Err(trouble) => Err(Error::trouble("ask for a batch", endpoint, &trouble)),
-        }
-    }
-
-    async fn ended(&mut self, batch: Batch, remote: &RemoteBatch, price: Option<Price>) -> Result<(), Error> {
-        let store = Arc::clone(&self.desk.store);
-        let status = remote.status.as_str().to_owned();
-        let change = Change { status: Some(status.clone()), ..Change::default() };
-        store.change_batch(batch.id, change).await?;
-        if remote.status == Status::Failed {
-            if let Some(limit) = token_limit(&remote.errors) {
-                return self.too_many_tokens(batch, limit).await;
+    fn take_in(&mut self, batch: &Batch, looked: Looked) -> Result<(), Error> {
+        match looked {
+            Looked::Open(remote) => {
+                if remote.status == Status::InProgress {
+                    self.rejected = 0;
+                }
+                return Ok(());
             }
-            self.give_back(&batch).await?;
-            let why: Vec<String> = remote.errors.iter().take(3).map(ToString::to_string).collect();
-            return Err(Error::Stopped(format!(
-                "the endpoint {} rejected the file of batch {} ({}): {}; nothing of it was run, and its questions are free again",
-                self.desk.endpoint.shown_url(),
-                batch.id,
-                remote.id,
-                if why.is_empty() { "it does not say why".to_owned() } else { why.join("; ") }
-            )));
+            Looked::Gone(words) => {
+                if self.gone.insert(batch.id) {
+                    self.warn(words);
+                }
+                return Ok(());
+            }
+            Looked::Rejected(limit, words) => {
+                self.freed(batch);
+                let Some(limit) = limit else { return Err(Error::Stopped(words)) };
+                self.too_many_tokens(batch, &limit);
+            }
+            Looked::Collected(status, gathered) => {
+                self.rejected = 0;
+                self.spent += gathered.cost.or(batch.bound).unwrap_or_default();
+                self.note(summed(batch, status.as_str(), &gathered));
+                gathered.notes.into_iter().for_each(|note| self.note(note));
+                gathered.warnings.into_iter().for_each(|warning| self.warn(warning));
+                if let Some(dialect) = gathered.lesson {
+                    self.desk.endpoint.begin_with(dialect);
+                }
+                self.wants_pass |= gathered.again + gathered.missing > 0;
+                self.was_cancelled |= status == Status::Cancelled;
+            }
         }
-        self.rejected = 0;
-        let gathered = collect(&self.desk.endpoint, &store, &batch, remote, price).await?;
-        self.budget
-            .settle(batch.bound.unwrap_or_default(), gathered.cost.map_or(Spent::Unknown, Spent::Exactly));
         self.open.retain(|open| open.id != batch.id);
-        self.note(summed(&batch, &status, &gathered));
-        gathered.notes.into_iter().for_each(|note| self.note(note));
-        gathered.warnings.into_iter().for_each(|warning| self.warn(warning));
-        if let Some(dialect) = gathered.lesson {
-            self.desk.endpoint.begin_with(dialect);
-        }
-        self.wants_pass |= gathered.again + gathered.missing > 0;
-        self.was_cancelled |= remote.status == Status::Cancelled;
         Ok(())
-    }
-
-    /// The server does not know a batch. It may be another project's, of which the key is not: its questions are not free.
-    fn gone(&mut self, batch: &Batch) {
-        if self.gone.insert(batch.id) {
-            self.warn(format!(
-                "the endpoint {} does not know batch {} ({}), which {} questions wait in: check that the key is of the same account and \
-                 project; `classified batch cancel {} --forget` gives it up, and its questions are paid for again",
-                self.desk.endpoint.shown_url(),
-                batch.id,
-                batch.remote.as_deref().unwrap_or("?"),
-                batch.requests,
-                batch.id
-            ));
-        }
     }
 }
 

@@ -10,7 +10,6 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::gather::Gathering;
 use super::reader::read_dialect;
 use super::{Desk, Error, Word};
-use crate::meter::Budget;
 use crate::model::Money;
 use crate::rate::ask::Asker;
 use crate::store::{Batch, Lesson, Stage};
@@ -47,7 +46,8 @@ pub struct Work {
     pub(super) asker: Arc<Asker>,
     /// Where files are made.
     pub(super) folder: PathBuf,
-    pub(super) budget: Budget,
+    /// What was spent on what this command has collected.
+    pub(super) spent: Money,
     pub(super) bounds: Bounds,
     /// What was learned of the endpoint earlier.
     pub(super) lesson: Lesson,
@@ -90,7 +90,7 @@ impl Work {
             desk,
             asker: Arc::clone(asker),
             folder,
-            budget: Budget::new(bounds.money),
+            spent: Money::ZERO,
             bounds,
             lesson,
             allowance: None,
@@ -104,9 +104,6 @@ impl Work {
             words,
         };
         work.reload().await?;
-        for batch in &work.open {
-            work.budget.reserve(batch.bound.unwrap_or_default());
-        }
         Ok(work)
     }
 
@@ -147,6 +144,15 @@ impl Work {
         let begun = self.open.iter().filter(|batch| batch.stage == Stage::Created);
         let gathered = self.gathering.iter().flatten().map(|gathering| gathering.tokens);
         begun.map(|batch| batch.tokens).chain(gathered).fold(0, u64::saturating_add)
+    }
+
+    /// Whether a question fits under the bound on cost that costs at most this: beside what was spent, and what batches under way or
+    /// about to be may come to, whoever handed them over.
+    pub(super) fn can_afford(&self, cost: Money) -> bool {
+        let begun = self.open.iter().map(|batch| batch.bound);
+        let gathered = self.gathering.iter().flatten().map(|gathering| gathering.bound);
+        let committed = begun.chain(gathered).flatten().fold(self.spent, |sum, bound| sum + bound);
+        self.bounds.money.is_none_or(|cap| committed + cost <= cap)
     }
 
     /// Takes one off the bound on questions.

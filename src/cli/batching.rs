@@ -16,10 +16,10 @@ use crate::dataset::Found;
 use crate::rate::{self, Asks, Left, Plan, Rater};
 
 /// How often batches are looked at that someone waits for: as often as a twentieth of the time that they have taken, within these.
-pub(super) const LOOK: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(1)];
+const LOOK: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(1)];
 
 /// How long an endpoint may be out of reach while batches are waited for: they go on meanwhile.
-pub(super) const OUTAGE: Duration = Duration::from_hours(1);
+const OUTAGE: Duration = Duration::from_hours(1);
 
 /// How long a batch waits that the account had no room for, before the server is asked again.
 const ROOM: Duration = Duration::from_mins(1);

@@ -5,7 +5,7 @@ use crate::model::Money;
 
 /// What may be spent, what was, and what attempts in flight may come to.
 #[derive(Debug)]
-pub struct Budget {
+pub(super) struct Budget {
     cap: Option<Money>,
     /// What was spent, attempts of unknown outcome counted at their reservation.
     pub(super) spent: Money,
@@ -16,23 +16,21 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget with this cap, or without one.
-    pub fn new(cap: Option<Money>) -> Self {
+    pub(super) fn new(cap: Option<Money>) -> Self {
         Self { cap, spent: Money::ZERO, reserved: Money::ZERO, beyond: Money::ZERO }
     }
 
     /// Whether an attempt of at most this `cost` fits beside all that was spent and reserved.
-    pub fn fits(&self, cost: Money) -> bool {
+    pub(super) fn fits(&self, cost: Money) -> bool {
         self.cap.is_none_or(|cap| self.spent + self.reserved + cost <= cap)
     }
 
-    /// Sets aside what an attempt may cost at most.
-    pub fn reserve(&mut self, cost: Money) {
+    pub(super) fn reserve(&mut self, cost: Money) {
         self.reserved += cost;
     }
 
     /// Replaces a reservation by what the attempt cost.
-    pub fn settle(&mut self, reserved: Money, spent: Spent) {
+    pub(super) fn settle(&mut self, reserved: Money, spent: Spent) {
         let cost = match spent {
             Spent::Nothing => Money::ZERO,
             Spent::Exactly(cost) => cost,

@@ -30,7 +30,6 @@ use tokio::time::{Instant, sleep_until};
 use crate::model::Money;
 use control::{Control, Start, Started};
 
-pub use budget::Budget;
 pub use told::{Told, Window};
 
 /// Seconds since the meter began.

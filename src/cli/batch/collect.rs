@@ -1,22 +1,23 @@
 //! `classified batch collect`: what has ended, of all lenses and models of the endpoint, into the store.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::super::batching::{LOOK, OUTAGE, said};
+use super::super::batching::said;
 use super::super::exit::{Exit, usage};
 use super::super::settings::HEURISTIC;
 use super::super::signals::Signals;
 use super::{Place, lock};
-use crate::batch::{Desk, Error, Swept};
-use crate::console::{Bar, Console, tables};
+use crate::batch::collect::Gathered;
+use crate::batch::{Desk, Error, Looked, Word, Words};
+use crate::console::{Console, tables};
 use crate::endpoint::Endpoint;
-use crate::rate;
-use crate::store::Stage;
+use crate::endpoint::batches::Counts;
+use crate::model::Price;
+use crate::store::{Batch, Stage};
 
 const AFTER_HELP: &str = "\
 Collects the batches of all lenses and models that the store has at this endpoint. Nothing is handed over, and nothing is shown of rows:
@@ -28,11 +29,19 @@ Exit codes: 0 nothing is open any more, 75 some batches have not ended: try agai
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(in crate::cli) struct CollectArgs {
-    /// Wait until all have ended
-    #[arg(long)]
-    wait: bool,
     #[command(flatten)]
     place: Place,
+}
+
+/// What came of a look at all batches.
+#[derive(Debug, Default)]
+struct Swept {
+    /// Batches that were collected, with the server's last word for each.
+    collected: Vec<(Batch, String, Gathered)>,
+    /// Batches that have not ended, with the server's counts where it has begun them.
+    open: Vec<(Batch, Option<Counts>)>,
+    /// What would fail for every question, by the first batch that says so.
+    stopped: Option<String>,
 }
 
 /// Collects.
@@ -46,95 +55,66 @@ pub(super) async fn collect(args: CollectArgs) -> anyhow::Result<Exit> {
     let endpoint = Arc::new(Endpoint::new(rater.endpoint()?)?);
     let desk = Desk { endpoint, store: Arc::new(args.place.open().await?.0) };
     let mut signals = Signals::listen()?;
-    if !desk.open().await?.is_empty() {
-        desk.endpoint.check_batches().await?;
-    }
-    let mut all = Swept::default();
-    let ended = gather(&desk, &args, &mut all, &mut signals).await;
-    show(&all, console)?;
-    if let Some(exit) = ended? {
-        console.note("what was collected is kept, and the batches go on: the same command collects them");
-        return Ok(exit);
-    }
+    let lock = match lock(&desk.store, console, &mut signals).await? {
+        Ok(lock) => lock,
+        Err(exit) => return Ok(exit),
+    };
+    let (words, mut inbox) = mpsc::unbounded_channel();
+    let swept = Box::pin(sweep(&desk, |model| rater.price(model), &words));
+    let swept = tokio::select! {
+        swept = said(swept, &mut inbox, console) => swept?,
+        _ = signals.next() => {
+            console.note("what was collected is kept, and the batches go on");
+            return Ok(signals.exit());
+        }
+    };
+    drop(lock);
+    show(&swept, console)?;
     desk.store.close().await?;
-    match all.stopped {
+    match swept.stopped {
         Some(why) => Err(Error::Stopped(why).into()),
-        None if all.open.is_empty() => Ok(Exit::Done),
+        None if swept.open.is_empty() => Ok(Exit::Done),
         None => Ok(Exit::TryAgain),
     }
 }
 
-/// Looks until nothing is run any more, or once; a signal ends it.
-async fn gather(
-    desk: &Desk,
-    args: &CollectArgs,
-    all: &mut Swept,
-    signals: &mut Signals,
-) -> anyhow::Result<Option<Exit>> {
-    let console = args.place.output.console();
-    let (began, mut seen) = (Instant::now(), None);
-    let mut bar = None;
-    let ended = loop {
-        match Box::pin(round(desk, args, signals)).await {
-            Ok(Ok(swept)) => {
-                all.collected.extend(swept.collected);
-                all.open = swept.open;
-                all.stopped = swept.stopped;
-                seen = Some(Instant::now());
-            }
-            Ok(Err(exit)) => break Ok(Some(exit)),
-            // The batches go on meanwhile.
-            Err(error) if is_passing(&error) && seen.is_some_and(|seen| seen.elapsed() < OUTAGE) => {
-                console.warn(&error.to_string());
-            }
-            Err(error) => break Err(error),
-        }
-        let is_run = all.open.iter().any(|(batch, _)| batch.stage == Stage::Created);
-        if !args.wait || !is_run || all.stopped.is_some() {
-            break Ok(None);
-        }
-        let questions = all.open.iter().map(|(batch, _)| batch.requests).sum();
-        let done = all.open.iter().filter_map(|(_, counts)| *counts);
-        let done = done.map(|counts| counts.completed.saturating_add(counts.failed)).sum();
-        let bar: &mut Bar = bar.get_or_insert_with(|| console.bar("batches", Some(questions)));
-        bar.show(&rate::Progress { done, ..rate::Progress::default() });
-        tokio::select! {
-            () = tokio::time::sleep((began.elapsed() / 20).clamp(LOOK[0], LOOK[1])) => {}
-            _ = signals.next() => break Ok(Some(signals.exit())),
-        }
-    };
-    bar.into_iter().for_each(Bar::finish);
-    ended
-}
-
-/// Whether a later try may go well.
-fn is_passing(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref::<Error>(), Some(Error::Trouble(_)))
-}
-
-/// Looks once, under the lock; a signal ends it.
-async fn round(
-    desk: &Desk,
-    args: &CollectArgs,
-    signals: &mut Signals,
-) -> anyhow::Result<Result<Swept, Exit>> {
-    let console = args.place.output.console();
-    let _lock = match lock(&desk.store, console, signals).await? {
-        Ok(lock) => lock,
-        Err(exit) => return Ok(Err(exit)),
-    };
+/// Looks at all batches of the endpoint, and collects those that have ended.
+async fn sweep(desk: &Desk, price: impl Fn(&str) -> Option<Price>, words: &Words) -> anyhow::Result<Swept> {
+    let mut swept = Swept::default();
     if desk.open().await?.is_empty() {
-        return Ok(Ok(Swept::default()));
+        return Ok(swept);
     }
-    let (words, mut inbox) = mpsc::unbounded_channel();
-    let look = async {
-        desk.reconcile(&words).await?;
-        Ok::<_, anyhow::Error>(desk.sweep(|model| args.place.rater.price(model), &words).await?)
-    };
-    tokio::select! {
-        swept = said(look, &mut inbox, console) => swept.map(Ok),
-        _ = signals.next() => Ok(Err(signals.exit())),
+    desk.endpoint.check_batches().await?;
+    desk.reconcile(words).await?;
+    // Whoever listens may be gone.
+    let warn = |text| _ = words.send(Word::Warning(text));
+    for batch in desk.open().await? {
+        if batch.stage != Stage::Created {
+            swept.open.push((batch, None));
+            continue;
+        }
+        match desk.look_at(&batch, price(&batch.slot.model)).await {
+            Ok(Looked::Open(remote)) => swept.open.push((batch, Some(remote.counts))),
+            Ok(Looked::Collected(status, gathered)) => {
+                swept.collected.push((batch, status.as_str().to_owned(), *gathered));
+            }
+            Ok(Looked::Gone(why)) => {
+                warn(why);
+                swept.open.push((batch, None));
+            }
+            Ok(Looked::Rejected(Some(_), why)) => warn(why),
+            Ok(Looked::Rejected(None, why)) | Err(Error::Stopped(why)) => {
+                _ = swept.stopped.get_or_insert(why)
+            }
+            // One that cannot be read keeps no other from being collected.
+            Err(error @ (Error::Newer { .. } | Error::Lens { .. })) => {
+                warn(error.to_string());
+                swept.open.push((batch, None));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(swept)
 }
 
 fn show(all: &Swept, console: Console) -> anyhow::Result<()> {
@@ -196,7 +176,7 @@ fn show(all: &Swept, console: Console) -> anyhow::Result<()> {
     let waiting: u64 = all.open.iter().map(|(batch, _)| batch.requests).sum();
     if waiting > 0 {
         console.urge(&format!(
-            "{waiting} questions wait in {} that {} not ended: try again later, or with --wait",
+            "{waiting} questions wait in {} that {} not ended: try again later",
             if all.open.len() == 1 { "a batch".to_owned() } else { format!("{} batches", all.open.len()) },
             if all.open.len() == 1 { "has" } else { "have" }
         ));
