@@ -32,8 +32,12 @@ pub async fn collect(
     let learned = store.lesson(url, &batch.slot.model).await?.dialect;
     let reader = Reader::new(&endpoint.options, batch, price, learned.as_deref().map(read_dialect))?;
     let mut intake = Intake::new(store, batch, reader);
-    for file in [&remote.output_file, &remote.error_file].into_iter().flatten() {
-        download(endpoint, &mut intake, file).await?;
+    // Some servers always name a file of errors, and replies that they count must be somewhere.
+    let files = [(&remote.output_file, remote.counts.completed > 0), (&remote.error_file, false)];
+    for (file, has_lines) in files {
+        if let Some(file) = file {
+            download(endpoint, &mut intake, (file, has_lines)).await?;
+        }
     }
     let taught = intake.reader.dialect();
     let is_new = intake.has_taught();
@@ -65,11 +69,19 @@ fn rest(remote: &RemoteBatch) -> Failure {
 }
 
 /// Reads a file of the batch from the endpoint, again from its start when it breaks off.
-async fn download(endpoint: &Endpoint, intake: &mut Intake<'_>, file: &str) -> Result<(), Error> {
+async fn download(
+    endpoint: &Endpoint,
+    intake: &mut Intake<'_>,
+    (file, has_lines): (&str, bool),
+) -> Result<(), Error> {
     let mut pauses = Policy::default().pauses();
     let mut gone = 0;
     loop {
         let trouble = match read(endpoint, intake, file).await? {
+            // A page of a proxy's, an error with status 200: what is paid for is not given up for them.
+            Ok(seen) if seen.has_nothing_but_garbage() || has_lines && seen.is_empty() => {
+                Trouble::Garbled("the reply has no line of a batch's file".to_owned())
+            }
             Ok(seen) => {
                 intake.count(&seen);
                 return Ok(());
@@ -105,9 +117,10 @@ async fn download(endpoint: &Endpoint, intake: &mut Intake<'_>, file: &str) -> R
 
 fn broken(batch: &Batch, trouble: &Trouble) -> Error {
     Error::Trouble(format!(
-        "the replies of batch {} cannot be read: {}",
+        "the replies of batch {} cannot be read: {} (`classified batch cancel {} --forget` gives them up)",
         batch.id,
-        plain(&trouble.to_string())
+        plain(&trouble.to_string()),
+        batch.id
     ))
 }
 

@@ -90,6 +90,16 @@ impl Seen {
         first
     }
 
+    /// Whether the file had no line at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.questions.is_empty() && self.unknown + self.garbage == 0
+    }
+
+    /// Whether it had lines, and none of them can be read.
+    pub(super) fn has_nothing_but_garbage(&self) -> bool {
+        self.questions.is_empty() && self.unknown == 0 && self.garbage > 0
+    }
+
     pub(super) fn bad(&mut self, wrong: String) {
         self.garbage += 1;
         self.wrong.get_or_insert(wrong);

@@ -17,12 +17,13 @@ mod watch;
 mod work;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::endpoint::{Endpoint, Refusal, Trouble};
 use crate::http;
 use crate::rate::retry::{Next, Policy, judge};
 use crate::rating::question::Digest;
-use crate::store::{Batch, Stage, Store};
+use crate::store::{Batch, FORM, Stage, Store};
 
 pub use error::Error;
 pub use watch::{Looked, Progress};
@@ -52,6 +53,49 @@ impl Desk {
         self.endpoint.url_digest()
     }
 
+    /// Whether the endpoint has batches, and tells of them: an error with words for people where not. One that only has no time is
+    /// asked again.
+    pub async fn check(&self) -> Result<(), Error> {
+        let mut pauses = Policy::default().pauses();
+        loop {
+            let trouble = match self.endpoint.ask_for_batches().await {
+                Ok(()) => return Ok(()),
+                Err(trouble) => trouble,
+            };
+            let refused = matches!(trouble, Trouble::Refused(_));
+            let pause = if refused { pause_after(&trouble, &mut pauses) } else { None };
+            let Some(pause) = pause else { return Err(self.endpoint.no_batches(&trouble).into()) };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// What is to be said of batches of this endpoint that a newer program has made: they are left to it, and their questions wait.
+    pub async fn newer(&self) -> Result<Vec<String>, Error> {
+        let url = self.url();
+        let batches = self.store.batches().await?;
+        let newer = batches.iter().filter(|batch| {
+            batch.url == Some(url)
+                && batch.stage != Stage::Collected
+                && (batch.form > FORM || batch.stage == Stage::Newer)
+        });
+        let said =
+            |batch| format!("{}; until then it is left alone, and its questions wait", Error::newer(batch));
+        Ok(newer.map(said).collect())
+    }
+
+    /// What is to be said of a batch that the endpoint does not know.
+    fn unknown(&self, batch: &Batch) -> String {
+        format!(
+            "the endpoint {} does not know batch {} ({}), which {} questions wait in: check that the key is of the same account and \
+             project; `classified batch cancel {} --forget` gives it up, and its questions are paid for again",
+            self.endpoint.shown_url(),
+            batch.id,
+            batch.remote.as_deref().unwrap_or("?"),
+            batch.requests,
+            batch.id
+        )
+    }
+
     /// The batches of this endpoint whose replies are not collected, in the order in which they were made. Those of a newer program are
     /// left to it.
     pub async fn open(&self) -> Result<Vec<Batch>, Error> {
@@ -59,8 +103,8 @@ impl Desk {
         let mut batches = self.store.batches().await?;
         batches.retain(|batch| {
             batch.url == Some(url)
-                && !matches!(batch.stage, Stage::Collected | Stage::Written)
-                && batch.form <= crate::store::FORM
+                && !matches!(batch.stage, Stage::Collected | Stage::Written | Stage::Newer)
+                && batch.form <= FORM
         });
         Ok(batches)
     }
@@ -79,10 +123,15 @@ async fn retrying<T>(ask: impl AsyncFn() -> Result<T, Trouble>) -> Result<T, Tro
             Ok(found) => return Ok(found),
             Err(trouble) => trouble,
         };
-        let Next::Retry { after, .. } = judge(&trouble).next else { return Err(trouble) };
-        let Some(pause) = pauses.next() else { return Err(trouble) };
-        tokio::time::sleep(after.map_or(pause, |after| after.max(pause))).await;
+        let Some(pause) = pause_after(&trouble, &mut pauses) else { return Err(trouble) };
+        tokio::time::sleep(pause).await;
     }
+}
+
+/// How long to wait until a request is made again that came to this; nothing where it is not made again.
+fn pause_after(trouble: &Trouble, pauses: &mut impl Iterator<Item = Duration>) -> Option<Duration> {
+    let Next::Retry { after, .. } = judge(trouble).next else { return None };
+    pauses.next().map(|pause| after.map_or(pause, |after| after.max(pause)))
 }
 
 /// Whether the server may have done what a request asked for, though its reply says nothing of it.

@@ -27,7 +27,7 @@ impl Desk {
                 Stage::Spooling => self.store.abandon_batch(batch.id).await?,
                 Stage::Spooled => self.find_file(&batch, words).await?,
                 Stage::Creating => self.find_batch(&batch, words).await?,
-                Stage::Uploaded | Stage::Created | Stage::Collected | Stage::Written => {}
+                Stage::Uploaded | Stage::Created | Stage::Collected | Stage::Written | Stage::Newer => {}
             }
         }
         Ok(())
@@ -55,28 +55,33 @@ impl Desk {
 
     /// Whether the server has begun a batch that it was told to begin; else it is told again.
     async fn find_batch(&self, batch: &Batch, words: &Words) -> Result<(), Error> {
+        let Some(remote) = self.found(batch).await? else {
+            let change = Change { stage: Some(Stage::Uploaded), ..Change::default() };
+            return Ok(self.store.change_batch(batch.id, change).await?);
+        };
+        note(
+            words,
+            format!(
+                "an interrupted run had handed {} questions over, as {}: they are not handed over again",
+                batch.requests, remote.id
+            ),
+        );
+        self.begun(batch.id, &remote).await
+    }
+
+    /// A batch that the server may have been told to begin when its row last changed: looked for until it would be there.
+    pub(super) async fn found(&self, batch: &Batch) -> Result<Option<RemoteBatch>, Error> {
         loop {
             let remote = self.listed(batch).await?;
-            if let Some(remote) = remote {
-                note(
-                    words,
-                    format!(
-                        "an interrupted run had handed {} questions over, as {}: they are not handed over again",
-                        batch.requests, remote.id
-                    ),
-                );
-                return self.begun(batch.id, &remote).await;
-            }
-            if now() - batch.changed_at >= GRACE {
-                let change = Change { stage: Some(Stage::Uploaded), ..Change::default() };
-                return Ok(self.store.change_batch(batch.id, change).await?);
+            if remote.is_some() || now() - batch.changed_at >= GRACE {
+                return Ok(remote);
             }
             tokio::time::sleep(LOOK).await;
         }
     }
 
     /// A batch as the server lists it, by its chance name. Where it was begun twice, the first one counts and the others are cancelled.
-    pub(super) async fn listed(&self, batch: &Batch) -> Result<Option<RemoteBatch>, Error> {
+    async fn listed(&self, batch: &Batch) -> Result<Option<RemoteBatch>, Error> {
         let since = batch.made_at / 1000 - SKEW;
         let listed = retrying(async || self.endpoint.batches(since).await).await;
         let listed =

@@ -8,14 +8,14 @@ use futures::StreamExt;
 use super::gather::Gathered;
 use super::spool::rewound;
 use super::work::{Full, Work};
-use super::{Error, file_name, may_be_done, retrying};
+use super::{Error, file_name, may_be_done, pause_after, retrying};
 use crate::dataset::Dataset;
 use crate::endpoint::batches::{TokenLimit, token_limit};
 use crate::endpoint::{Refusal, Trouble};
 use crate::rate::retry::{Next, Policy, judge};
 use crate::rate::{self, Plan};
 use crate::rating::question::Question;
-use crate::store::{Batch, Change, Lesson, Stage};
+use crate::store::{Batch, Change, Lesson, Stage, now};
 
 /// How often files are halved that the account has no room for, before it is given time: other batches may be in the way.
 const HALVED: u32 = 3;
@@ -59,19 +59,21 @@ impl Work {
             ..Change::default()
         };
         store.change_batch(batch.id, change).await?;
+        (batch.requests, batch.bytes, batch.tokens, batch.bound) = (requests, bytes, tokens, bound);
+        batch.stage = Stage::Spooled;
+        self.open.push(batch.clone());
         let id = match self.upload(&batch, &file, bytes).await {
             Ok(id) => id,
             Err(trouble) => {
                 // What no other try mends: nothing was handed over.
                 if !may_be_done(&trouble) {
-                    store.abandon_batch(batch.id).await?;
+                    self.give_back(&batch).await?;
                 }
                 return Err(Error::trouble("upload a file", &self.desk.endpoint, &trouble));
             }
         };
         let change = Change { stage: Some(Stage::Uploaded), file: Some(id.clone()), ..Change::default() };
         store.change_batch(batch.id, change).await?;
-        (batch.requests, batch.bytes, batch.tokens, batch.bound) = (requests, bytes, tokens, bound);
         (batch.stage, batch.file) = (Stage::Uploaded, Some(id));
         self.start(batch).await
     }
@@ -89,13 +91,9 @@ impl Work {
                 Ok(uploaded) => return Ok(uploaded.id),
                 Err(trouble) => trouble,
             };
-            let may_be_done = may_be_done(&trouble);
-            if !may_be_done && !matches!(judge(&trouble).next, Next::Retry { .. }) {
-                return Err(trouble);
-            }
-            let Some(pause) = pauses.next() else { return Err(trouble) };
+            let Some(pause) = pause_after(&trouble, &mut pauses) else { return Err(trouble) };
             tokio::time::sleep(pause).await;
-            if may_be_done
+            if may_be_done(&trouble)
                 && let Some(found) = retrying(async || endpoint.uploaded(&name).await).await?
                 && found.bytes == bytes
             {
@@ -109,10 +107,12 @@ impl Work {
         let store = Arc::clone(&self.desk.store);
         let endpoint = Arc::clone(&self.desk.endpoint);
         let file = batch.file.clone().unwrap_or_default();
-        let change = Change { stage: Some(Stage::Creating), ..Change::default() };
-        store.change_batch(batch.id, change).await?;
+        let stage = |stage| Change { stage: Some(stage), ..Change::default() };
         let mut pauses = Policy::default().pauses();
         let remote = loop {
+            // From here on it may begin, at the latest a while after each request.
+            batch.changed_at = now();
+            store.change_batch(batch.id, stage(Stage::Creating)).await?;
             let trouble = match endpoint.create_batch(&file, &batch.intent, &batch.slot.lens).await {
                 Ok(remote) => break remote,
                 Err(trouble) => trouble,
@@ -128,18 +128,20 @@ impl Work {
                 self.too_many_tokens(&batch, &limit);
                 return Ok(());
             }
-            let may_be_done = may_be_done(&trouble);
-            if !may_be_done && !matches!(judge(&trouble).next, Next::Retry { .. }) {
-                self.give_back(&batch).await?;
-                return Err(Error::trouble("begin a batch", &endpoint, &trouble));
+            let is_lost = may_be_done(&trouble);
+            if is_lost && let Some(remote) = self.desk.found(&batch).await? {
+                break remote;
             }
-            let Some(pause) = pauses.next() else {
+            let Some(pause) = pause_after(&trouble, &mut pauses) else {
+                if is_lost || matches!(judge(&trouble).next, Next::Retry { .. }) {
+                    // It has not begun, and its file is there.
+                    store.change_batch(batch.id, stage(Stage::Uploaded)).await?;
+                } else {
+                    self.give_back(&batch).await?;
+                }
                 return Err(Error::trouble("begin a batch", &endpoint, &trouble));
             };
             tokio::time::sleep(pause).await;
-            if may_be_done && let Some(remote) = self.desk.listed(&batch).await? {
-                break remote;
-            }
         };
         self.desk.begun(batch.id, &remote).await?;
         let at_most = batch.bound.map_or_else(String::new, |bound| format!(", for {bound} at most"));

@@ -58,10 +58,14 @@ impl Desk {
     /// The server's word of a batch; none where it does not know it.
     async fn ask_for(&self, batch: &Batch) -> Result<Option<RemoteBatch>, Error> {
         let id = batch.remote.as_deref().unwrap_or_default();
-        match retrying(async || self.endpoint.batch(id).await).await {
+        self.known(retrying(async || self.endpoint.batch(id).await).await)
+    }
+
+    fn known(&self, asked: Result<RemoteBatch, Trouble>) -> Result<Option<RemoteBatch>, Error> {
+        match asked {
             Ok(remote) => Ok(Some(remote)),
             Err(Trouble::Refused(Refusal { status: 404, .. })) => Ok(None),
-            Err(trouble) => Err(Error::trouble("tell how far a batch is", &self.endpoint, &trouble)),
+            Err(trouble) => Err(Error::trouble("tell of a batch", &self.endpoint, &trouble)),
         }
     }
 
@@ -84,28 +88,17 @@ impl Desk {
             ),
         ))
     }
-
-    fn unknown(&self, batch: &Batch) -> String {
-        format!(
-            "the endpoint {} does not know batch {} ({}), which {} questions wait in: check that the key is of the same account and \
-             project; `classified batch cancel {} --forget` gives it up, and its questions are paid for again",
-            self.endpoint.shown_url(),
-            batch.id,
-            batch.remote.as_deref().map_or("?".to_owned(), plain),
-            batch.requests,
-            batch.id
-        )
-    }
 }
 
 impl Work {
-    /// Asks how far the open batches are. Nothing is collected, and no lock is wanted.
+    /// Asks how far the open batches are, each once. Nothing is collected, and no lock is wanted.
     pub async fn look(&self) -> Result<Progress, Error> {
         let mut progress = Progress::default();
         let begun = self.open.iter().filter(|batch| batch.stage == Stage::Created);
         for batch in begun.filter(|batch| !self.gone.contains(&batch.id)) {
             progress.questions += batch.requests;
-            match self.desk.ask_for(batch).await? {
+            let asked = self.desk.endpoint.batch(batch.remote.as_deref().unwrap_or_default()).await;
+            match self.desk.known(asked)? {
                 // The next round says so.
                 None => progress.ended += 1,
                 Some(remote) => {

@@ -107,6 +107,18 @@ impl Work {
         Ok(work)
     }
 
+    /// Goes on, after an error too: what was left in the middle of a step is taken further or back. Wants the lock of the store's
+    /// batches.
+    pub async fn resume(&mut self) -> Result<(), Error> {
+        self.gathering.iter_mut().for_each(|gathering| *gathering = None);
+        self.desk.reconcile(&self.words).await?;
+        let before = self.open.len();
+        self.reload().await?;
+        // What was taken back is free.
+        self.wants_pass |= self.open.len() < before;
+        Ok(())
+    }
+
     /// Reads the open batches of this command's lenses again.
     pub(super) async fn reload(&mut self) -> Result<(), Error> {
         self.open = self.desk.open().await?;

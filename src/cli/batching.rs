@@ -91,7 +91,7 @@ impl Session<'_> {
         };
         let console = self.console;
         let (words, mut inbox) = mpsc::unbounded_channel();
-        let (mut work, mut outage) = (None, Outage::default());
+        let (mut work, mut outage) = (None::<Work>, Outage::default());
         loop {
             let store = &asker.store;
             let lock = match lock(store, self.console, &mut self.signals).await? {
@@ -103,11 +103,15 @@ impl Session<'_> {
             let result = {
                 let round = Box::pin(async {
                     let work = match &mut work {
-                        Some(work) => work,
+                        Some(work) => {
+                            work.resume().await?;
+                            work
+                        }
                         none => {
-                            asker.endpoint.check_batches().await?;
                             let desk =
                                 Desk { endpoint: Arc::clone(&asker.endpoint), store: Arc::clone(store) };
+                            desk.check().await?;
+                            desk.newer().await?.iter().for_each(|newer| console.warn(newer));
                             desk.reconcile(&words).await?;
                             none.insert(Work::begin(asker, bounds, words.clone()).await?)
                         }
@@ -127,7 +131,7 @@ impl Session<'_> {
             let wait = self.args.batch.wait && work.is_some();
             match result {
                 Err(error) if wait && outage.is_borne(&error, console) => {
-                    if let Some(exit) = self.pause(LOOK[1]).await {
+                    if let Some(exit) = self.pause(outage.pause()).await {
                         return Ok(Some(Ended::with(exit)));
                     }
                     continue;
@@ -275,6 +279,12 @@ impl Outage {
             console.warn(&format!("{error}; it is asked again for an hour"));
         }
         since.elapsed() < OUTAGE
+    }
+
+    /// How long to wait before another try.
+    fn pause(&self) -> Duration {
+        let lasts = self.since.map(|since| since.elapsed()).unwrap_or_default();
+        (lasts / 20).clamp(LOOK[0], LOOK[1])
     }
 }
 

@@ -50,40 +50,54 @@ enum Pages {
 }
 
 impl Endpoint {
-    /// Whether the endpoint has batches: an error with words for people where it has none.
-    pub async fn check_batches(&self) -> Result<(), Error> {
+    /// Asks for one of the endpoint's batches, if only to see whether it has any. What comes of it otherwise is for
+    /// [`Self::no_batches`].
+    pub async fn ask_for_batches(&self) -> Result<(), Trouble> {
+        if self.address.is_deployment() {
+            return Err(self.garbled("a list", "a deployment of Azure's has none"));
+        }
+        let list = self.get("/batches?limit=1").await?;
+        if list["data"].is_array() { Ok(()) } else { Err(self.garbled("a list", "`data` is missing")) }
+    }
+
+    /// Why the endpoint's batches cannot be used, after what [`Self::ask_for_batches`] has come to, in words for people.
+    pub fn no_batches(&self, trouble: &Trouble) -> Error {
         let url = self.shown_url();
         if self.address.is_deployment() {
-            return Err(Error::Usage(format!(
+            return Error::Usage(format!(
                 "{url} is a deployment of Azure's, and batches are not below it: set OPENAI_BASE_URL to the resource's \
                  /openai/v1, with the deployment's name as --model; or leave --batch out"
-            )));
+            ));
         }
         let none = |what: &str| {
-            Err(Error::Usage(format!(
+            Error::Usage(format!(
                 "the endpoint {url} has no batches ({what}): leave --batch out, or write the questions to a file for a runner \
                  of your own with `classified batch write`"
-            )))
+            ))
         };
-        match self.get("/batches?limit=1").await {
-            Ok(list) if list["data"].is_array() => Ok(()),
-            Ok(_) | Err(Trouble::Garbled(_)) => none("GET /batches gives no list of them"),
-            Err(Trouble::Refused(refusal)) => match refusal.status {
-                401 => Err(Error::Refused(self.bad_key(&refusal))),
-                403 => Err(Error::Refused(format!(
+        match trouble {
+            Trouble::Garbled(_) => none("GET /batches gives no list of them"),
+            Trouble::Refused(refusal) => match refusal.status {
+                401 => Error::Refused(self.bad_key(refusal)),
+                403 => Error::Refused(format!(
                     "{}, and whether it may use files and batches: {}",
-                    self.bad_key(&refusal),
+                    self.bad_key(refusal),
                     refusal.error
-                ))),
-                408 | 409 | 425 | 429 | 500 | 502..=504 | 520..=529 => Err(Error::Refused(format!(
+                )),
+                408 | 409 | 425 | 429 | 500 | 502..=504 | 520..=529 => Error::Refused(format!(
                     "the endpoint {url} does not tell of its batches ({refusal}); try again later"
-                ))),
+                )),
                 _ => none(&refusal.to_string()),
             },
-            Err(Trouble::Transport(error)) => Err(Error::Refused(format!(
+            Trouble::Transport(error) => Error::Refused(format!(
                 "the endpoint {url} cannot be reached: {error}; check OPENAI_BASE_URL, and that the server runs"
-            ))),
+            )),
         }
+    }
+
+    /// Whether the endpoint has batches: an error with words for people where it has none.
+    pub async fn check_batches(&self) -> Result<(), Error> {
+        self.ask_for_batches().await.map_err(|trouble| self.no_batches(&trouble))
     }
 
     /// Uploads a file of requests under this name, from its beginning; returns the server's id. A server that takes nothing for

@@ -38,10 +38,12 @@ pub enum Stage {
     Collected,
     /// It is a file for a runner of one's own.
     Written,
+    /// In a stage that only a newer program knows.
+    Newer,
 }
 
 impl Stage {
-    /// All of them.
+    /// All that this program gives.
     const ALL: [Self; 7] = [
         Self::Spooling,
         Self::Spooled,
@@ -62,6 +64,7 @@ impl Stage {
             Self::Created => "created",
             Self::Collected => "collected",
             Self::Written => "written",
+            Self::Newer => "newer",
         }
     }
 
@@ -337,20 +340,12 @@ impl Store {
         Ok(())
     }
 
-    /// All batches, in the order in which they were made. One in a stage that only a newer program knows is left out: its
-    /// questions wait until that program has collected it.
+    /// All batches, in the order in which they were made.
     pub async fn batches(&self) -> Result<Vec<Batch>, Error> {
         let mut batches = Vec::new();
         for row in sqlx::query(BATCHES).fetch_all(&self.read).await? {
-            if let Some(stage) = Stage::named(row.try_get(13)?) {
-                batches.push(read(&row, stage)?);
-            } else {
-                let batch: i64 = row.try_get(0)?;
-                tracing::warn!(
-                    batch,
-                    "a batch is in a stage that a newer version of the program has given it"
-                );
-            }
+            let stage = Stage::named(row.try_get(13)?).unwrap_or(Stage::Newer);
+            batches.push(read(&row, stage)?);
         }
         Ok(batches)
     }
@@ -419,7 +414,7 @@ fn read(row: &SqliteRow, stage: Stage) -> Result<Batch, Error> {
     let files = match serde_json::from_str(row.try_get(7)?) {
         Ok(files) => files,
         // Whoever cannot read the form does not need them.
-        Err(_) if form != FORM => BTreeMap::new(),
+        Err(_) if form != FORM || stage == Stage::Newer => BTreeMap::new(),
         Err(_) => return Err(broken("lens")),
     };
     Ok(Batch {

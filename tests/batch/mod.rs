@@ -2,6 +2,7 @@
 
 mod collect;
 mod desk;
+mod faults;
 mod flow;
 mod kills;
 mod offline;

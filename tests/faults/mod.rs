@@ -192,7 +192,7 @@ fn rationales(database: &Path) -> Vec<String> {
     })
 }
 
-fn blocking<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn blocking<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
@@ -203,7 +203,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Runs the cases side by side: most of them wait most of the time. All that fail are named.
-fn each<T: Sync>(cases: &[T], test: impl Fn(&T) + Sync) {
+pub(crate) fn each<T: Sync>(cases: &[T], test: impl Fn(&T) + Sync) {
     std::thread::scope(|scope| {
         for case in cases {
             scope.spawn(|| test(case));
@@ -259,7 +259,7 @@ fn only_row_three(action: Action) -> Rule {
 
 /// Waits until something holds; a minute without is a failure.
 #[track_caller]
-fn until(holds: impl Fn() -> bool) {
+pub(crate) fn until(holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < Duration::from_mins(1), "it never happens");
@@ -269,7 +269,7 @@ fn until(holds: impl Fn() -> bool) {
 }
 
 /// Sends a signal by name.
-fn signal(name: &str, child: &Child) {
+pub(crate) fn signal(name: &str, child: &Child) {
     // The child may have ended already.
     let _ = Command::new("kill")
         .args([format!("-{name}"), child.id().to_string()])

@@ -96,7 +96,13 @@ fn way(batch: &Batch, forget: bool) -> anyhow::Result<Way> {
     Ok(match batch.stage {
         Stage::Collected => Way::Nothing,
         Stage::Spooling | Stage::Spooled | Stage::Uploaded | Stage::Written => Way::TakeBack,
-        Stage::Creating | Stage::Created if forget => Way::Forget,
+        Stage::Creating | Stage::Created | Stage::Newer if forget => Way::Forget,
+        Stage::Newer => {
+            return Err(usage(format!(
+                "batch {} is in the hands of a newer version of the program: cancel it with that one, or give it up with --forget",
+                batch.id
+            )));
+        }
         Stage::Created => Way::Ask,
         // Only the endpoint's list tells, and a moment may have to pass until it does.
         Stage::Creating => {

@@ -54,6 +54,8 @@ pub(super) async fn collect(args: CollectArgs) -> anyhow::Result<Exit> {
     }
     let endpoint = Arc::new(Endpoint::new(rater.endpoint()?)?);
     let desk = Desk { endpoint, store: Arc::new(args.place.open().await?.0) };
+    let newer = desk.newer().await?;
+    newer.iter().for_each(|newer| console.warn(newer));
     let mut signals = Signals::listen()?;
     let lock = match lock(&desk.store, console, &mut signals).await? {
         Ok(lock) => lock,
@@ -73,7 +75,7 @@ pub(super) async fn collect(args: CollectArgs) -> anyhow::Result<Exit> {
     desk.store.close().await?;
     match swept.stopped {
         Some(why) => Err(Error::Stopped(why).into()),
-        None if swept.open.is_empty() => Ok(Exit::Done),
+        None if swept.open.is_empty() && newer.is_empty() => Ok(Exit::Done),
         None => Ok(Exit::TryAgain),
     }
 }
@@ -84,7 +86,7 @@ async fn sweep(desk: &Desk, price: impl Fn(&str) -> Option<Price>, words: &Words
     if desk.open().await?.is_empty() {
         return Ok(swept);
     }
-    desk.endpoint.check_batches().await?;
+    desk.check().await?;
     desk.reconcile(words).await?;
     // Whoever listens may be gone.
     let warn = |text| _ = words.send(Word::Warning(text));

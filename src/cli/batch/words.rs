@@ -44,6 +44,7 @@ pub(super) fn state(batch: &Batch, seen: &Seen) -> String {
         Stage::Creating => "being handed over",
         Stage::Collected => "collected",
         Stage::Written => "in a file for another runner",
+        Stage::Newer => "in the hands of a newer program",
         Stage::Created => return at_server(batch, seen),
     };
     words.to_owned()
