@@ -11,7 +11,7 @@ use super::super::intake::{Gathered, Intake, Seen, odd};
 use super::super::reader::{Reader, lessons_of, question_of, read_dialect};
 use super::lines::{Line, Lines};
 use crate::endpoint::Options;
-use crate::endpoint::batches::{LineResult, read_line};
+use crate::endpoint::batches::LineResult;
 use crate::http::plain;
 use crate::model::Price;
 use crate::rating::failure::{Failure, Reason};
@@ -210,8 +210,7 @@ impl<'a, O: Fn(&Batch, Option<String>) -> Result<Reader, Error>> Reading<'a, O> 
                 continue;
             };
             let Some((index, turn)) = self.choose(found, line, path)? else { continue };
-            let billing = self.intake(index).await?.reader.billing;
-            match read_line(&line.1, &billing) {
+            match self.intake(index).await?.reader.read(&line.1) {
                 Ok(read) => taken[index].push((question, turn, read.result)),
                 Err(wrong) => seen.bad(format!("line {}: {wrong}", line.0)),
             }
