@@ -154,10 +154,11 @@ impl Work {
                 "its request has {bytes} bytes, and a batch's file may have {MAX_BYTES}: lower TOKENS_PER_CHUNK"
             ));
         }
-        let most = self.tokens_at_most();
-        if let Some(most) = most.filter(|most| weighed.tokens > *most) {
+        if let Some(said) = self.tokens_said().filter(|said| weighed.tokens > *said) {
+            let mend =
+                if self.bounds.tokens.is_some() { "raise --batch-tokens" } else { "lower TOKENS_PER_CHUNK" };
             return too_long(format!(
-                "its prompt has about {} tokens, and the account may enqueue {most}: lower TOKENS_PER_CHUNK",
+                "its prompt has about {} tokens, and the account may enqueue {said} at once: {mend}",
                 weighed.tokens
             ));
         }
@@ -165,7 +166,9 @@ impl Work {
         if !gathering.spool.has_room(bytes) {
             return Fits::Next;
         }
-        if let Some(most) = most.filter(|most| self.tokens_enqueued() + weighed.tokens > *most) {
+        if let Some(most) =
+            self.tokens_at_most().filter(|most| self.tokens_enqueued() + weighed.tokens > *most)
+        {
             return Fits::No(Full::Tokens(most));
         }
         let cost = weighed.bound.unwrap_or_default();

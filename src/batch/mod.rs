@@ -27,7 +27,7 @@ use crate::store::{Batch, FORM, Stage, Store};
 
 pub use error::Error;
 pub use watch::{Looked, Progress};
-pub use work::{Bounds, Full, Words, Work};
+pub use work::{Bounds, Full, GivenUp, Words, Work};
 
 /// An endpoint that has batches, and the store that knows ours.
 #[derive(Debug, Clone)]

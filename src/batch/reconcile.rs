@@ -1,16 +1,16 @@
 //! What a run has left that was killed while it handed a batch over: found by the batch's chance name, and taken further or
 //! back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::work::Words;
 use super::{Desk, Error, Word, file_name, retrying};
 use crate::endpoint::batches::{RemoteBatch, Status};
 use crate::store::{Batch, Change, Stage, now};
 
-/// How long after the request to begin a batch may still be on its way to a list, in milliseconds: a server goes on with what it was
-/// asked though whoever asked is gone.
-const GRACE: i64 = 10_000;
+/// How long after the request to begin a batch it may still be on its way to a list, in milliseconds: a server goes on with what it
+/// was asked though whoever asked is gone.
+const GRACE: i64 = 20_000;
 
 /// How often it is looked for meanwhile.
 const LOOK: Duration = Duration::from_secs(1);
@@ -71,9 +71,12 @@ impl Desk {
 
     /// A batch that the server may have been told to begin when its row last changed: looked for until it would be there.
     pub(super) async fn found(&self, batch: &Batch) -> Result<Option<RemoteBatch>, Error> {
+        // A clock that was set back makes no wait longer.
+        let left = GRACE - (now() - batch.changed_at).clamp(0, GRACE);
+        let until = Instant::now() + Duration::from_millis(left.unsigned_abs());
         loop {
             let remote = self.listed(batch).await?;
-            if remote.is_some() || now() - batch.changed_at >= GRACE {
+            if remote.is_some() || Instant::now() >= until {
                 return Ok(remote);
             }
             tokio::time::sleep(LOOK).await;

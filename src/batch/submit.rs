@@ -10,8 +10,9 @@ use super::spool::rewound;
 use super::work::{Full, Work};
 use super::{Error, file_name, may_be_done, pause_after, retrying};
 use crate::dataset::Dataset;
-use crate::endpoint::batches::{TokenLimit, token_limit};
+use crate::endpoint::batches::{RemoteBatch, TokenLimit, token_limit};
 use crate::endpoint::{Refusal, Trouble};
+use crate::http::plain;
 use crate::rate::retry::{Next, Policy, judge};
 use crate::rate::{self, Plan};
 use crate::rating::question::Question;
@@ -19,6 +20,21 @@ use crate::store::{Batch, Change, Lesson, Stage, now};
 
 /// How often files are halved that the account has no room for, before it is given time: other batches may be in the way.
 const HALVED: u32 = 3;
+
+/// Which run has uploaded a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Ours,
+    Earlier,
+}
+
+/// Whether a refusal is of the tokens that may be enqueued.
+fn limit_of(trouble: &Trouble) -> Option<TokenLimit> {
+    match trouble {
+        Trouble::Refused(Refusal { error, .. }) => token_limit(std::slice::from_ref(error)),
+        _ => None,
+    }
+}
 
 impl Work {
     /// Hands over the questions of a dataset that the store cannot answer and that wait in no batch, as far as the bounds go; why they
@@ -40,7 +56,7 @@ impl Work {
 
     /// Hands over what is gathered, when all datasets have been looked through or nothing more fits.
     pub async fn hand_over_rest(&mut self) -> Result<(), Error> {
-        self.wants_pass = self.full.is_some();
+        self.wants_pass |= self.full.is_some();
         for target in 0..self.gathering.len() {
             self.hand_over(target).await?;
         }
@@ -75,7 +91,7 @@ impl Work {
         let change = Change { stage: Some(Stage::Uploaded), file: Some(id.clone()), ..Change::default() };
         store.change_batch(batch.id, change).await?;
         (batch.stage, batch.file) = (Stage::Uploaded, Some(id));
-        self.start(batch).await
+        self.start(batch, Whose::Ours).await
     }
 
     /// Uploads a file, unless an upload whose reply was lost has reached the server; returns its id there.
@@ -102,61 +118,82 @@ impl Work {
         }
     }
 
-    /// Has the server begin a batch whose file it has.
-    pub(super) async fn start(&mut self, mut batch: Batch) -> Result<(), Error> {
-        let store = Arc::clone(&self.desk.store);
-        let endpoint = Arc::clone(&self.desk.endpoint);
-        let file = batch.file.clone().unwrap_or_default();
-        let stage = |stage| Change { stage: Some(stage), ..Change::default() };
-        let mut pauses = Policy::default().pauses();
-        let remote = loop {
-            // From here on it may begin, at the latest a while after each request.
-            batch.changed_at = now();
-            store.change_batch(batch.id, stage(Stage::Creating)).await?;
-            let trouble = match endpoint.create_batch(&file, &batch.intent, &batch.slot.lens).await {
-                Ok(remote) => break remote,
-                Err(trouble) => trouble,
-            };
-            if let Trouble::Refused(Refusal { error, .. }) = &trouble
-                && let Some(limit) = token_limit(std::slice::from_ref(error))
-            {
-                self.give_back(&batch).await?;
-                if let Some(tokens) = limit.tokens {
-                    let lesson = Lesson { tokens: Some(tokens), dialect: None };
-                    store.learn(self.desk.url(), &batch.slot.model, &lesson).await?;
-                }
-                self.too_many_tokens(&batch, &limit);
-                return Ok(());
-            }
-            let is_lost = may_be_done(&trouble);
-            if is_lost && let Some(remote) = self.desk.found(&batch).await? {
-                break remote;
-            }
-            let Some(pause) = pause_after(&trouble, &mut pauses) else {
-                if is_lost || matches!(judge(&trouble).next, Next::Retry { .. }) {
-                    // It has not begun, and its file is there.
-                    store.change_batch(batch.id, stage(Stage::Uploaded)).await?;
-                } else {
-                    self.give_back(&batch).await?;
-                }
-                return Err(Error::trouble("begin a batch", &endpoint, &trouble));
-            };
-            tokio::time::sleep(pause).await;
+    /// Has the server begin a batch whose file it has. One that an earlier run has uploaded is taken back by the user alone where the
+    /// server refuses it: another key than its own may be the reason.
+    async fn start(&mut self, mut batch: Batch, whose: Whose) -> Result<(), Error> {
+        let remote = match self.create(&mut batch).await? {
+            Ok(remote) => remote,
+            Err(trouble) => return self.not_begun(&batch, &trouble, whose).await,
         };
         self.desk.begun(batch.id, &remote).await?;
         let at_most = batch.bound.map_or_else(String::new, |bound| format!(", for {bound} at most"));
         self.note(format!(
-            "batch {} ({}): {} questions through {}, {:.1} MB{at_most}",
+            "batch {} ({}): {} questions through {}{at_most}",
             batch.id,
-            remote.id,
+            plain(&remote.id),
             batch.requests,
-            batch.slot.lens,
-            batch.bytes as f64 / 1e6
+            batch.slot.lens
         ));
         (batch.stage, batch.remote) = (Stage::Created, Some(remote.id));
         self.open.retain(|open| open.id != batch.id);
         self.open.push(batch);
         Ok(())
+    }
+
+    /// Tells the server to begin a batch, until it has or nothing mends it.
+    async fn create(&self, batch: &mut Batch) -> Result<Result<RemoteBatch, Trouble>, Error> {
+        let endpoint = &self.desk.endpoint;
+        let file = batch.file.clone().unwrap_or_default();
+        let mut pauses = Policy::default().pauses();
+        loop {
+            // From here on it may begin, at the latest a while after each request.
+            batch.changed_at = now();
+            let change = Change { stage: Some(Stage::Creating), ..Change::default() };
+            self.desk.store.change_batch(batch.id, change).await?;
+            let trouble = match endpoint.create_batch(&file, &batch.intent, &batch.slot.lens).await {
+                Ok(remote) => return Ok(Ok(remote)),
+                Err(trouble) => trouble,
+            };
+            if may_be_done(&trouble)
+                && let Some(remote) = self.desk.found(batch).await?
+            {
+                return Ok(Ok(remote));
+            }
+            if limit_of(&trouble).is_some() {
+                return Ok(Err(trouble));
+            }
+            let Some(pause) = pause_after(&trouble, &mut pauses) else { return Ok(Err(trouble)) };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// The server has not begun a batch, and will not by being asked again now.
+    async fn not_begun(&mut self, batch: &Batch, trouble: &Trouble, whose: Whose) -> Result<(), Error> {
+        let store = Arc::clone(&self.desk.store);
+        if let Some(limit) = limit_of(trouble) {
+            self.give_back(batch).await?;
+            if let Some(tokens) = limit.tokens {
+                let lesson = Lesson { tokens: Some(tokens), dialect: None };
+                store.learn(self.desk.url(), &batch.slot.model, &lesson).await?;
+            }
+            self.too_many_tokens(batch, &limit);
+            return Ok(());
+        }
+        let passes = may_be_done(trouble) || matches!(judge(trouble).next, Next::Retry { .. });
+        if whose == Whose::Ours && !passes {
+            self.give_back(batch).await?;
+        } else {
+            // It has not begun, and its file is there.
+            let change = Change { stage: Some(Stage::Uploaded), ..Change::default() };
+            store.change_batch(batch.id, change).await?;
+            if !passes {
+                self.warn(format!(
+                    "batch {}, which an earlier run has uploaded, is not begun; `classified batch cancel {}` frees its questions",
+                    batch.id, batch.id
+                ));
+            }
+        }
+        Err(Error::trouble("begin a batch", &self.desk.endpoint, trouble))
     }
 
     /// Has the server begin the batches whose files an interrupted run has uploaded. A file that is larger than the account's tokens is
@@ -170,7 +207,7 @@ impl Work {
                 Some(most) if self.tokens_enqueued() + batch.tokens > most => {
                     self.full = Some(Full::Tokens(most));
                 }
-                _ => self.start(batch).await?,
+                _ => self.start(batch, Whose::Earlier).await?,
             }
         }
         Ok(())
@@ -219,7 +256,7 @@ impl Work {
 
     /// Some time has passed: there may be room in the account that there was not.
     pub fn try_again(&mut self) {
-        self.rejected = 0;
+        (self.rejected, self.allowance) = (0, None);
         self.wants_pass = true;
     }
 }

@@ -3,13 +3,16 @@
 use std::fmt::Write as _;
 
 use super::collect::{Gathered, collect};
-use super::work::Work;
+use super::work::{GivenUp, Work};
 use super::{Desk, Error, retrying};
 use crate::endpoint::batches::{RemoteBatch, Status, TokenLimit, token_limit};
 use crate::endpoint::{Refusal, Trouble};
 use crate::http::plain;
 use crate::model::Price;
 use crate::store::{Batch, Change, Lesson, Stage};
+
+/// How many batches in a row may expire before anything of them is run, until a command hands over no more.
+const MOST_IDLE: u32 = 3;
 
 /// How far the open batches are, all together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -119,11 +122,25 @@ impl Work {
         self.full = None;
         let begun: Vec<Batch> =
             self.open.iter().filter(|batch| batch.stage == Stage::Created).cloned().collect();
+        let mut stopped = None;
         for batch in begun {
-            let looked = self.desk.look_at(&batch, price).await?;
-            self.take_in(&batch, looked)?;
+            let looked = match self.desk.look_at(&batch, price).await {
+                // One that cannot be read keeps no other from being collected.
+                Err(error @ (Error::Newer { .. } | Error::Lens { .. })) => Looked::Gone(error.to_string()),
+                Err(error @ Error::Stopped(_)) => {
+                    stopped = stopped.or(Some(error));
+                    continue;
+                }
+                looked => looked?,
+            };
+            if let Err(error) = self.take_in(&batch, looked) {
+                stopped = stopped.or(Some(error));
+            }
         }
-        self.start_uploaded().await
+        match stopped {
+            Some(error) => Err(error),
+            None => self.start_uploaded().await,
+        }
     }
 
     fn take_in(&mut self, batch: &Batch, looked: Looked) -> Result<(), Error> {
@@ -155,7 +172,13 @@ impl Work {
                     self.desk.endpoint.begin_with(dialect);
                 }
                 self.wants_pass |= gathered.again + gathered.missing > 0;
-                self.was_cancelled |= status == Status::Cancelled;
+                let is_idle = status == Status::Expired && gathered.answered + gathered.failed == 0;
+                self.idle = if is_idle { self.idle + 1 } else { 0 };
+                if status == Status::Cancelled {
+                    self.given_up = Some(GivenUp::Cancelled);
+                } else if self.idle > MOST_IDLE {
+                    self.given_up = Some(GivenUp::Idle);
+                }
             }
         }
         self.open.retain(|open| open.id != batch.id);

@@ -38,6 +38,15 @@ pub enum Full {
     Questions,
 }
 
+/// Why a command hands over nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GivenUp {
+    /// Somebody cancelled a batch.
+    Cancelled,
+    /// One batch after the other expired before anything of it was run.
+    Idle,
+}
+
 /// The batches of one command.
 #[derive(Debug)]
 pub struct Work {
@@ -53,6 +62,8 @@ pub struct Work {
     pub(super) lesson: Lesson,
     /// The most tokens that may be enqueued by what was rejected, in this command.
     pub(super) allowance: Option<u64>,
+    /// Input tokens of the same model that other lenses' batches have enqueued.
+    elsewhere: u64,
     /// Files that were rejected in a row though nothing else was enqueued.
     pub(super) rejected: u32,
     /// What is being gathered, by target.
@@ -63,8 +74,10 @@ pub struct Work {
     pub full: Option<Full>,
     /// Whether questions may be free that are not handed over: the rows want another pass.
     pub wants_pass: bool,
-    /// Whether somebody cancelled a batch.
-    pub was_cancelled: bool,
+    /// Why nothing more is handed over by this command, though questions are free.
+    pub given_up: Option<GivenUp>,
+    /// Batches in a row that expired before anything was run.
+    pub(super) idle: u32,
     /// Batches that the server does not know, by their numbers.
     pub(super) gone: HashSet<i64>,
     pub(super) words: Words,
@@ -94,12 +107,14 @@ impl Work {
             bounds,
             lesson,
             allowance: None,
+            elsewhere: 0,
             rejected: 0,
+            idle: 0,
             gathering: asker.forms.iter().map(|_| None).collect(),
             open: Vec::new(),
             full: None,
             wants_pass: true,
-            was_cancelled: false,
+            given_up: None,
             gone: HashSet::new(),
             words,
         };
@@ -121,9 +136,17 @@ impl Work {
 
     /// Reads the open batches of this command's lenses again.
     pub(super) async fn reload(&mut self) -> Result<(), Error> {
-        self.open = self.desk.open().await?;
         let forms = &self.asker.forms;
-        self.open.retain(|batch| forms.iter().any(|form| form.slot == batch.slot));
+        let (ours, others): (Vec<Batch>, Vec<Batch>) = self
+            .desk
+            .open()
+            .await?
+            .into_iter()
+            .partition(|batch| forms.iter().any(|form| form.slot == batch.slot));
+        let of_model = |batch: &&Batch| forms.iter().any(|form| form.slot.model == batch.slot.model);
+        let begun = others.iter().filter(|batch| batch.stage == Stage::Created).filter(of_model);
+        self.elsewhere = begun.map(|batch| batch.tokens).fold(0, u64::saturating_add);
+        self.open = ours;
         Ok(())
     }
 
@@ -145,26 +168,44 @@ impl Work {
         let _ = self.words.send(word);
     }
 
-    /// The most input tokens that may be enqueued at once, by our own count: a tenth is left for where it differs from the server's.
+    /// The most input tokens that may be enqueued at once, as the user or the server says it.
+    pub(super) fn tokens_said(&self) -> Option<u64> {
+        self.bounds.tokens.or(self.lesson.tokens)
+    }
+
+    /// The most that are enqueued, by our own count: a quarter is left for where it differs from the server's.
     pub(super) fn tokens_at_most(&self) -> Option<u64> {
-        let said = self.bounds.tokens.or(self.lesson.tokens).map(|said| said - said / 10);
+        let said = self.tokens_said().map(|said| said - said / 4);
         said.into_iter().chain(self.allowance).min()
     }
 
-    /// Input tokens that are enqueued, or about to be.
+    /// Input tokens of this model that are enqueued, or about to be.
     pub(super) fn tokens_enqueued(&self) -> u64 {
-        let begun = self.open.iter().filter(|batch| batch.stage == Stage::Created);
+        let begun = self.open.iter().filter(|batch| batch.stage == Stage::Created).map(|batch| batch.tokens);
         let gathered = self.gathering.iter().flatten().map(|gathering| gathering.tokens);
-        begun.map(|batch| batch.tokens).chain(gathered).fold(0, u64::saturating_add)
+        begun.chain(gathered).fold(self.elsewhere, u64::saturating_add)
     }
 
     /// Whether a question fits under the bound on cost that costs at most this: beside what was spent, and what batches under way or
     /// about to be may come to, whoever handed them over.
     pub(super) fn can_afford(&self, cost: Money) -> bool {
+        self.bounds.money.is_none_or(|cap| self.committed() + cost <= cap)
+    }
+
+    /// What counts against the bound on cost: what was spent on what this command has collected, and what batches under way or about
+    /// to be may come to.
+    pub fn committed(&self) -> Money {
         let begun = self.open.iter().map(|batch| batch.bound);
         let gathered = self.gathering.iter().flatten().map(|gathering| gathering.bound);
-        let committed = begun.chain(gathered).flatten().fold(self.spent, |sum, bound| sum + bound);
-        self.bounds.money.is_none_or(|cap| committed + cost <= cap)
+        begun.chain(gathered).flatten().fold(self.spent, |sum, bound| sum + bound)
+    }
+
+    /// Frees what is being gathered: nothing of it has left this machine.
+    pub async fn let_go(&mut self) -> Result<(), Error> {
+        for gathering in self.gathering.iter_mut().filter_map(Option::take) {
+            self.desk.store.abandon_batch(gathering.batch.id).await?;
+        }
+        Ok(())
     }
 
     /// Takes one off the bound on questions.

@@ -10,10 +10,12 @@ use super::batch::lock;
 use super::exit::{Exit, usage};
 use super::session::{Ended, Session};
 use super::settings::{HEURISTIC, RaterArgs};
-use crate::batch::{self, Bounds, Desk, Full, Word, Work};
+use crate::batch::{self, Bounds, Desk, Full, GivenUp, Word, Work};
 use crate::console::Console;
 use crate::dataset::Found;
+use crate::model::Money;
 use crate::rate::{self, Asks, Left, Plan, Rater};
+use crate::store::Stage;
 
 /// How often batches are looked at that someone waits for: as often as a twentieth of the time that they have taken, within these.
 const LOOK: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(1)];
@@ -75,7 +77,9 @@ impl BatchArgs {
 pub(super) struct Handed {
     /// Why not all questions were handed over.
     full: Option<Full>,
-    was_cancelled: bool,
+    given_up: Option<GivenUp>,
+    /// What counts against the bound on cost.
+    committed: Money,
 }
 
 impl Session<'_> {
@@ -123,11 +127,16 @@ impl Session<'_> {
                     _ = self.signals.next() => None,
                 }
             };
-            drop(lock);
             let Some(result) = result else {
-                self.console.note("what was handed over stays so: the same command goes on from there");
+                if let Some(work) = &mut work {
+                    work.let_go().await?;
+                }
+                console.note(
+                    "interrupted: batches that were handed over go on, and the same command collects them",
+                );
                 return Ok(Some(Ended::with(self.signals.exit())));
             };
+            drop(lock);
             let wait = self.args.batch.wait && work.is_some();
             match result {
                 Err(error) if wait && outage.is_borne(&error, console) => {
@@ -140,10 +149,12 @@ impl Session<'_> {
             }
             outage = Outage::default();
             let Some(work) = &mut work else { return Ok(None) };
-            self.handed = Handed { full: work.full, was_cancelled: work.was_cancelled };
-            let waits_for_room = matches!(work.full, Some(Full::Tokens(_)));
-            let is_over = work.waiting() == 0 && (work.was_cancelled || !waits_for_room);
+            self.handed = Handed { full: work.full, given_up: work.given_up, committed: work.committed() };
+            let waits_for_room = matches!(work.full, Some(Full::Tokens(_))) && work.given_up.is_none();
+            let is_over = work.waiting() == 0 && !waits_for_room;
             if is_over || !self.args.batch.wait {
+                // What is asked live from here on has the rest of the money.
+                asker.meter.charge(self.handed.committed);
                 return Ok(None);
             }
             if let Some(exit) = self.wait(work).await? {
@@ -206,45 +217,85 @@ impl Session<'_> {
     }
 
     /// Says what a run has left to batches, and how the command ends by it.
-    pub(super) fn left(&self, left: Left) -> Ended {
-        let (console, Left { waiting, unasked }) = (self.console, left);
-        let batch = self.args.batch.batch;
+    pub(super) async fn left(&self, left: Left, plan: &Plan) -> anyhow::Result<Ended> {
+        let Left { waiting, unasked } = left;
+        let mut exit = Exit::TryAgain;
         if waiting > 0 {
-            let how = if batch {
-                "the same command later collects them; with --wait it waits for them"
-            } else {
-                "they are not asked live too, which would be paid for twice: --batch or `classified batch collect` collects them, \
-                 `classified batch cancel` frees them"
-            };
-            console.urge(&format!("{waiting} questions wait in batches: {how}"));
+            let places = self.places(plan).await?;
+            let text = format!("{} in batches: {places}", many(waiting, "question waits", "questions wait"));
+            // With --batch that is how a run ends: a night's log need not have it.
+            if self.args.batch.batch { self.console.warn(&text) } else { self.console.urge(&text) }
         }
-        let exit = if waiting == 0 && unasked > 0 { self.unasked(unasked) } else { Exit::TryAgain };
-        if waiting > 0 && unasked > 0 {
-            self.unasked(unasked);
+        if unasked > 0 {
+            exit = self.unasked(unasked);
         }
-        Ended::with(exit)
+        Ok(Ended::with(exit))
     }
 
-    /// Says why questions are in no batch yet, and how the command ends where none is in one.
+    /// Where the questions wait that this run has left, and what brings their answers.
+    async fn places(&self, plan: &Plan) -> anyhow::Result<String> {
+        let Rater::Endpoint(asker) = &plan.rater else { return Ok(String::new()) };
+        let (mut here, mut elsewhere, mut files) = (0, Vec::new(), Vec::new());
+        for batch in asker.store.batches().await? {
+            let is_open =
+                batch.stage != Stage::Collected && asker.forms.iter().any(|form| form.slot == batch.slot);
+            match batch.url {
+                _ if !is_open => {}
+                None => files.push(batch.id.to_string()),
+                Some(url) if url == asker.endpoint.url_digest() => here += 1,
+                Some(_) => elsewhere.push(batch.id.to_string()),
+            }
+        }
+        let mut ways = Vec::new();
+        if here > 0 && self.args.batch.batch {
+            ways.push("the same command later collects them; with --wait it waits for them".to_owned());
+        } else if here > 0 {
+            ways.push(
+                "they are not asked live too, which would be paid for twice; --batch or `classified batch collect` collects them, \
+                 `classified batch cancel` frees them"
+                    .to_owned(),
+            );
+        }
+        if !elsewhere.is_empty() {
+            ways.push(format!(
+                "batch {} is at another endpoint, which OPENAI_BASE_URL has to name (`classified batch show`)",
+                elsewhere.join(", ")
+            ));
+        }
+        if !files.is_empty() {
+            let files = files.join(", ");
+            ways.push(format!(
+                "batch {files} is a file for a runner of your own: `classified batch read` its answers, or `classified batch cancel {files}`"
+            ));
+        }
+        Ok(ways.join("; "))
+    }
+
+    /// Says why questions are in no batch yet, and how the command ends by it.
     fn unasked(&self, unasked: u64) -> Exit {
         let (why, exit) = match self.handed {
-            Handed { was_cancelled: true, .. } => (
-                "a batch was cancelled, and not by this command; run it again to hand them over once more"
+            Handed { given_up: Some(GivenUp::Cancelled), .. } => (
+                "a batch was cancelled, and not by this command; run it again to hand them over once more".to_owned(),
+                Exit::TryAgain,
+            ),
+            Handed { given_up: Some(GivenUp::Idle), .. } => (
+                "one batch after the other expired before anything of it was run; run the command again to try once more"
                     .to_owned(),
                 Exit::TryAgain,
             ),
-            Handed { full: Some(Full::Money(next)), .. } => (
+            Handed { full: Some(Full::Money(next)), committed, .. } if committed == Money::ZERO => {
+                (format!("--max-cost is below the price of one, which may cost {next}"), Exit::Budget)
+            }
+            Handed { full: Some(Full::Money(next)), committed, .. } => (
                 format!(
-                    "stopped at --max-cost {}, in which open batches count at their highest price: one more may cost {next}; the same \
-                     command goes on, with a larger --max-cost or when batches are collected",
+                    "stopped at --max-cost {}: {committed} is spent or set aside for open batches, and one more may cost {next}; the \
+                     same command goes on when batches are collected, whose bills are lower, or at once with a larger --max-cost",
                     self.args.settings.rater.max_cost.unwrap_or_default()
                 ),
                 Exit::Budget,
             ),
             Handed { full: Some(Full::Tokens(most)), .. } => (
-                format!(
-                    "the account may have about {most} input tokens enqueued: they are handed over when there is room"
-                ),
+                format!("the account has room for about {most} input tokens at once: they are handed over when there is room"),
                 Exit::TryAgain,
             ),
             Handed { full: Some(Full::Questions), .. } => (
@@ -256,9 +307,15 @@ impl Session<'_> {
             ),
             Handed { full: None, .. } => ("the same command hands them over".to_owned(), Exit::TryAgain),
         };
-        self.console.urge(&format!("{unasked} questions are in no batch yet: {why}"));
+        self.console
+            .urge(&format!("{} in no batch yet: {why}", many(unasked, "question is", "questions are")));
         exit
     }
+}
+
+/// So many things, in words.
+fn many(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 /// An endpoint that cannot be asked for a while, though batches are waited for.
@@ -295,7 +352,8 @@ async fn round(
     price: Option<crate::model::Price>,
 ) -> anyhow::Result<()> {
     work.collect(price).await?;
-    if work.wants_pass && work.full.is_none() && !work.was_cancelled {
+    if work.wants_pass && work.full.is_none() && work.given_up.is_none() {
+        work.wants_pass = false;
         for found in found {
             work.submit(plan, found.open().await?).await?;
         }

@@ -197,7 +197,7 @@ impl<'a> Session<'a> {
             console.note(&source::traffic(&hub));
         }
         Ok(match left {
-            Some(left) if ended.error.is_none() => self.left(left),
+            Some(left) if ended.error.is_none() => self.left(left, plan).await?,
             _ => ended,
         })
     }

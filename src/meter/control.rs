@@ -10,6 +10,7 @@ use super::flight::Flight;
 use super::limit::{Around, Limit};
 use super::pace::Pace;
 use super::{Health, Limits, Need, Outcome, Pause, Seconds, Spent, State, Stopped, Told};
+use crate::model::Money;
 
 /// Timers and sums of fractions are this exact.
 const EXACT: Seconds = 1e-6;
@@ -90,6 +91,10 @@ impl Control {
 
     pub(super) fn set_most(&mut self, most: usize) {
         self.flight.set_most(most);
+    }
+
+    pub(super) fn charge(&mut self, cost: Money) {
+        self.budget.spent += cost;
     }
 
     /// Starts an attempt with this need, or says when to ask again.

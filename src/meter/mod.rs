@@ -204,6 +204,11 @@ impl Meter {
         self.lock().control.most()
     }
 
+    /// Counts what was spent or set aside elsewhere against the bound on cost.
+    pub fn charge(&self, cost: Money) {
+        self.lock().control.charge(cost);
+    }
+
     /// Bounds the attempts in flight by what the server can hold, within what the user set.
     pub fn set_most(&self, most: usize) {
         let mut inner = self.lock();
