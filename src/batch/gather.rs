@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Error;
 use super::spool::Spool;
 use super::work::{Full, Work};
-use crate::endpoint::batches::{MAX_BYTES, MAX_REQUESTS, line};
+use crate::endpoint::batches::{MAX_BYTES, line};
 use crate::model::Money;
 use crate::rating::answer::Usage;
 use crate::rating::failure::{Failure, Reason};
@@ -162,7 +162,7 @@ impl Work {
             ));
         }
         let Some(gathering) = &self.gathering[target] else { return Fits::Next };
-        if gathering.spool.requests == MAX_REQUESTS || gathering.spool.bytes + bytes > MAX_BYTES {
+        if !gathering.spool.has_room(bytes) {
             return Fits::Next;
         }
         if let Some(most) =
@@ -200,6 +200,6 @@ impl Work {
     }
 
     pub(super) fn spool_error(&self, source: io::Error) -> Error {
-        Error::Io { what: "write", path: self.folder.clone(), source }
+        Error::Io { what: "write a file of requests in", path: self.folder.clone(), source }
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::batch::lock;
+use super::dry_run::grouped;
 use super::exit::{Exit, usage};
 use super::session::{Ended, Session};
 use super::settings::{HEURISTIC, RaterArgs};
@@ -131,7 +132,7 @@ impl Session<'_> {
                     work.let_go().await?;
                 }
                 console.note(
-                    "interrupted: batches that were handed over go on, and the same command collects them",
+                    "interrupted: the same command goes on, and collects the batches that were handed over",
                 );
                 return Ok(Some(Ended::with(self.signals.exit())));
             };
@@ -228,7 +229,7 @@ impl Session<'_> {
         if unasked > 0 {
             exit = self.unasked(unasked);
         }
-        Ok(Ended::with(exit))
+        Ok(Ended { waiting, ..Ended::with(exit) })
     }
 
     /// Where the questions wait that this run has left, and what brings their answers.
@@ -312,19 +313,19 @@ impl Session<'_> {
 }
 
 /// So many things, in words.
-fn many(count: u64, one: &str, more: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { more })
+pub(super) fn many(count: u64, one: &str, more: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { more })
 }
 
 /// An endpoint that cannot be asked for a while, though batches are waited for.
 #[derive(Debug, Default)]
-struct Outage {
+pub(super) struct Outage {
     since: Option<Instant>,
 }
 
 impl Outage {
     /// Whether this error may pass, and is waited for; said once.
-    fn is_borne(&mut self, error: &anyhow::Error, console: Console) -> bool {
+    pub(super) fn is_borne(&mut self, error: &anyhow::Error, console: Console) -> bool {
         if !matches!(error.downcast_ref::<batch::Error>(), Some(batch::Error::Trouble(_))) {
             return false;
         }
@@ -337,7 +338,7 @@ impl Outage {
     }
 
     /// How long to wait before another try.
-    fn pause(&self) -> Duration {
+    pub(super) fn pause(&self) -> Duration {
         let lasts = self.since.map(|since| since.elapsed()).unwrap_or_default();
         (lasts / 20).clamp(LOOK[0], LOOK[1])
     }

@@ -116,7 +116,9 @@ impl DryRun<'_> {
             Workers::Auto => None,
         };
         // Of several lenses the slowest one, as their answers were.
-        let latency = lines.iter().filter_map(|line| line.asking.usual).map(|usual| usual.latency_ms).max();
+        let latency = lines.iter().filter_map(|line| line.asking.usual).map(|usual| usual.latency_ms);
+        // What came by batch has none.
+        let latency = latency.filter(|milliseconds| *milliseconds > 0).max();
         let by_workers = latency.zip(in_flight).map(|(milliseconds, in_flight)| {
             (requests * milliseconds as f64 / 1e3 / in_flight, "--workers, at the pace of earlier answers")
         });

@@ -53,7 +53,7 @@ pub struct Sink {
 #[derive(Debug)]
 struct Part {
     file: File,
-    part: PathBuf,
+    for_now: PathBuf,
     path: PathBuf,
     is_whole: bool,
 }
@@ -62,7 +62,7 @@ impl Drop for Part {
     fn drop(&mut self) {
         if !self.is_whole {
             // What stays behind does no harm: the next one of this name replaces it.
-            let _ = fs::remove_file(&self.part);
+            let _ = fs::remove_file(&self.for_now);
         }
     }
 }
@@ -88,7 +88,7 @@ impl Sink {
         let part = path.with_file_name(name);
         let file = File::create(&part).map_err(Error::io("write", &part))?;
         let out: Box<dyn Write + Send> = Box::new(file.try_clone().map_err(Error::io("write", &part))?);
-        let file = Part { file, part, path: path.to_owned(), is_whole: false };
+        let file = Part { file, for_now: part, path: path.to_owned(), is_whole: false };
         Ok(Self { out: BufWriter::with_capacity(1 << 20, out), file: Some(file), bytes: 0 })
     }
 
@@ -113,7 +113,7 @@ impl Sink {
         let flushed = self.out.flush();
         flushed.map_err(Error::io("write", self.path()))?;
         let Some(file) = &mut self.file else { return Ok(()) };
-        let named = file.file.sync_all().and_then(|()| fs::rename(&file.part, &file.path));
+        let named = file.file.sync_all().and_then(|()| fs::rename(&file.for_now, &file.path));
         named.map_err(Error::io("write", &file.path))?;
         file.is_whole = true;
         Ok(())
@@ -273,9 +273,9 @@ impl Writing {
 
     /// Reserves and writes questions of one target.
     async fn some(&mut self, target: usize, questions: Vec<Question>) -> Result<(), Error> {
-        let (asker, dialect) = (Arc::clone(&self.asker), self.dialect);
+        let (with, dialect) = (Arc::clone(&self.asker), self.dialect);
         let asked =
-            tokio::task::spawn_blocking(move || requests(&asker.forms[target], questions, dialect)).await??;
+            tokio::task::spawn_blocking(move || requests(&with.forms[target], questions, dialect)).await??;
         let inputs: Vec<Digest> = asked.iter().map(|(question, ..)| question.digest).collect();
         let batch = match &mut self.batches[target] {
             Some(batch) => batch,
@@ -287,13 +287,13 @@ impl Writing {
             let ours = self.asker.store.waiting_in(batch.id, &out).await?;
             self.written.elsewhere += out.iter().filter(|input| !ours.contains_key(input)).count() as u64;
         }
-        let (asker, sink) = (Arc::clone(&self.asker), self.sink.take());
+        let (with, sink) = (Arc::clone(&self.asker), self.sink.take());
         let (sink, bytes, sums) = tokio::task::spawn_blocking(move || {
             let (mut lines, mut count, mut tokens) = (Vec::new(), 0, 0_u64);
             for (question, mut request, mut needs) in asked {
                 let Some(turn) = turns.remove(&question.digest) else { continue };
                 if turn != Turn::default() {
-                    (request, needs) = asker.forms[target].request(&question, &turn, dialect)?;
+                    (request, needs) = with.forms[target].request(&question, &turn, dialect)?;
                 }
                 tokens = tokens.saturating_add(needs);
                 lines.append(&mut line(&request, question.digest));
