@@ -292,7 +292,11 @@ async fn a_live_repair_that_fails_too_fails_the_row() {
 
 #[tokio::test]
 async fn what_is_handed_over_while_a_run_goes_on_is_not_asked_by_it() {
-    let batched = Batched::of(&(0..1_200).collect::<Vec<_>>(), Config::default()).await;
+    let script = Script(vec![Rule::always(Action::Delay(5))]);
+    let rows: Vec<usize> = (0..1_200).collect();
+    let batched = Batched::of(&rows, Config { script, ..Config::default() }).await;
+    let (batch, store) = (batched.batch([]).await, batched.store().await);
+    let last: Vec<Digest> = batched.questions[1_190..].iter().map(|question| question.digest).collect();
     let plan = batched.plan(Asks::Everything).await;
     let stop = tokio::sync::watch::Sender::new(false);
     let mut events = rate(Arc::clone(&plan), batched.rows().await, stop.subscribe());
@@ -303,7 +307,7 @@ async fn what_is_handed_over_while_a_run_goes_on_is_not_asked_by_it() {
                 rated += 1;
                 // The first rows are rated before the last ones are read.
                 if rated == 1 {
-                    batched.batch(1_190..1_200).await;
+                    assert_eq!(store.reserve(&batch, &last).await.unwrap().len(), 10);
                 }
             }
             Event::End(end) => break end,
