@@ -209,6 +209,24 @@ fn lines_that_are_missing_each_time_fail_at_last() {
     assert_eq!(run.ledger()["failed"], json!({"connection": ALL}));
     assert_eq!(standin.counters().batches, 3);
     assert!(run.stderr.contains("may have been billed"), "{}", run.stderr);
+    let bound: f64 = listed(&world).iter().map(|batch| batch["cost_at_most"].as_f64().unwrap()).sum();
+    let usage = &run.json()["summaries"][0]["usage"];
+    assert_eq!(usage["attempts_with_unknown_bill"], 3 * ALL);
+    assert!((usage["unknown_bill_at_most"].as_f64().unwrap() - bound).abs() < 1e-6, "{usage} {bound}");
+}
+
+#[test]
+fn lines_that_are_missing_count_against_the_cap_at_their_highest_price() {
+    let (other, _slow) = world(slow());
+    summary(&other, &["--batch"]).exits(75);
+    let bound = listed(&other)[0]["cost_at_most"].as_f64().unwrap();
+    let twists = [Twist::Drop(1.0), Twist::UnknownIds(1)];
+    let (world, standin) = world(rules(vec![], twists.map(BatchRule::always).into()));
+    let cap = format!("{:.6}", 1.5 * bound);
+    summary(&world, &["--batch", "--wait", "--max-cost", &cap]).exits(4);
+    let sizes: Vec<u64> = listed(&world).iter().map(|batch| batch["questions"].as_u64().unwrap()).collect();
+    assert!(sizes.len() == 2 && sizes[0] == ALL && (25..35).contains(&sizes[1]), "{sizes:?}");
+    assert_eq!(standin.counters().batches, 2);
 }
 
 #[test]
