@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use futures::StreamExt;
 
+use super::batch::free_leftovers;
 use super::batching::Handed;
 use super::bill::{SURPRISE, Unbounded};
 use super::exit::Exit;
@@ -64,6 +65,10 @@ pub(super) struct Session<'a> {
     pub(super) questions_left: Option<Arc<AtomicU64>>,
     /// What became of its batches.
     pub(super) handed: Handed,
+    /// What was asked last.
+    last: Option<Arc<Plan>>,
+    /// Whether a run has not told of all its rows.
+    is_partial: bool,
     /// The files of ratings that it writes.
     pub(super) claims: Claims,
 }
@@ -85,6 +90,8 @@ impl<'a> Session<'a> {
         };
         if args.batch.batch {
             raters.without_tier();
+        } else if let (Some(store), true) = (raters.store(), !raters.is_in_process()) {
+            free_leftovers(store).await?;
         }
         raters.tell_of_older_texts(lenses, args.version, &console).await?;
         Ok(Ok(Self {
@@ -97,6 +104,8 @@ impl<'a> Session<'a> {
             signals,
             questions_left: None,
             handed: Handed::default(),
+            last: None,
+            is_partial: false,
             claims: Claims::default(),
         }))
     }
@@ -141,7 +150,8 @@ impl<'a> Session<'a> {
         failures_in: &str,
         mut take: impl FnMut(&Rating) -> anyhow::Result<()>,
     ) -> anyhow::Result<Ended> {
-        let Self { console, raters, signals, args, .. } = self;
+        self.last = Some(Arc::clone(plan));
+        let Self { console, raters, signals, args, is_partial, .. } = self;
         console.note(&args.describe(&dataset, plan));
         let rows = dataset.sampled.or(dataset.rows);
         let hub = dataset.hub.clone();
@@ -168,6 +178,7 @@ impl<'a> Session<'a> {
                     Some(Event::Progress(progress)) => bar.show(&progress),
                     Some(Event::Note(note)) => bar.aside(|| console.note(&note)),
                     Some(Event::End(end)) => {
+                        *is_partial |= !matches!(end, End::Finished);
                         if ended.error.is_none() {
                             ended = match end {
                                 End::Budget(next) => stopped_at_budget(args, plan, next, *console),
@@ -210,8 +221,13 @@ impl<'a> Session<'a> {
     }
 
     /// Waits until everything is written, and says what was spent beyond the cap. After a second signal nothing is waited
-    /// for.
+    /// for. Failures in batches are forgotten when every dataset has told of its own: several may ask the same question.
     pub(super) async fn close(mut self, ended: &mut Ended) {
+        if let Some(plan) = self.last.as_ref().filter(|_| !self.is_partial && ended.error.is_none())
+            && let Err(error) = rate::forget_failures(plan).await
+        {
+            ended.also(error.into(), self.console);
+        }
         if ended.at_once {
             self.raters.kill_server();
         } else {

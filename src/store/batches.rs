@@ -252,17 +252,6 @@ pub struct Lesson {
     pub dialect: Option<String>,
 }
 
-/// A question to hand over.
-#[derive(Debug, Clone, Copy)]
-pub struct Reserve {
-    /// The question.
-    pub input: Digest,
-    /// Tokens of its prompt, by our own count.
-    pub tokens: u64,
-    /// What it can cost at most; `None` where the price is not known.
-    pub bound: Option<Money>,
-}
-
 const BATCHES: &str = "SELECT batches.id, intent, slots.lens, model, version, sample, digest, batches.lens, asked, url, form, \
      program, dialect, stage, status, file, remote, requests, bytes, tokens, bound, cost, answered, failed, again, \
      (SELECT count(*) FROM batch_questions WHERE batch = batches.id AND state = 'waiting'), made_at, changed_at, place, price \

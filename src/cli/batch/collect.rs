@@ -115,7 +115,7 @@ async fn sweep(desk: &Desk, price: impl Fn(&str) -> Option<Price>, words: &Words
                 _ = swept.stopped.get_or_insert(why)
             }
             // One that cannot be read keeps no other from being collected.
-            Err(error @ (Error::Newer { .. } | Error::Lens { .. })) => {
+            Err(error @ (Error::Newer { .. } | Error::Lens { .. } | Error::Unreadable { .. })) => {
                 warn(error.to_string());
                 swept.open.push((batch, None));
             }

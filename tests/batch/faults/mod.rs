@@ -5,7 +5,7 @@
 
 mod always;
 mod files;
-mod machine;
+pub(super) mod machine;
 mod server;
 
 use std::path::PathBuf;
@@ -13,10 +13,13 @@ use std::path::PathBuf;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection as _, Row as _};
 
-use super::{ROWS, answered, listed, rows, rules, slow, summary};
+use super::{answered, listed, rows, rules, slow, summary};
 use crate::faults::{blocking, each};
 use crate::standin::{BatchRule, Batches, Config, Fault, Kind, RequestRule, Rule, Script, Standin};
 use crate::world::{Run, World};
+
+/// Rows of a test's dataset: there are many tests.
+const ROWS: usize = 30;
 
 const ALL: u64 = ROWS as u64;
 
@@ -25,15 +28,23 @@ const WAIT: [&str; 2] = ["--batch", "--wait"];
 
 /// A world whose requests and batches have these faults.
 fn faulty(requests: Vec<RequestRule>, batches: Vec<BatchRule>) -> (World, Standin) {
-    super::world(rules(requests, batches))
+    with(rules(requests, batches))
+}
+
+fn world(config: Config) -> (World, Standin) {
+    let (world, standin) = World::with_endpoint(config);
+    world.rows("rows.jsonl", ROWS);
+    (world, standin)
+}
+
+/// A world whose batches behave like this.
+fn with(batches: Batches) -> (World, Standin) {
+    world(Config { batches: Some(batches), ..Config::default() })
 }
 
 /// A world in which requests of batches are answered by this script.
 fn scripted(script: Vec<Rule>) -> (World, Standin) {
-    let config = Config { script: Script(script), batches: Some(Batches::default()), ..Config::default() };
-    let (world, standin) = World::with_endpoint(config);
-    world.rows("rows.jsonl", ROWS);
-    (world, standin)
+    world(Config { script: Script(script), batches: Some(Batches::default()), ..Config::default() })
 }
 
 /// Everything was rated in this run, and the output says so.
