@@ -19,7 +19,7 @@ mod work;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::endpoint::{Endpoint, Refusal, Trouble};
+use crate::endpoint::{self, Endpoint, Refusal, Trouble};
 use crate::http;
 use crate::rate::retry::{Next, Policy, judge};
 use crate::rating::question::Digest;
@@ -64,7 +64,13 @@ impl Desk {
             };
             let refused = matches!(trouble, Trouble::Refused(_));
             let pause = if refused { pause_after(&trouble, &mut pauses) } else { None };
-            let Some(pause) = pause else { return Err(self.endpoint.no_batches(&trouble).into()) };
+            let Some(pause) = pause else {
+                let passes = matches!(judge(&trouble).next, Next::Retry { .. });
+                return Err(match self.endpoint.no_batches(&trouble) {
+                    endpoint::Error::Refused(words) if passes => Error::Trouble(words),
+                    error => error.into(),
+                });
+            };
             tokio::time::sleep(pause).await;
         }
     }

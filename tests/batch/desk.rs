@@ -129,10 +129,13 @@ fn what_waits_elsewhere_is_named_and_is_nothing_to_collect_here() {
 #[test]
 fn an_endpoint_that_is_out_of_reach_for_a_while_is_to_be_tried_again_later() {
     let down = vec![RequestRule::first(Kind::GetBatch, 99, Fault::status(503))];
-    let (world, _standin) = world(super::rules(down, vec![]));
+    let (world, standin) = world(super::rules(down, vec![]));
     summary(&world, &["--batch"]).exits(75);
     let run = world.run(&["batch", "collect"]).exits(75);
     assert!(run.stderr.contains("did not tell of a batch"), "{}", run.stderr);
+    drop(standin);
+    let run = world.run(&["batch", "collect"]).exits(75);
+    assert!(run.stderr.contains("cannot be reached"), "{}", run.stderr);
 }
 
 #[test]

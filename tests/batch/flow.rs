@@ -64,6 +64,8 @@ fn a_live_run_leaves_alone_what_waits_in_a_batch() {
     let live = summary(&world, &[]).exits(75);
     assert_eq!((rows(&live, "rated"), rows(&live, "not_reached")), (ALL - 20, 20));
     assert!(live.stderr.contains("classified batch cancel"), "{}", live.stderr);
+    let shown = world.run(&super::RATED).exits(75).stdout;
+    assert!(shown.contains("Not every row is reached yet") && !shown.contains("stopped"), "{shown}");
     standin.hurry();
     assert_eq!(rows(&summary(&world, &["--batch"]).exits(0), "rated"), 20);
     assert_eq!(answered(&standin), [(1, ALL)].into());

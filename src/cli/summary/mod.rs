@@ -32,8 +32,8 @@ The key is taken from OPENAI_API_KEY (or OPENAI_KEY), in the environment or in l
 named by --base-url, needs none. `classified settings` shows every setting and where its value comes from.
 
 Exit codes: 0 done, 1 cannot go on, 2 usage, 3 more rows failed than --fail-above, 4 stopped at a bound such as --max-cost,
-75 another run writes the same file or questions wait in batches, 130 interrupted, 143 terminated. After 1, 3, 4, 75, 130 and 143 the same command
-goes on from what is kept.";
+75 another run writes the same file, questions wait in batches, or the endpoint of batches is out of reach, 130 interrupted,
+143 terminated. After 1, 3, 4, 75, 130 and 143 the same command goes on from what is kept.";
 
 /// Rate datasets through lenses, and tell how good they are, how sure that is and what it cost
 #[derive(Debug, Args)]
