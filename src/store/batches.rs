@@ -218,6 +218,16 @@ pub enum Fate {
     Failed(Failure),
 }
 
+impl Fate {
+    /// Why it is not answered.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Answered(_) => None,
+            Self::Repair(failure) | Self::Again(failure) | Self::Failed(failure) => Some(failure),
+        }
+    }
+}
+
 /// What changes of a batch; what is `None` stays.
 #[derive(Debug, Clone, Default)]
 pub struct Change {

@@ -287,8 +287,8 @@ impl<'a, O: Fn(&Batch, Option<String>) -> Result<Reader, Error>> Reading<'a, O> 
     /// Ends the batches of which nothing waits any more, and with [`Rest::IsFree`] all of which there was a line.
     async fn finish(mut self, rest: Rest) -> Result<Read, Error> {
         for intake in self.intakes.iter_mut().flatten() {
-            if let Some(words) = intake.decide().await? {
-                self.read.refused.get_or_insert(words);
+            if let Some(blame) = intake.decide().await? {
+                self.read.refused.get_or_insert(blame.words);
             }
         }
         let now: HashMap<i64, Batch> =
