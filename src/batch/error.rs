@@ -41,9 +41,9 @@ pub enum Error {
     /// A file cannot be read or written.
     #[error("cannot {what} {}: {source}", plain(&path.to_string_lossy()))]
     Io {
-        /// `read` or `write`.
+        /// Such as `read` or `write`.
         what: &'static str,
-        /// The file.
+        /// The file, or its folder.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
@@ -70,8 +70,8 @@ pub enum Error {
     },
     /// The lens's files that are kept with a batch cannot be used any more.
     #[error(
-        "batch {batch} cannot be read by the lens {lens} that it was asked with: {problem}; `classified batch cancel {batch}` \
-         frees its questions"
+        "batch {batch} cannot be read by the lens {lens} that it was asked with: {problem}; `classified batch cancel {batch} \
+         --forget` frees its questions, which are then paid for again"
     )]
     Lens {
         /// The batch's number in the store.

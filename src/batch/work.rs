@@ -125,12 +125,12 @@ impl Work {
     /// Goes on, after an error too: what was left in the middle of a step is taken further or back. Wants the lock of the store's
     /// batches.
     pub async fn resume(&mut self) -> Result<(), Error> {
-        self.gathering.iter_mut().for_each(|gathering| *gathering = None);
+        let gathered = self.gathering.iter_mut().filter_map(Option::take).count();
         self.desk.reconcile(&self.words).await?;
         let before = self.open.len();
         self.reload().await?;
         // What was taken back is free.
-        self.wants_pass |= self.open.len() < before;
+        self.wants_pass |= self.open.len() < before || gathered > 0;
         Ok(())
     }
 

@@ -210,15 +210,17 @@ impl DryRun<'_> {
 
 impl Line {
     fn rows_shown(&self) -> String {
-        let Asking { questions, cached, .. } = self.asking;
+        let Asking { questions, cached, waiting, .. } = self.asking;
         let rows = if self.is_open { "the first rows of a stream, " } else { "" };
         let scaled = if self.looked_at < self.rows {
             format!(" (scaled from {} of the rows)", grouped(self.looked_at))
         } else {
             String::new()
         };
+        let waiting =
+            if waiting > 0 { format!(", {} waiting in batches", grouped(waiting)) } else { String::new() };
         format!(
-            "  {rows}{} rows: {} questions, {} of them answered by the store{scaled}",
+            "  {rows}{} rows: {} questions, {} of them answered by the store{waiting}{scaled}",
             grouped(self.rows),
             grouped(questions),
             grouped(cached),
@@ -290,6 +292,7 @@ fn figures(asking: &Asking) -> Value {
     json!({
         "questions": asking.questions,
         "cached": asking.cached,
+        "waiting": asking.waiting,
         "requests": span(asking.requests),
         "prompt_tokens": span(asking.prompt),
         "answer_tokens": span(asking.answer),

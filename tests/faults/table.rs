@@ -27,9 +27,14 @@ fn every_fault_in_the_document_has_its_test() {
     for module in ["always", "bodies", "connections", "disk", "signals", "statuses"] {
         here.extend(tests(&format!("faults/{module}.rs"), &format!("faults::{module}")));
     }
+    for module in ["always", "files", "machine", "server"] {
+        here.extend(tests(&format!("batch/faults/{module}.rs"), &format!("batch::faults::{module}")));
+    }
     let unnamed: Vec<_> = here.difference(&named).collect();
     assert!(unnamed.is_empty(), "not in docs/faults.md: {unnamed:?}");
     here.extend(tests("interrupted.rs", "interrupted"));
+    here.extend(tests("batch/flow.rs", "batch::flow"));
+    here.extend(tests("batch/kills.rs", "batch::kills"));
     let unknown: Vec<_> = named.difference(&here).collect();
     assert!(unknown.is_empty(), "docs/faults.md names tests that do not exist: {unknown:?}");
 }

@@ -9,11 +9,9 @@ fn what_never_passes_ends_a_run_that_does_not_wait_and_the_run_after_goes_on() {
     let cases = [
         (Kind::ListBatches, Fault::status(500), "does not tell of its batches"),
         (Kind::Upload, Fault::status(500), "did not upload a file"),
-        (Kind::Upload, Fault::CutAfter(20_000), "did not upload a file"),
         (Kind::Create, Fault::status(429), "did not begin a batch"),
         (Kind::GetBatch, Fault::status(503), "did not tell of a batch"),
         (Kind::Content, Fault::status(503), "cannot be read"),
-        (Kind::Content, Fault::CutBody, "cannot be read"),
         (Kind::Content, page(), "cannot be read"),
     ];
     each(&cases, |(kind, fault, words)| {

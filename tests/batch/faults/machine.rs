@@ -2,7 +2,6 @@
 
 #![cfg(unix)]
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,11 +11,12 @@ use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use super::{
-    ALL, WAIT, balanced, complete, each, faulty, kept, listed, open, recovers, rows, slow, sound, summary,
+    ALL, ROWS, WAIT, balanced, complete, database, each, faulty, kept, listed, open, recovers, rows, slow,
+    sound, summary,
 };
 use crate::faults::{blocking, signal};
 use crate::standin::{Batches, Fault, Kind, RequestRule};
-use crate::world::{Run, World};
+use crate::world::{Run, World, text};
 
 /// A run that waits, and its flags.
 const RUN: [&str; 10] = [
@@ -32,12 +32,8 @@ const RUN: [&str; 10] = [
     "--wait",
 ];
 
-fn database(world: &World) -> PathBuf {
-    world.path(".local/share/classified/ratings.db")
-}
-
 /// Changes the database behind the program's back.
-fn sql(world: &World, statement: &'static str) {
+pub(in crate::batch) fn sql(world: &World, statement: &'static str) {
     let options = SqliteConnectOptions::new().filename(database(world));
     blocking(async {
         let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
@@ -85,15 +81,18 @@ fn without_room(sizes: &[u32], shell: &[&str], script: impl Fn(u32) -> String + 
     each(sizes, |size| {
         let what = format!("{size} KiB");
         let (world, standin) = faulty(vec![], vec![]);
+        // So large that the requests take more room than the database.
+        let row = |row: usize| json!({"text": text(row).repeat(8)}).to_string();
+        world.write("rows.jsonl", (0..ROWS).map(row).collect::<Vec<_>>().join("\n"));
         let run = confined(&world, shell, &script(*size));
         if run.code != 0 {
             assert_eq!(run.code, 1, "{what}: {}", run.stderr);
             assert!(
-                run.stderr.contains("cannot write") || run.stderr.contains("the database"),
+                run.stderr.contains("a file of requests") || run.stderr.contains("the database"),
                 "{what}: {}",
                 run.stderr
             );
-            full.fetch_add(u32::from(run.stderr.contains("cannot write")), Ordering::Relaxed);
+            full.fetch_add(u32::from(run.stderr.contains("a file of requests")), Ordering::Relaxed);
         }
         recovers(&world, &standin, &what);
     });
@@ -114,14 +113,14 @@ fn a_disk_that_is_full_of_requests_ends_the_run_and_frees_them() {
              DATABASE_URL=small/ratings.db \"$@\"; code=$?; cp small/ratings.db* .local/share/classified/; exit $code"
         )
     };
-    without_room(&[240, 280, 320, 360, 400, 440], &["unshare", "-rm"], script);
+    without_room(&[340, 420], &["unshare", "-rm"], script);
 }
 
 #[test]
 fn a_limit_on_the_size_of_files_ends_the_run_and_frees_the_requests() {
     // The unit of `ulimit -f` is 512 bytes in some shells and 1024 in others.
     let script = |size: u32| format!("trap '' XFSZ; ulimit -f {size}; exec \"$@\"");
-    without_room(&[160, 200, 240, 280, 320], &["env"], script);
+    without_room(&[340, 420], &["env"], script);
 }
 
 #[test]
@@ -130,7 +129,7 @@ fn a_batch_of_a_newer_program_is_left_alone_and_its_questions_wait() {
         "UPDATE batches SET form = 2, program = '9.9.9'",
         "UPDATE batches SET stage = 'brewing', program = '9.9.9'",
     ] {
-        let (world, standin) = super::super::world(slow());
+        let (world, standin) = super::with(slow());
         summary(&world, &["--batch"]).exits(75);
         standin.hurry();
         sql(&world, change);
@@ -152,7 +151,7 @@ fn a_batch_of_a_newer_program_is_left_alone_and_its_questions_wait() {
 
 #[test]
 fn more_questions_than_a_file_may_have_go_into_two() {
-    let (world, standin) = super::super::world(slow());
+    let (world, standin) = super::with(slow());
     let text = |row: usize| json!({"text": row.to_string()}).to_string() + "\n";
     world.write("rows.jsonl", (0..50_001).map(text).collect::<String>());
     let run = summary(&world, &["--batch", "--yes"]).exits(75);
@@ -172,7 +171,7 @@ fn a_row_with_more_tokens_than_the_account_may_enqueue_fails_alone() {
     let flags = ["--batch", "--wait", "--batch-tokens", "20000", "--tokens-per-chunk", "60000"];
     let run = summary(&world, &flags).exits(3);
     assert_eq!((rows(&run, "rated"), &run.ledger()["failed"]), (ALL, &json!({"too_long": 1})));
-    assert!(run.stderr.contains("TOKENS_PER_CHUNK"), "{}", run.stderr);
+    assert!(run.stderr.contains("raise --batch-tokens"), "{}", run.stderr);
     assert_eq!((kept(&world), open(&world)), (ALL, 0));
     assert!(standin.counters().batches > 1);
 }
@@ -180,16 +179,13 @@ fn a_row_with_more_tokens_than_the_account_may_enqueue_fails_alone() {
 #[test]
 fn a_signal_ends_an_upload_and_a_wait_at_once_and_the_same_command_goes_on() {
     let moments = [
-        (Kind::Upload, Fault::StallAfter(20_000), "go on from there"),
-        (Kind::Upload, Fault::Silent, "goes on from there"),
-        (Kind::Create, Fault::Silent, "goes on from there"),
-        (Kind::Content, Fault::StallBody, "goes on from there"),
+        (Kind::Upload, Fault::StallAfter(20_000)),
+        (Kind::Create, Fault::Silent),
+        (Kind::Content, Fault::StallBody),
     ];
-    let named = |moment: &(Kind, Fault, &'static str)| {
-        [("INT", 130), ("TERM", 143)].map(|named| (moment.clone(), named))
-    };
-    let cases: Vec<_> = moments.iter().flat_map(named).collect();
-    each(&cases, |((kind, fault, _), (name, code))| {
+    let ends = [("INT", 130), ("TERM", 143)].into_iter().cycle();
+    let cases: Vec<_> = moments.into_iter().zip(ends).collect();
+    each(&cases, |((kind, fault), (name, code))| {
         let what = format!("{name} at {kind:?} {fault:?}");
         let (world, standin) = faulty(vec![RequestRule::nth(*kind, 1, fault.clone())], vec![]);
         let child = world.start(&RUN);
@@ -203,7 +199,7 @@ fn a_signal_ends_an_upload_and_a_wait_at_once_and_the_same_command_goes_on() {
     });
     // While it waits.
     each(&[("INT", 130), ("TERM", 143)], |(name, code)| {
-        let (world, standin) = super::super::world(slow());
+        let (world, standin) = super::with(slow());
         let child = world.start(&RUN);
         standin.wait_for(Kind::GetBatch, 1);
         signal(name, &child);
@@ -216,7 +212,7 @@ fn a_signal_ends_an_upload_and_a_wait_at_once_and_the_same_command_goes_on() {
 
 #[test]
 fn a_lock_that_another_run_holds_is_waited_for_until_that_run_ends() {
-    let (world, standin) = super::super::world(Batches {
+    let (world, standin) = super::with(Batches {
         rules: super::rules(vec![RequestRule::nth(Kind::Upload, 1, Fault::Hang)], vec![]).rules,
         ..Batches::default()
     });
