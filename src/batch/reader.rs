@@ -47,8 +47,8 @@ pub struct Blame {
 }
 
 impl Reader {
-    /// Reads replies of `batch`, which go by the lens as it was. `options` say how the endpoint is reached and asked,
-    /// `price` is that of the batch's model at the standard tier, and `learned` the dialect that earlier batches led to.
+    /// Reads replies of `batch`, which go by the lens as it was, and by the price as it was. `options` say how the endpoint is reached
+    /// and asked, `price` is that of the batch's model at the standard tier where the batch has none of its own, and `learned` the dialect that earlier batches led to.
     pub fn new(
         options: &Options,
         batch: &Batch,
@@ -58,6 +58,7 @@ impl Reader {
         if batch.form != FORM {
             return Err(Error::newer(batch));
         }
+        let price = batch.price.or(price);
         let lens =
             Lens::from_files(&batch.slot.lens, &batch.files).map_err(|error| Error::lens(batch, &error))?;
         let options = Options {

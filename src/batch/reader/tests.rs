@@ -232,6 +232,17 @@ fn an_answer_carries_the_use_of_all_its_turns_and_the_reply_its_own() {
 }
 
 #[test]
+fn replies_are_billed_by_the_price_that_held_when_they_were_asked_for() {
+    let price = |text: &str| Some(text.parse().unwrap());
+    let of = |own, given| {
+        Reader::new(&options(), &Batch { price: own, ..batch() }, given, None).unwrap().billing.price
+    };
+    assert_eq!(of(price("1,2"), price("3,4")), price("1,2"));
+    assert_eq!(of(None, price("3,4")), price("3,4"));
+    assert_eq!(of(None, None), None);
+}
+
+#[test]
 fn a_reply_of_unknown_use_makes_the_cost_unknown() {
     let LineResult::Ran(mut ran) = reply(valid(), Call::Made) else { unreachable!() };
     ran.as_mut().as_mut().unwrap().usage = None;
