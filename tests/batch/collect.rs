@@ -48,6 +48,18 @@ fn all_lenses_and_models_are_collected_and_the_next_run_tells_of_them() {
 }
 
 #[test]
+fn replies_are_billed_by_the_price_that_held_when_they_were_handed_over() {
+    let (world, _standin) = world(Batches::default());
+    let mut costs = Vec::new();
+    for (version, price) in [("1", "1,2"), ("2", "1000,2000")] {
+        summary(&world, &["--batch", "--version", version]).exits(75);
+        let run = world.run(&["batch", "collect", "--format", "json", "--price", price]).exits(0);
+        costs.push(run.json()["collected"][0]["cost"].as_f64().unwrap());
+    }
+    assert!(costs[0] > 0.0 && costs[0].to_bits() == costs[1].to_bits(), "{costs:?}");
+}
+
+#[test]
 fn while_a_batch_has_not_ended_the_exit_code_is_75() {
     let (world, standin) = world(slow());
     summary(&world, &["--batch"]).exits(75);
