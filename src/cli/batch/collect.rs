@@ -55,7 +55,9 @@ pub(super) async fn collect(args: CollectArgs) -> anyhow::Result<Exit> {
     let endpoint = Arc::new(Endpoint::new(rater.endpoint()?)?);
     let desk = Desk { endpoint, store: Arc::new(args.place.open().await?.0) };
     let newer = desk.newer().await?;
-    newer.iter().for_each(|newer| console.warn(newer));
+    for newer in &newer {
+        console.warn(newer);
+    }
     let mut signals = Signals::listen()?;
     let lock = match lock(&desk.store, console, &mut signals).await? {
         Ok(lock) => lock,
