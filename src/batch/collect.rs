@@ -6,7 +6,7 @@ use super::Error;
 pub use super::intake::Gathered;
 use super::intake::{GROUP, GROUP_BYTES, Intake, Seen};
 use super::reader::{Reader, lessons_of, read_dialect};
-use crate::endpoint::batches::{RemoteBatch, Status};
+use crate::endpoint::batches::{Counts, RemoteBatch, Status};
 use crate::endpoint::{Endpoint, Trouble};
 use crate::http::plain;
 use crate::model::Price;
@@ -14,10 +14,16 @@ use crate::rate::retry::{self, Next, Policy};
 use crate::rating::failure::{Failure, Reason};
 use crate::store::{Batch, Store};
 
-/// How often a server says that a file is not there before it is believed: what follows from it may cost money.
+/// How often a file is asked for that is not there: where a batch has just ended, it may be a moment later.
 const GONE: u32 = 3;
 
+/// Lines of a file beyond three for each request of the batch, until it is taken for one without an end.
+const SPARE_LINES: u64 = 1_000;
+
 /// Keeps what a batch that has ended has left, and ends it in the store. `price` is that of its model at the standard tier.
+///
+/// Where its files are missing or cannot be read, its questions wait on, and the error is [`Error::Unreadable`]: nobody asks and pays
+/// again for what may still be read.
 ///
 /// May be called again after a kill, or when it failed: what is kept is passed over. Where all questions would be refused as these
 /// were, it keeps what there is, frees the rest, and then returns [`Error::Stopped`].
@@ -32,6 +38,9 @@ pub async fn collect(
     let learned = store.lesson(url, &batch.slot.model).await?.dialect;
     let reader = Reader::new(&endpoint.options, batch, price, learned.as_deref().map(read_dialect))?;
     let mut intake = Intake::new(store, batch, reader);
+    if let Some(missing) = missing(remote) {
+        return Err(Error::unreadable(batch, &missing));
+    }
     // Some servers always name a file of errors, and replies that they count must be somewhere.
     let files = [(&remote.output_file, remote.counts.completed > 0), (&remote.error_file, false)];
     for (file, has_lines) in files {
@@ -47,6 +56,22 @@ pub async fn collect(
         endpoint.begin_with(taught);
     }
     gathered
+}
+
+/// Which files there must be that the server does not name.
+fn missing(remote: &RemoteBatch) -> Option<String> {
+    let Counts { completed, failed, .. } = remote.counts;
+    let has_none = remote.output_file.is_none() && remote.error_file.is_none();
+    let what = if remote.output_file.is_none() && completed > 0 {
+        format!("names no file of replies, though it counts {completed}")
+    } else if has_none && failed > 0 {
+        format!("names no file of errors, though it counts {failed}")
+    } else if has_none && remote.status == Status::Completed {
+        "names no file".to_owned()
+    } else {
+        return None;
+    };
+    Some(format!("the endpoint says that it is {}, and {what}", remote.status.as_str()))
 }
 
 /// Why a question of a batch that has ended has no line.
@@ -93,14 +118,7 @@ async fn download(
             (Trouble::Refused(refusal), _) if matches!(refusal.status, 404 | 410) => {
                 gone += 1;
                 if gone == GONE {
-                    intake.gathered.warnings.push(format!(
-                        "the endpoint has the file {} of batch {} no more ({}): its questions without an answer are asked again, \
-                         though their replies may have been paid for",
-                        plain(file),
-                        intake.batch.id,
-                        plain(&trouble.to_string())
-                    ));
-                    return Ok(());
+                    return Err(broken(intake.batch, file, &trouble));
                 }
             }
             (Trouble::Refused(refusal), _) if refusal.status == 401 => {
@@ -108,20 +126,27 @@ async fn download(
             }
             (_, Next::Retry { after, .. }) => wait = after,
             (_, Next::Loading) => {}
-            _ => return Err(broken(intake.batch, &trouble)),
+            _ => return Err(broken(intake.batch, file, &trouble)),
         }
-        let Some(pause) = pauses.next() else { return Err(broken(intake.batch, &trouble)) };
+        let Some(pause) = pauses.next() else { return Err(broken(intake.batch, file, &trouble)) };
         tokio::time::sleep(wait.map_or(pause, |wait| wait.max(pause))).await;
     }
 }
 
-fn broken(batch: &Batch, trouble: &Trouble) -> Error {
-    Error::Trouble(format!(
-        "the replies of batch {} cannot be read: {} (`classified batch cancel {} --forget` gives them up)",
-        batch.id,
-        plain(&trouble.to_string()),
-        batch.id
-    ))
+/// What a file comes to that is not read: one that the endpoint only has no time for is read later.
+fn broken(batch: &Batch, file: &str, trouble: &Trouble) -> Error {
+    let problem = format!("the file {file}: {trouble}");
+    match trouble {
+        Trouble::Refused(_) if !matches!(retry::judge(trouble).next, Next::Retry { .. } | Next::Loading) => {
+            Error::unreadable(batch, &problem)
+        }
+        Trouble::Garbled(_) => Error::unreadable(batch, &problem),
+        Trouble::Refused(_) | Trouble::Transport(_) => Error::Trouble(format!(
+            "the replies of batch {} cannot be read now: {}",
+            batch.id,
+            plain(&problem)
+        )),
+    }
 }
 
 /// Reads a file of the batch once, from its start.
@@ -136,7 +161,8 @@ async fn read(
     };
     let mut seen = Seen::default();
     let mut group: Vec<Bytes> = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut count) = (0, 0);
+    let most = intake.batch.requests.saturating_mul(3).saturating_add(SPARE_LINES);
     loop {
         let line = match lines.next().await {
             Ok(line) => line,
@@ -147,6 +173,13 @@ async fn read(
             }
         };
         let is_end = line.is_none();
+        count += 1;
+        if count > most && !is_end {
+            return Err(Error::unreadable(
+                intake.batch,
+                &format!("the file {file} has more than {most} lines for {} requests", intake.batch.requests),
+            ));
+        }
         if let Some(line) = line.filter(|line| !line.trim_ascii().is_empty()) {
             bytes += line.len();
             group.push(line);

@@ -24,6 +24,17 @@ pub enum Error {
     /// The endpoint could not be asked now: a later try may go well.
     #[error("{0}; what is done is kept: the same command goes on from there")]
     Trouble(String),
+    /// What a batch has left cannot be read, though it was paid for: its questions wait on.
+    #[error(
+        "the replies of batch {batch} cannot be read: {problem}; they may have been paid for, so that its questions wait on: if the \
+         endpoint never has them, `classified batch cancel {batch} --forget` gives them up, and they are asked and paid for again"
+    )]
+    Unreadable {
+        /// The batch's number in the store.
+        batch: i64,
+        /// What is wrong with its files.
+        problem: String,
+    },
     /// What would fail for every question.
     #[error("{0}")]
     Stopped(String),
@@ -59,8 +70,8 @@ pub enum Error {
     },
     /// The lens's files that are kept with a batch cannot be used any more.
     #[error(
-        "batch {batch} cannot be read by the lens {lens} that it was asked with: {problem}; `classified batch cancel {batch}` \
-         frees its questions"
+        "batch {batch} cannot be read by the lens {lens} that it was asked with: {problem}; `classified batch cancel {batch} \
+         --forget` frees its questions, which are then paid for again"
     )]
     Lens {
         /// The batch's number in the store.
@@ -105,6 +116,10 @@ impl Error {
 
     pub(super) fn lens(batch: &Batch, error: &lens::Error) -> Self {
         Self::Lens { batch: batch.id, lens: plain(&batch.slot.lens), problem: plain(&error.to_string()) }
+    }
+
+    pub(super) fn unreadable(batch: &Batch, problem: &str) -> Self {
+        Self::Unreadable { batch: batch.id, problem: plain(problem) }
     }
 
     /// Whether the cure is another command line (exit code 2).

@@ -11,8 +11,8 @@ use crate::endpoint::batches::{MAX_BYTES, line};
 use crate::model::Money;
 use crate::rating::answer::Usage;
 use crate::rating::failure::{Failure, Reason};
-use crate::rating::question::Question;
-use crate::store::{Batch, Fate, NewBatch, Reserve, Settled, Turn};
+use crate::rating::question::{Digest, Question};
+use crate::store::{Batch, Fate, NewBatch, Settled, Turn};
 
 /// Questions that are reserved together: few enough that little is given back where a file is full.
 const GROUP: usize = 128;
@@ -75,10 +75,7 @@ impl Work {
     /// Takes a few questions; returns those that did not fit, which are free again.
     async fn take_group(&mut self, target: usize, questions: Vec<Question>) -> Result<Vec<Question>, Error> {
         let batch = self.gather(target).await?;
-        // What each takes is known when it is known how it is asked: the sums are noted with the whole file.
-        let of =
-            |question: &Question| Reserve { input: question.digest, tokens: 0, bound: Some(Money::ZERO) };
-        let inputs: Vec<Reserve> = questions.iter().map(of).collect();
+        let inputs: Vec<Digest> = questions.iter().map(|question| question.digest).collect();
         let mut turns = self.desk.store.reserve(&batch, &inputs).await?;
         let mut over: Vec<Question> = Vec::new();
         let (mut never, mut repairs) = (Vec::new(), Vec::new());
@@ -128,7 +125,9 @@ impl Work {
             files: form.lens.files.clone(),
             asked: self.desk.endpoint.options.model.clone(),
             url: Some(self.desk.url()),
+            place: Some(self.desk.endpoint.shown_url().to_owned()),
             dialect: serde_json::to_string(&self.desk.endpoint.dialect()).unwrap_or_default(),
+            price: self.desk.endpoint.options.price,
         };
         let batch = self.desk.store.begin_batch(&new).await?;
         let spool = Spool::new(&self.folder).map_err(|source| self.spool_error(source))?;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Error;
 use super::reader::{Reader, Verdict, dialect_text, lessons_of, question_of};
 use crate::endpoint::Dialect;
-use crate::endpoint::batches::{LineResult, read_line};
+use crate::endpoint::batches::LineResult;
 use crate::http::plain;
 use crate::model::Money;
 use crate::rating::answer::Usage;
@@ -155,7 +155,7 @@ impl<'a> Intake<'a> {
     pub(super) async fn take(&mut self, lines: &[Bytes], seen: &mut Seen) -> Result<(), Error> {
         let mut read: Vec<(Digest, LineResult)> = Vec::with_capacity(lines.len());
         for line in lines {
-            match read_line(line, &self.reader.billing) {
+            match self.reader.read(line) {
                 Ok(line) => match question_of(&line.custom_id) {
                     Some(question) if seen.is_first(question) => read.push((question, line.result)),
                     Some(_) => {}

@@ -72,12 +72,10 @@ impl Desk {
     /// What is to be said of batches of this endpoint that a newer program has made: they are left to it, and their questions wait.
     pub async fn newer(&self) -> Result<Vec<String>, Error> {
         let url = self.url();
-        let batches = self.store.batches().await?;
-        let newer = batches.iter().filter(|batch| {
-            batch.url == Some(url)
-                && batch.stage != Stage::Collected
-                && (batch.form > FORM || batch.stage == Stage::Newer)
-        });
+        let batches = self.store.open_batches().await?;
+        let newer = batches
+            .iter()
+            .filter(|batch| batch.url == Some(url) && (batch.form > FORM || batch.stage == Stage::Newer));
         let said =
             |batch| format!("{}; until then it is left alone, and its questions wait", Error::newer(batch));
         Ok(newer.map(said).collect())
@@ -100,10 +98,10 @@ impl Desk {
     /// left to it.
     pub async fn open(&self) -> Result<Vec<Batch>, Error> {
         let url = self.url();
-        let mut batches = self.store.batches().await?;
+        let mut batches = self.store.open_batches().await?;
         batches.retain(|batch| {
             batch.url == Some(url)
-                && !matches!(batch.stage, Stage::Collected | Stage::Written | Stage::Newer)
+                && !matches!(batch.stage, Stage::Written | Stage::Newer)
                 && batch.form <= FORM
         });
         Ok(batches)

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Error;
-use crate::endpoint::batches::{Billing, LineResult};
+use crate::endpoint::batches::{Billing, Line, LineResult};
 use crate::endpoint::{Adapted, Dialect, Endpoint, Form, Judged, Options, Reply, Trouble};
 use crate::lens::Lens;
 use crate::model::{Price, Tier};
@@ -23,7 +23,7 @@ pub struct Reader {
     /// The endpoint under the name of this batch's model: it learns from refusals, and is asked nothing.
     server: Endpoint,
     /// How its replies are billed.
-    pub billing: Billing,
+    billing: Billing,
 }
 
 /// What a reply comes to.
@@ -72,6 +72,11 @@ impl Reader {
     /// What was learned of the endpoint and not told yet.
     pub fn notes(&self) -> Vec<String> {
         self.server.notes()
+    }
+
+    /// Reads a line of its files. The error says what is wrong with it, and quotes nothing of it.
+    pub fn read(&self, line: &[u8]) -> Result<Line, String> {
+        self.server.read_line(line, &self.billing)
     }
 
     /// What a line comes to for a question that was asked in this turn.

@@ -126,7 +126,9 @@ impl Work {
         for batch in begun {
             let looked = match self.desk.look_at(&batch, price).await {
                 // One that cannot be read keeps no other from being collected.
-                Err(error @ (Error::Newer { .. } | Error::Lens { .. })) => Looked::Gone(error.to_string()),
+                Err(error @ (Error::Newer { .. } | Error::Lens { .. } | Error::Unreadable { .. })) => {
+                    Looked::Gone(error.to_string())
+                }
                 Err(error @ Error::Stopped(_)) => {
                     stopped = stopped.or(Some(error));
                     continue;

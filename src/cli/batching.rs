@@ -7,6 +7,7 @@ use clap::Args;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::batch::lock;
+use super::dry_run::grouped;
 use super::exit::{Exit, usage};
 use super::session::{Ended, Session};
 use super::settings::{HEURISTIC, RaterArgs};
@@ -15,7 +16,6 @@ use crate::console::Console;
 use crate::dataset::Found;
 use crate::model::Money;
 use crate::rate::{self, Asks, Left, Plan, Rater};
-use crate::store::Stage;
 
 /// How often batches are looked at that someone waits for: as often as a twentieth of the time that they have taken, within these.
 const LOOK: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(1)];
@@ -134,7 +134,7 @@ impl Session<'_> {
                     work.let_go().await?;
                 }
                 console.note(
-                    "interrupted: batches that were handed over go on, and the same command collects them",
+                    "interrupted: the same command goes on, and collects the batches that were handed over",
                 );
                 return Ok(Some(Ended::with(self.signals.exit())));
             };
@@ -231,16 +231,15 @@ impl Session<'_> {
         if unasked > 0 {
             exit = self.unasked(unasked);
         }
-        Ok(Ended::with(exit))
+        Ok(Ended { waiting, ..Ended::with(exit) })
     }
 
     /// Where the questions wait that this run has left, and what brings their answers.
     async fn places(&self, plan: &Plan) -> anyhow::Result<String> {
         let Rater::Endpoint(asker) = &plan.rater else { return Ok(String::new()) };
         let (mut here, mut elsewhere, mut files) = (0, Vec::new(), Vec::new());
-        for batch in asker.store.batches().await? {
-            let is_open =
-                batch.stage != Stage::Collected && asker.forms.iter().any(|form| form.slot == batch.slot);
+        for batch in asker.store.open_batches().await? {
+            let is_open = asker.forms.iter().any(|form| form.slot == batch.slot);
             match batch.url {
                 _ if !is_open => {}
                 None => files.push(batch.id.to_string()),
@@ -316,8 +315,8 @@ impl Session<'_> {
 }
 
 /// So many things, in words.
-fn many(count: u64, one: &str, more: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { more })
+pub(super) fn many(count: u64, one: &str, more: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { more })
 }
 
 /// An endpoint that cannot be asked for a while, though batches are waited for.

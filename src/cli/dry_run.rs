@@ -116,7 +116,9 @@ impl DryRun<'_> {
             Workers::Auto => None,
         };
         // Of several lenses the slowest one, as their answers were.
-        let latency = lines.iter().filter_map(|line| line.asking.usual).map(|usual| usual.latency_ms).max();
+        let latency = lines.iter().filter_map(|line| line.asking.usual).map(|usual| usual.latency_ms);
+        // What came by batch has none.
+        let latency = latency.filter(|milliseconds| *milliseconds > 0).max();
         let by_workers = latency.zip(in_flight).map(|(milliseconds, in_flight)| {
             (requests * milliseconds as f64 / 1e3 / in_flight, "--workers, at the pace of earlier answers")
         });
@@ -208,15 +210,17 @@ impl DryRun<'_> {
 
 impl Line {
     fn rows_shown(&self) -> String {
-        let Asking { questions, cached, .. } = self.asking;
+        let Asking { questions, cached, waiting, .. } = self.asking;
         let rows = if self.is_open { "the first rows of a stream, " } else { "" };
         let scaled = if self.looked_at < self.rows {
             format!(" (scaled from {} of the rows)", grouped(self.looked_at))
         } else {
             String::new()
         };
+        let waiting =
+            if waiting > 0 { format!(", {} waiting in batches", grouped(waiting)) } else { String::new() };
         format!(
-            "  {rows}{} rows: {} questions, {} of them answered by the store{scaled}",
+            "  {rows}{} rows: {} questions, {} of them answered by the store{waiting}{scaled}",
             grouped(self.rows),
             grouped(questions),
             grouped(cached),
@@ -288,6 +292,7 @@ fn figures(asking: &Asking) -> Value {
     json!({
         "questions": asking.questions,
         "cached": asking.cached,
+        "waiting": asking.waiting,
         "requests": span(asking.requests),
         "prompt_tokens": span(asking.prompt),
         "answer_tokens": span(asking.answer),

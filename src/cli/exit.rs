@@ -19,7 +19,7 @@ pub enum Exit {
     Alert,
     /// Nothing was kept.
     NothingKept,
-    /// Another run holds the lock, or questions wait in batches: try again later.
+    /// Another run holds the lock, questions wait in batches, or the endpoint of batches cannot be asked now: try again later.
     TryAgain,
     /// Interrupted (Ctrl-C); the same command goes on from there.
     Interrupted,
@@ -72,6 +72,7 @@ impl Exit {
         }
         let rate = error.downcast_ref::<rate::Error>().or(match error.downcast_ref::<batch::Error>() {
             Some(error) if error.is_usage() => return Self::Usage,
+            Some(batch::Error::Trouble(_)) => return Self::TryAgain,
             Some(batch::Error::Rate(error)) => Some(error),
             _ => None,
         });

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use futures::StreamExt;
 
+use super::batch::free_leftovers;
 use super::batching::Handed;
 use super::bill::{SURPRISE, Unbounded};
 use super::exit::Exit;
@@ -14,6 +15,7 @@ use super::signals::{Signal, Signals};
 use super::source;
 use crate::console::Console;
 use crate::dataset::{self, Dataset, Found};
+use crate::export::jsonl::Claims;
 use crate::lens::Lens;
 use crate::model::Money;
 use crate::rate::{self, End, Event, Plan, Rater};
@@ -25,21 +27,24 @@ pub(super) struct Ended {
     pub(super) error: Option<anyhow::Error>,
     /// A second signal came: nothing is waited for.
     pub(super) at_once: bool,
+    /// Questions that wait in batches.
+    pub(super) waiting: u64,
 }
 
 impl Ended {
     pub(super) fn with(exit: Exit) -> Self {
-        Self { exit, error: None, at_once: false }
+        Self { exit, error: None, at_once: false, waiting: 0 }
     }
 
     pub(super) fn by(error: anyhow::Error) -> Self {
-        Self { exit: Exit::of(&error), error: Some(error), at_once: false }
+        let exit = Exit::of(&error);
+        Self { error: Some(error), ..Self::with(exit) }
     }
 
     /// Takes in an error that came later: the first one ends the program, a later one is told.
     pub(super) fn also(&mut self, error: anyhow::Error, console: Console) {
         if self.error.is_none() {
-            *self = Self::by(error);
+            *self = Self { waiting: self.waiting, ..Self::by(error) };
         } else {
             console.warn(&error.to_string());
         }
@@ -60,6 +65,12 @@ pub(super) struct Session<'a> {
     pub(super) questions_left: Option<Arc<AtomicU64>>,
     /// What became of its batches.
     pub(super) handed: Handed,
+    /// What was asked last.
+    last: Option<Arc<Plan>>,
+    /// Whether a run has not told of all its rows.
+    is_partial: bool,
+    /// The files of ratings that it writes.
+    pub(super) claims: Claims,
 }
 
 impl<'a> Session<'a> {
@@ -79,6 +90,8 @@ impl<'a> Session<'a> {
         };
         if args.batch.batch {
             raters.without_tier();
+        } else if let (Some(store), true) = (raters.store(), !raters.is_in_process()) {
+            free_leftovers(store).await?;
         }
         raters.tell_of_older_texts(lenses, args.version, &console).await?;
         Ok(Ok(Self {
@@ -91,6 +104,9 @@ impl<'a> Session<'a> {
             signals,
             questions_left: None,
             handed: Handed::default(),
+            last: None,
+            is_partial: false,
+            claims: Claims::default(),
         }))
     }
 
@@ -134,7 +150,8 @@ impl<'a> Session<'a> {
         failures_in: &str,
         mut take: impl FnMut(&Rating) -> anyhow::Result<()>,
     ) -> anyhow::Result<Ended> {
-        let Self { console, raters, signals, args, .. } = self;
+        self.last = Some(Arc::clone(plan));
+        let Self { console, raters, signals, args, is_partial, .. } = self;
         console.note(&args.describe(&dataset, plan));
         let rows = dataset.sampled.or(dataset.rows);
         let hub = dataset.hub.clone();
@@ -161,6 +178,7 @@ impl<'a> Session<'a> {
                     Some(Event::Progress(progress)) => bar.show(&progress),
                     Some(Event::Note(note)) => bar.aside(|| console.note(&note)),
                     Some(Event::End(end)) => {
+                        *is_partial |= !matches!(end, End::Finished);
                         if ended.error.is_none() {
                             ended = match end {
                                 End::Budget(next) => stopped_at_budget(args, plan, next, *console),
@@ -203,8 +221,13 @@ impl<'a> Session<'a> {
     }
 
     /// Waits until everything is written, and says what was spent beyond the cap. After a second signal nothing is waited
-    /// for.
+    /// for. Failures in batches are forgotten when every dataset has told of its own: several may ask the same question.
     pub(super) async fn close(mut self, ended: &mut Ended) {
+        if let Some(plan) = self.last.as_ref().filter(|_| !self.is_partial && ended.error.is_none())
+            && let Err(error) = rate::forget_failures(plan).await
+        {
+            ended.also(error.into(), self.console);
+        }
         if ended.at_once {
             self.raters.kill_server();
         } else {

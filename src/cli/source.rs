@@ -55,12 +55,16 @@ fn listener(console: Console) -> Listener {
 /// What was fetched from the Hub, in a sentence.
 pub(super) fn traffic(hub: &Hub) -> String {
     let traffic = hub.traffic();
-    let bytes = traffic.bytes as f64;
-    let size = match traffic.bytes {
+    format!("from the Hub: {} requests, {}", traffic.requests, size(traffic.bytes))
+}
+
+/// A number of bytes, for people.
+pub(super) fn size(bytes: u64) -> String {
+    let some = bytes as f64;
+    match bytes {
         0..10_000 => format!("{bytes} bytes"),
-        10_000..1_000_000 => format!("{:.0} kB", bytes / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes / 1e6),
-        _ => format!("{:.2} GB", bytes / 1e9),
-    };
-    format!("from the Hub: {} requests, {size}", traffic.requests)
+        10_000..1_000_000 => format!("{:.0} kB", some / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", some / 1e6),
+        _ => format!("{:.2} GB", some / 1e9),
+    }
 }

@@ -133,7 +133,7 @@ pub fn inference(summary: &Summary) -> String {
             )
         }
         Inference::Unfinished => {
-            "The run stopped before every row was reached: the figures are those of the first rows, and say nothing of the rest.".to_owned()
+            "Not every row is reached yet: the figures are those of the rows that are, no random sample, and say nothing of the rest.".to_owned()
         }
         Inference::Head => {
             "The rows are the head of the dataset, not a random sample: nothing is inferred for the rest."

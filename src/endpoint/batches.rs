@@ -9,6 +9,7 @@ mod remote;
 #[cfg(test)]
 mod tests;
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use super::{Endpoint, Error, Refusal, ServerError, Trouble};
 use crate::http::{self, Method, Request as HttpRequest, Upload, Url};
 
-pub use line::{Billing, Line, LineResult, line, read_line};
+pub use line::{Billing, Line, LineResult, line};
 pub use lines::Lines;
 pub use remote::{Counts, RemoteBatch, RemoteFile, Status, TokenLimit, token_limit};
 
@@ -36,6 +37,9 @@ const BATCHES: u64 = 100;
 
 /// Pages of a list that are asked for: 100,000 batches. A server that has more of them pages for ever.
 const PAGES: u32 = 1_000;
+
+/// The longest id, in bytes: a longer one is none.
+const LONGEST_ID: usize = 1_024;
 
 /// Bytes of a refusal that are read.
 const REFUSAL: usize = 64 << 10;
@@ -147,7 +151,7 @@ impl Endpoint {
 
     /// Asks how far a batch is.
     pub async fn batch(&self, id: &str) -> Result<RemoteBatch, Trouble> {
-        self.remote(&self.get(&format!("/batches/{}", self.checked(id)?)).await?)
+        self.remote(&self.get(&format!("/batches/{}", self.escaped(id)?)).await?)
     }
 
     /// The batches that were made at this time or later by the server's clock, in seconds since 1970, page by page; those too
@@ -180,13 +184,13 @@ impl Endpoint {
 
     /// Has a batch cancelled. One that has ended is refused with status 409, or 400.
     pub async fn cancel_batch(&self, id: &str) -> Result<RemoteBatch, Trouble> {
-        let path = format!("/batches/{}/cancel", self.checked(id)?);
+        let path = format!("/batches/{}/cancel", self.escaped(id)?);
         self.remote(&self.ask(Method::POST, &path, None).await?)
     }
 
     /// The content of a file.
     pub async fn content(&self, file: &str) -> Result<Lines, Trouble> {
-        let (begun, path) = (Instant::now(), format!("/files/{}/content", self.checked(file)?));
+        let (begun, path) = (Instant::now(), format!("/files/{}/content", self.escaped(file)?));
         let opened = self.client.open(self.request(Method::GET, &path)?).await;
         let mut incoming = opened.map_err(|error| failed(&Method::GET, &path, begun, error))?;
         let (status, retry_after) = (incoming.status.as_u16(), http::retry_after(&incoming.headers));
@@ -215,7 +219,10 @@ impl Endpoint {
         let joint = if path.ends_with('?') { "" } else { "&" };
         let mut after: Option<String> = None;
         for _ in 0..PAGES {
-            let cursor = after.as_ref().map_or_else(String::new, |id| format!("&after={id}"));
+            let cursor = match &after {
+                Some(id) => format!("&after={}", self.escaped(id)?),
+                None => String::new(),
+            };
             let list = self.get(&format!("{path}{joint}limit={limit}{cursor}")).await?;
             let Some(page) = list["data"].as_array() else {
                 return Err(self.garbled("a list", "`data` is missing"));
@@ -229,7 +236,7 @@ impl Endpoint {
             if after.as_deref() == Some(id) {
                 break;
             }
-            after = Some(self.checked(id)?.to_owned());
+            after = Some(id.to_owned());
         }
         Err(self.garbled("a list", "it does not end"))
     }
@@ -238,10 +245,24 @@ impl Endpoint {
     fn remote(&self, batch: &Value) -> Result<RemoteBatch, Trouble> {
         let read = RemoteBatch::read(batch);
         let mut batch = read.ok_or_else(|| self.garbled("a batch", "its id is missing"))?;
-        for error in &mut batch.errors {
-            error.message = self.without_key_in(&error.message);
-        }
+        batch.errors.iter_mut().for_each(|error| self.clean(error));
         Ok(batch)
+    }
+
+    /// Reads a line of a file that a batch has left, as [`Lines`] gives it. The error says what is wrong with it, and quotes nothing
+    /// of it.
+    pub fn read_line(&self, line: &[u8], billing: &Billing) -> Result<Line, String> {
+        let mut line = line::read_line(line, billing)?;
+        line.result = match line.result {
+            LineResult::Ran(result) => {
+                LineResult::Ran(Box::new(result.map_err(|trouble| self.without_key(trouble))))
+            }
+            LineResult::NotRun(mut error) => {
+                self.clean(&mut error);
+                LineResult::NotRun(error)
+            }
+        };
+        Ok(line)
     }
 
     async fn get(&self, path: &str) -> Result<Value, Trouble> {
@@ -285,14 +306,22 @@ impl Endpoint {
         serde_json::from_slice(&reply.body).map_err(|error| self.garbled("JSON", &error.to_string()))
     }
 
-    /// An id as part of a path. A server's is not to lead to another one.
-    fn checked<'a>(&self, id: &'a str) -> Result<&'a str, Trouble> {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.:-".contains(c);
-        if id.len() <= 256 && id.starts_with(|c: char| c.is_ascii_alphanumeric()) && id.chars().all(is_plain)
-        {
-            return Ok(id);
+    /// An id as one segment of a path or one value of a query (RFC 3986, section 2). A server's is not to lead elsewhere.
+    fn escaped(&self, id: &str) -> Result<String, Trouble> {
+        if matches!(id, "" | "." | "..") || id.len() > LONGEST_ID {
+            let id: String = id.chars().take(64).collect();
+            return Err(self.garbled("an id", &format!("`{}` is none", http::plain(&id))));
         }
-        Err(self.garbled("an id", &format!("`{}` has characters that no id has", http::plain(id))))
+        let mut escaped = String::with_capacity(id.len());
+        for byte in id.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
+                escaped.push(char::from(byte));
+            } else {
+                // A text takes all that is written to it.
+                let _ = write!(escaped, "%{byte:02X}");
+            }
+        }
+        Ok(escaped)
     }
 
     fn garbled(&self, what: &str, wrong: &str) -> Trouble {

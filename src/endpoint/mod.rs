@@ -286,14 +286,18 @@ impl Endpoint {
             *words = self.without_key_in(words).chars().take(LONGEST_MESSAGE).collect();
         }
         if let Trouble::Refused(refusal) = &mut trouble {
-            for words in
-                [Some(&mut refusal.error.message), refusal.error.param.as_mut()].into_iter().flatten()
-            {
-                // Cut after the key is out: a cut through it would leave its head.
-                *words = self.without_key_in(words).chars().take(LONGEST_MESSAGE).collect();
-            }
+            self.clean(&mut refusal.error);
         }
         trouble
+    }
+
+    /// Takes the key out of a server's words, and makes them short.
+    fn clean(&self, error: &mut ServerError) {
+        let ServerError { message, kind, param, .. } = error;
+        for words in [Some(message), Some(kind), param.as_mut()].into_iter().flatten() {
+            // Cut after the key is out: a cut through it would leave its head.
+            *words = self.without_key_in(words).chars().take(LONGEST_MESSAGE).collect();
+        }
     }
 
     fn without_key_in(&self, words: &str) -> String {

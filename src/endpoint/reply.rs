@@ -348,7 +348,7 @@ impl ServerError {
             .or_else(|| {
                 object.get("detail").map(|detail| detail.as_str().map_or(detail.to_string(), str::to_owned))
             })
-            .unwrap_or_else(|| String::from_utf8_lossy(&body[..body.len().min(300)]).trim().to_owned());
+            .unwrap_or_else(|| String::from_utf8_lossy(body).trim().to_owned());
         // Azure says in an inner error which policy it was.
         let inner = object.get("innererror").and_then(|inner| inner.get("code")?.as_str()).map(str::to_owned);
         let number = |key: &str| object.get(key).and_then(Value::as_u64);

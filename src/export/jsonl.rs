@@ -1,6 +1,6 @@
 //! One JSONL file per lens: a line per chunk, in row order, `.part` until complete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +22,24 @@ pub struct Fields {
     pub rated: Vec<(usize, String)>,
 }
 
+/// The files that a command writes: no other run does as long as this lives.
+#[derive(Debug, Default)]
+pub struct Claims(HashMap<PathBuf, Lock>);
+
+impl Claims {
+    /// Takes the file of a lens in `folder`, which is made if it is not there, for `command`; nothing is done where it is taken
+    /// here already. [`Error::Busy`] if another run has it.
+    pub fn take(&mut self, folder: &Path, lens: &str, command: &str) -> Result<PathBuf, Error> {
+        let path = folder.join(format!("{lens}.jsonl"));
+        if !self.0.contains_key(&path) {
+            fs::create_dir_all(folder).map_err(Error::write(folder))?;
+            let lock = Lock::take(&path, command)?;
+            self.0.insert(path.clone(), lock);
+        }
+        Ok(path)
+    }
+}
+
 /// A file being written.
 #[derive(Debug)]
 pub struct Lines {
@@ -32,17 +50,20 @@ pub struct Lines {
     path: PathBuf,
     meaning: Meaning,
     fields: Fields,
-    _lock: Lock,
 }
 
 impl Lines {
-    /// Begins the file of a run in `folder`. The file of an earlier run stays until this one is complete.
-    pub fn create(folder: &Path, meaning: Meaning, fields: Fields) -> Result<Self, Error> {
-        fs::create_dir_all(folder).map_err(Error::write(folder))?;
-        let path = folder.join(format!("{}.jsonl", meaning.lens));
-        let part = folder.join(format!("{}.jsonl.part", meaning.lens));
+    /// Begins the file of a run in `folder`, which is among `claims` from here on, if it was not before. The file of an earlier run
+    /// stays until this one is complete.
+    pub fn create(
+        claims: &mut Claims,
+        folder: &Path,
+        meaning: Meaning,
+        fields: Fields,
+    ) -> Result<Self, Error> {
         // Before the unfinished file is emptied: it may be another run's, which is still writing it.
-        let lock = Lock::take(&path, &meaning.command)?;
+        let path = claims.take(folder, &meaning.lens, &meaning.command)?;
+        let part = folder.join(format!("{}.jsonl.part", meaning.lens));
         let file = File::create(&part).map_err(Error::write(&part))?;
         Ok(Self {
             file: BufWriter::with_capacity(1 << 16, file),
@@ -51,7 +72,6 @@ impl Lines {
             path,
             meaning,
             fields,
-            _lock: lock,
         })
     }
 

@@ -2,13 +2,15 @@
 
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::Money;
 
 /// Tokens of a prompt that its request's body does not show, at most: what a server writes around messages and functions.
 const UNSEEN: u64 = 1024;
 
 /// US dollars per million tokens, at the standard tier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {
     /// Prompt tokens.
     pub input: Money,

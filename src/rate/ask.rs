@@ -140,15 +140,36 @@ pub(super) struct Course<'a> {
 }
 
 impl Asker {
-    /// Asks until there is an answer, which is not committed yet, or a failure; goes on after what replies in batches came to.
+    /// Asks until there is an answer, which is not committed yet, or a failure; goes on after what replies in batches came to,
+    /// which is told of with it.
     pub async fn ask(
         &self,
         target: usize,
         question: &Question,
         turn: Turn,
-        mut stop: watch::Receiver<bool>,
+        stop: watch::Receiver<bool>,
     ) -> Result<Arc<Answer>, Unanswered> {
         let form = &self.forms[target];
+        let (earlier, tries) = (turn.usage, turn.tries);
+        let asked = self.go_on(form, question, turn, stop).await;
+        if matches!(asked, Ok(_) | Err(Unanswered::Failed(_))) {
+            form.spend(&earlier);
+        }
+        if let (Err(Unanswered::Failed(failure)), 1..) = (&asked, tries) {
+            // Its own words may quote the reply.
+            let failure = Failure::new(failure.reason, "asked again live, it failed again");
+            self.store.fail_turn(&form.slot, question.digest, &failure).await?;
+        }
+        asked
+    }
+
+    async fn go_on(
+        &self,
+        form: &TargetForm,
+        question: &Question,
+        turn: Turn,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<Arc<Answer>, Unanswered> {
         // What a reply in a batch said is not kept.
         let repair = wrong(&turn).map(|wrong| (String::new(), wrong.to_owned()));
         let mut course =
@@ -176,8 +197,6 @@ impl Asker {
                     let answer =
                         Arc::new(Answer { scores: scored.scores, rationales: scored.rationales, provenance });
                     self.pulse.answered.fetch_add(1, Ordering::Relaxed);
-                    // With the answer its earlier replies are told of.
-                    form.spend(&turn.usage);
                     return Ok(answer);
                 }
                 Judged::Unusable { reason, said, wrong } => (reason, said, wrong),

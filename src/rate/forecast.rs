@@ -53,6 +53,8 @@ pub struct Asking {
     pub questions: u64,
     /// Those that the store answers.
     pub cached: u64,
+    /// Those that wait in batches: they are not asked.
+    pub waiting: u64,
     /// Requests for the rest.
     pub requests: Span<u64>,
     /// Tokens of their prompts.
@@ -99,6 +101,7 @@ impl Default for Asking {
         Self {
             questions: 0,
             cached: 0,
+            waiting: 0,
             requests: Span::default(),
             prompt: Span::default(),
             answer: Span::default(),
@@ -110,9 +113,9 @@ impl Default for Asking {
 }
 
 impl Asking {
-    /// Questions that the store does not answer.
+    /// Questions that the store does not answer, and that wait in no batch.
     pub fn left(&self) -> u64 {
-        self.questions - self.cached
+        self.questions - self.cached - self.waiting
     }
 
     /// The figures for `rows` rows, given those for `looked_at` of them.
@@ -120,11 +123,12 @@ impl Asking {
     pub fn scaled(&self, rows: u64, looked_at: u64) -> Self {
         let count = |n: u64| scaled(n, rows, looked_at);
         let money = |cost: Span<Money>| cost.map(|cost| cost.part(rows, looked_at));
-        let cached = count(self.cached);
+        let (cached, waiting) = (count(self.cached), count(self.waiting));
         Self {
             // So that what is left of the questions stays what is asked.
-            questions: cached + count(self.left()),
+            questions: cached + waiting + count(self.left()),
             cached,
+            waiting,
             requests: self.requests.map(count),
             prompt: self.prompt.map(count),
             answer: self.answer.map(count),
@@ -138,6 +142,7 @@ impl Asking {
     pub fn add(&mut self, other: &Self) {
         self.questions += other.questions;
         self.cached += other.cached;
+        self.waiting += other.waiting;
         self.requests += other.requests;
         self.prompt += other.prompt;
         self.answer += other.answer;
@@ -250,11 +255,15 @@ impl<'a> Target<'a> {
     async fn look_at(&mut self, questions: HashMap<Digest, Question>) -> Result<(), Error> {
         let digests: Vec<Digest> =
             questions.keys().copied().filter(|digest| self.seen.insert(*digest)).collect();
-        let known = self.asker.store.find(&self.form.slot, &digests).await?;
+        let (store, slot) = (&self.asker.store, &self.form.slot);
+        let waiting = store.waiting(slot, &digests).await?;
+        let known = store.find(slot, &digests).await?;
         for digest in digests {
             self.asking.questions += 1;
             if known.contains_key(&digest) {
                 self.asking.cached += 1;
+            } else if waiting.contains(&digest) {
+                self.asking.waiting += 1;
             } else if let Some(question) = questions.get(&digest) {
                 self.count(question)?;
             }

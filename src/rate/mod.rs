@@ -33,7 +33,7 @@ use crate::{chunk, heuristic, store};
 
 use ask::{Asker, Unanswered};
 pub use forecast::{Asking, Forecast, Look, Span, forecast};
-use look_up::{Found, batched, look_up};
+use look_up::{Found, look_up};
 use prepare::Prepared;
 pub use unanswered::unanswered;
 use window::{Place, Window};
@@ -192,6 +192,21 @@ pub fn rate(
     Box::pin(batches.flatten())
 }
 
+/// Ends a command whose runs have left nothing: they have told of every failure in batches, so the next one may ask again. One
+/// that asks itself has just done so.
+pub async fn forget_failures(plan: &Plan) -> Result<(), store::Error> {
+    match &plan.rater {
+        Rater::Endpoint(asker) if plan.asks != Asks::Everything => {
+            asker.store.forget_told(&slots(asker), true).await
+        }
+        _ => Ok(()),
+    }
+}
+
+fn slots(asker: &Asker) -> Vec<Arc<Slot>> {
+    asker.forms.iter().map(|form| Arc::clone(&form.slot)).collect()
+}
+
 /// Batches of prepared rows, in order, a few of them at work.
 fn prepared(
     plan: Arc<Plan>,
@@ -233,8 +248,6 @@ struct Driver {
     failed: HashMap<Subject, Failure>,
     /// Questions that the store does not know, in the order of the rows that ask them, with what batches have brought.
     queue: BTreeMap<Place, (Question, Turn)>,
-    /// By target, whether its slot has questions in batches: then they are looked up there, too.
-    batched: Vec<bool>,
     /// Questions that are left to batches.
     left: Left,
     asking: JoinSet<Asked>,
@@ -262,7 +275,6 @@ impl Driver {
             waiting: HashMap::new(),
             failed: HashMap::new(),
             queue: BTreeMap::new(),
-            batched: Vec::new(),
             left: Left::default(),
             asking: JoinSet::new(),
             answered: Vec::new(),
@@ -276,10 +288,6 @@ impl Driver {
     }
 
     async fn run(mut self, dataset: Dataset) {
-        match batched(&self.plan).await {
-            Ok(batched) => self.batched = batched,
-            Err(error) => self.stop_because(End::Failed(error.into())),
-        }
         let mut batches = std::pin::pin!(prepared(Arc::clone(&self.plan), dataset.batches()));
         let mut lookups = FuturesUnordered::new();
         let mut commits = FuturesUnordered::new();
@@ -332,11 +340,7 @@ impl Driver {
             return;
         }
         let is_complete = self.left == Left::default();
-        // A run that leaves nothing has told of every failure: the next one may ask again. One that asks has just done so.
-        let failures = is_complete && self.plan.asks != Asks::Everything;
-        let batched = asker.forms.iter().zip(&self.batched).filter(|(_, batched)| **batched);
-        let slots: Vec<Arc<Slot>> = batched.map(|(form, _)| Arc::clone(&form.slot)).collect();
-        match asker.store.forget_told(&slots, failures).await {
+        match asker.store.forget_told(&slots(asker), false).await {
             Ok(()) => self.end = (!is_complete).then_some(End::Waiting(self.left)),
             Err(error) => self.stop_because(End::Failed(error.into())),
         }
@@ -365,10 +369,9 @@ impl Driver {
         }
         let plan = &self.plan;
         new.into_iter()
-            .zip(&self.batched)
             .enumerate()
-            .filter(|(_, (questions, _))| !questions.is_empty())
-            .map(|(target, (questions, batched))| look_up(Arc::clone(plan), target, questions, *batched))
+            .filter(|(_, questions)| !questions.is_empty())
+            .map(|(target, questions)| look_up(Arc::clone(plan), target, questions))
             .collect()
     }
 

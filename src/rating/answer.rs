@@ -88,4 +88,10 @@ impl Unsettled {
         self.attempts += 1;
         self.at_most = self.at_most.zip(at_most).map(|(sum, more)| sum + more);
     }
+
+    /// Counts others as well.
+    pub fn add_all(&mut self, others: Self) {
+        self.attempts += others.attempts;
+        self.at_most = self.at_most.zip(others.at_most).map(|(sum, more)| sum + more);
+    }
 }

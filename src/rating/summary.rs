@@ -33,7 +33,7 @@ pub enum Inference {
     },
     /// The head of the dataset: it says nothing of the rest, so there are no intervals.
     Head,
-    /// A run that stopped early: rows are reached in order, so those reached are no random sample of the rest.
+    /// A run that stopped early, or left rows to batches: those that were reached are no random sample of the rest.
     Unfinished,
 }
 

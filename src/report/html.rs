@@ -225,7 +225,7 @@ fn stands_for(outcome: &Outcome) -> String {
             format!("a sample in two stages, {files} of {of} files")
         }
         Some(Inference::Head) => "the head of the dataset, no sample of it".to_owned(),
-        Some(Inference::Unfinished) | None => "the first rows".to_owned(),
+        Some(Inference::Unfinished) | None => "the rows that were reached, no sample of it".to_owned(),
     }
 }
 

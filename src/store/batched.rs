@@ -8,11 +8,11 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::answers::BATCH;
-use super::batches::{Batch, Fate, Reserve, Settled, Standing, Turn};
+use super::batches::{Batch, Fate, Settled, Standing, Turn};
 use super::writer::{Attempt, Ids, NewAnswer, insert_answers, insert_attempts};
-use super::{Error, Slot, Store, integer, now};
+use super::{Access, Error, Slot, Store, integer, now};
 use crate::model::Money;
-use crate::rating::answer::Usage;
+use crate::rating::answer::{Unsettled, Usage};
 use crate::rating::failure::{Failure, Reason};
 use crate::rating::question::Digest;
 
@@ -50,7 +50,7 @@ static WAITING: LazyLock<String> = LazyLock::new(|| {
 
 static STAND: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT {TURN}, state, told_at FROM batch_questions WHERE slot = {SLOT} AND input IN (?{})",
+        "SELECT {TURN}, state, told_at, lost, lost_at_most FROM batch_questions WHERE slot = {SLOT} AND input IN (?{})",
         ",?".repeat(BATCH - 1)
     )
 });
@@ -61,6 +61,25 @@ static TELL: LazyLock<String> = LazyLock::new(|| {
          AND +state IN ('answered', 'failed') RETURNING input",
         ",?".repeat(BATCH - 1)
     )
+});
+
+static TELL_LOST: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE batch_questions SET lost = 0, lost_at_most = 0 WHERE slot = {SLOT} AND input IN (?{}) AND +lost > 0 \
+         RETURNING input",
+        ",?".repeat(BATCH - 1)
+    )
+});
+
+static FAIL_TURN: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE batch_questions SET state = 'failed', tries = tries + 1, reason = ?, detail = ?, told_at = ? \
+         WHERE slot = {SLOT} AND input = ? AND +state = 'again'"
+    )
+});
+
+static ANSWERED: LazyLock<String> = LazyLock::new(|| {
+    format!("SELECT input FROM answers WHERE slot = ? AND input IN (?{})", ",?".repeat(BATCH - 1))
 });
 
 /// The rows are there: this changes them.
@@ -102,42 +121,25 @@ const FORGET: &str = "DELETE FROM batch_questions WHERE slot = ?1 AND input >= ?
 const PARTS: u8 = 64;
 
 impl Store {
-    /// Takes questions into a batch in [`Stage::Spooling`](super::Stage::Spooling), all in one transaction, and adds them to
-    /// its sums. Returns how each of them is to be asked. Left out are those that wait in some batch already, this one included,
+    /// Takes questions into a batch in [`Stage::Spooling`](super::Stage::Spooling), all in one transaction. Returns how
+    /// each of them is to be asked. Left out are those that wait in some batch already, this one included,
     /// that have an answer, or a failure that is not forgotten ([`Store::forget_told`]).
-    pub async fn reserve(
-        &self,
-        batch: &Batch,
-        questions: &[Reserve],
-    ) -> Result<HashMap<Digest, Turn>, Error> {
-        let mut taken = HashMap::with_capacity(questions.len());
+    pub async fn reserve(&self, batch: &Batch, inputs: &[Digest]) -> Result<HashMap<Digest, Turn>, Error> {
+        let mut taken = HashMap::with_capacity(inputs.len());
         let mut transaction = self.read.begin_with("BEGIN IMMEDIATE").await?;
-        for group in questions.chunks(BATCH) {
-            let inputs: Vec<Digest> = group.iter().map(|question| question.input).collect();
+        for group in inputs.chunks(BATCH) {
             let query = sqlx::query(AssertSqlSafe(RESERVE.as_str())).bind(batch.id);
-            for row in bind_all(query, &inputs).fetch_all(&mut *transaction).await? {
+            for row in bind_all(query, group).fetch_all(&mut *transaction).await? {
                 let (input, turn) = turn(&row)?;
                 taken.insert(input, turn);
             }
         }
-        let mut counted = HashSet::with_capacity(taken.len());
-        let (mut tokens, mut bound) = (0_u64, Some(Money::ZERO));
-        for question in questions {
-            if taken.contains_key(&question.input) && counted.insert(question.input) {
-                tokens = tokens.saturating_add(question.tokens);
-                bound = bound.zip(question.bound).map(|(sum, more)| sum + more);
-            }
-        }
-        sqlx::query(
-            "UPDATE batches SET requests = requests + ?, tokens = tokens + ?, bound = bound + ?, changed_at = ? WHERE id = ?",
-        )
-        .bind(integer(taken.len() as u64))
-        .bind(integer(tokens))
-        .bind(bound.map(Money::dollars))
-        .bind(now())
-        .bind(batch.id)
-        .execute(&mut *transaction)
-        .await?;
+        sqlx::query("UPDATE batches SET requests = requests + ?, changed_at = ? WHERE id = ?")
+            .bind(integer(taken.len() as u64))
+            .bind(now())
+            .bind(batch.id)
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         Ok(taken)
     }
@@ -188,7 +190,8 @@ impl Store {
     }
 
     /// Keeps what came of questions of a batch: answers, states and history, all in one transaction. Questions that do not wait
-    /// in it are passed over, so that a batch may be read twice. Returns how many were settled.
+    /// in it are passed over, so that a batch may be read twice. Of one that was answered elsewhere meanwhile the first answer
+    /// stays, and this one is history. Returns how many were settled.
     pub async fn settle(&self, batch: &Batch, settled: &[Settled]) -> Result<u64, Error> {
         let inputs: Vec<Digest> = settled.iter().map(|settled| settled.input).collect();
         let mut transaction = self.read.begin_with("BEGIN IMMEDIATE").await?;
@@ -199,12 +202,17 @@ impl Store {
         let mut ids = Ids::default();
         let slot = ids.slot(&mut transaction, &batch.slot).await?;
 
+        let replied = settled.iter().filter(|(settled, _)| matches!(settled.fate, Fate::Answered(_)));
+        let replied: Vec<Digest> = replied.map(|(settled, _)| settled.input).collect();
+        let there = answered(&mut transaction, slot, &replied).await?;
+
         let (mut answers, mut attempts) = (Vec::new(), Vec::new());
         let (mut failed, mut again, mut spent) = (0_u64, 0_u64, Usage::default());
         for (Settled { input, usage, fate }, _) in &settled {
             spent.add(usage);
             let (slot, input) = (Arc::clone(&batch.slot), *input);
             match fate {
+                Fate::Answered(_) if there.contains(&input) => {}
                 Fate::Answered(answer) => {
                     let (lens_digest, answer) = (batch.digest, Arc::clone(answer));
                     answers.push(NewAnswer { slot, input, lens_digest, answer });
@@ -223,6 +231,11 @@ impl Store {
         }
         let attempts: Vec<_> = attempts.iter().map(|attempt| (slot, attempt)).collect();
         insert_attempts(&mut transaction, &attempts).await?;
+        let (late, settled): (Vec<_>, Vec<_>) =
+            settled.into_iter().partition(|(settled, _)| there.contains(&settled.input));
+        for (Settled { input, usage, .. }, _) in &late {
+            drop_late(&mut transaction, (slot, *input), usage).await?;
+        }
         for group in settled.chunks(BATCH) {
             update(&mut transaction, (slot, batch.id), group).await?;
         }
@@ -230,7 +243,7 @@ impl Store {
             "UPDATE batches SET answered = answered + ?, failed = failed + ?, again = again + ?, cost = cost + ?, changed_at = ? \
              WHERE id = ?",
         )
-        .bind(integer(answers.len() as u64))
+        .bind(integer(replied.len() as u64))
         .bind(integer(failed))
         .bind(integer(again))
         .bind(spent.cost.map(Money::dollars))
@@ -239,24 +252,27 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        Ok(settled.len() as u64)
+        Ok((settled.len() + late.len()) as u64)
     }
 
     /// Ends a batch: questions that still wait in it are to be asked again, for this reason. One of
-    /// [`Reason::Connection`] says that they were run and their replies are lost: that counts as a try, and after
+    /// [`Reason::Connection`] says that they were run and their replies are lost: that counts as a try, which may be billed, and after
     /// [`MOST_TRIES`] of them they fail. Any other says that they were not run: what an earlier reply was wrong for stays.
     /// Returns how many are to be asked again.
     pub async fn close_batch(&self, batch: i64, rest: &Failure) -> Result<u64, Error> {
         let lost = rest.reason == Reason::Connection;
         let mut transaction = self.read.begin_with("BEGIN IMMEDIATE").await?;
         let statements = [
+            "UPDATE batch_questions SET lost = lost + 1, \
+             lost_at_most = lost_at_most + (SELECT bound / requests FROM batches WHERE id = ?1) \
+             WHERE batch = ?1 AND state = 'waiting' AND ?4",
             "UPDATE batch_questions SET state = 'failed', tries = tries + 1, reason = ?2, detail = ?3 \
              WHERE batch = ?1 AND state = 'waiting' AND ?4 AND tries + 1 >= ?5",
             "UPDATE batch_questions SET state = 'again', tries = tries + ?4, \
              reason = CASE WHEN ?4 OR tries = 0 THEN ?2 ELSE reason END, \
              detail = CASE WHEN ?4 OR tries = 0 THEN ?3 ELSE detail END WHERE batch = ?1 AND state = 'waiting'",
         ];
-        let mut changed = [0, 0];
+        let mut changed = [0; 3];
         for (statement, changed) in statements.into_iter().zip(&mut changed) {
             let done = sqlx::query(statement)
                 .bind(batch)
@@ -268,7 +284,7 @@ impl Store {
                 .await?;
             *changed = done.rows_affected();
         }
-        let [failed, again] = changed;
+        let [_, failed, again] = changed;
         sqlx::query(
             "UPDATE batches SET stage = 'collected', failed = failed + ?, again = again + ?, changed_at = ? WHERE id = ?",
         )
@@ -290,15 +306,25 @@ impl Store {
     }
 
     /// Where questions stand that are or were in batches; no entry for those that never were. One that is [`Standing::New`], or
-    /// failed and is new, counts as told of from here on.
-    pub async fn stand(&self, slot: &Slot, inputs: &[Digest]) -> Result<HashMap<Digest, Standing>, Error> {
-        let mut standings = HashMap::new();
+    /// failed and is new, counts as told of from here on. And of their replies those that never came, each of them told once.
+    pub async fn stand(
+        &self,
+        slot: &Slot,
+        inputs: &[Digest],
+    ) -> Result<(HashMap<Digest, Standing>, Unsettled), Error> {
+        let (mut standings, mut unsettled) = (HashMap::new(), Unsettled::default());
         let mut connection = self.read.acquire().await?;
         for group in inputs.chunks(BATCH) {
             let query = bind_slot(sqlx::query(AssertSqlSafe(STAND.as_str())), slot);
             let rows = bind_all(query, group).fetch_all(&mut *connection).await?;
-            let mut ended = Vec::new();
+            let (mut ended, mut lost) = (Vec::new(), HashMap::new());
             for row in &rows {
+                let attempts: i64 = row.try_get(10)?;
+                if attempts > 0 {
+                    let at_most = row.try_get::<Option<f64>, _>(11)?.map(Money::from_dollars);
+                    let attempts = attempts.unsigned_abs();
+                    lost.insert(digest(row)?, Unsettled { attempts, at_most });
+                }
                 let told_at: Option<i64> = row.try_get(9)?;
                 if told_at.is_none() && matches!(row.try_get(8)?, "answered" | "failed") {
                     ended.push(turn(row)?.0);
@@ -312,18 +338,56 @@ impl Store {
                     new.insert(digest(&row)?);
                 }
             }
+            if !lost.is_empty() {
+                let query = sqlx::query(AssertSqlSafe(TELL_LOST.as_str()));
+                let inputs: Vec<Digest> = lost.keys().copied().collect();
+                for row in bind_all(bind_slot(query, slot), &inputs).fetch_all(&mut *connection).await? {
+                    unsettled.add_all(lost.get(&digest(&row)?).copied().unwrap_or_default());
+                }
+            }
             for row in &rows {
                 let (input, turn) = turn(row)?;
                 standings.insert(input, standing(row, turn, new.contains(&input))?);
             }
         }
-        Ok(standings)
+        Ok((standings, unsettled))
+    }
+
+    /// Which of these questions wait in batches. Nothing is told by that.
+    pub async fn waiting(&self, slot: &Slot, inputs: &[Digest]) -> Result<HashSet<Digest>, Error> {
+        let mut waiting = HashSet::new();
+        if self.access == Access::Old {
+            return Ok(waiting);
+        }
+        for group in inputs.chunks(BATCH) {
+            let query = bind_slot(sqlx::query(AssertSqlSafe(STAND.as_str())), slot);
+            for row in bind_all(query, group).fetch_all(&self.read).await? {
+                let (input, turn) = turn(&row)?;
+                if standing(&row, turn, false)? == Standing::Waiting {
+                    waiting.insert(input);
+                }
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// Notes that a question has failed that was to be asked again, and that a run has told of it.
+    pub async fn fail_turn(&self, slot: &Slot, input: Digest, failure: &Failure) -> Result<(), Error> {
+        let query = sqlx::query(AssertSqlSafe(FAIL_TURN.as_str()))
+            .bind(failure.reason.as_str())
+            .bind(&failure.detail)
+            .bind(now());
+        bind_slot(query, slot).bind(&input.0[..]).execute(&self.read).await?;
+        Ok(())
     }
 
     /// Forgets what runs have told of these slots' questions, failures only where `failures` says so: then they are asked
     /// again. What has been answered elsewhere meanwhile is forgotten, too.
     pub async fn forget_told(&self, slots: &[Arc<Slot>], failures: bool) -> Result<(), Error> {
         for slot in slots {
+            if !self.has_batched(slot).await? {
+                continue;
+            }
             let query = sqlx::query(AssertSqlSafe(format!("SELECT {SLOT}")));
             let id: Option<i64> = bind_slot(query, slot).fetch_one(&self.read).await?.try_get(0)?;
             for part in 0..PARTS {
@@ -371,6 +435,48 @@ async fn waiting_in(
         }
     }
     Ok(waiting)
+}
+
+/// Which of these have an answer.
+async fn answered(
+    connection: &mut SqliteConnection,
+    slot: i64,
+    inputs: &[Digest],
+) -> Result<HashSet<Digest>, Error> {
+    let mut answered = HashSet::new();
+    for group in inputs.chunks(BATCH) {
+        let query = sqlx::query(AssertSqlSafe(ANSWERED.as_str())).bind(slot);
+        for row in bind_all(query, group).fetch_all(&mut *connection).await? {
+            answered.insert(digest(&row)?);
+        }
+    }
+    Ok(answered)
+}
+
+/// Forgets a question whose answer is not needed any more: what that used is history.
+async fn drop_late(
+    connection: &mut SqliteConnection,
+    (slot, input): (i64, Digest),
+    usage: &Usage,
+) -> Result<(), Error> {
+    sqlx::query("DELETE FROM batch_questions WHERE slot = ? AND input = ?")
+        .bind(slot)
+        .bind(&input.0[..])
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(
+        "INSERT INTO attempts (slot, input, reason, tokens_in, tokens_out, cost, attempted_at) \
+         VALUES (?, ?, 'late', ?, ?, ?, ?)",
+    )
+    .bind(slot)
+    .bind(&input.0[..])
+    .bind(integer(usage.input))
+    .bind(integer(usage.output))
+    .bind(usage.cost.map(Money::dollars))
+    .bind(now())
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Writes what questions have come to.

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::writer::Ids;
 use super::{Error, Slot, Store, integer, now};
-use crate::model::Money;
+use crate::model::{Money, Price};
 use crate::rating::answer::{Answer, Usage};
 use crate::rating::failure::{Failure, Reason};
 use crate::rating::question::Digest;
@@ -87,8 +87,12 @@ pub struct NewBatch {
     pub asked: String,
     /// The digest of the base URL; none for a runner of one's own.
     pub url: Option<Digest>,
+    /// The base URL without secrets, for people; none for a runner of one's own.
+    pub place: Option<String>,
     /// In which dialect it is asked, as JSON.
     pub dialect: String,
+    /// What tokens cost at the standard tier, where that is known.
+    pub price: Option<Price>,
 }
 
 /// A batch, as the store knows it.
@@ -108,6 +112,8 @@ pub struct Batch {
     pub asked: String,
     /// The digest of the base URL; none for a runner of one's own.
     pub url: Option<Digest>,
+    /// The base URL without secrets, for people; none for a runner of one's own.
+    pub place: Option<String>,
     /// The form of the row and of the file; only [`FORM`] can be read.
     pub form: u32,
     /// The version of the program that made it.
@@ -128,6 +134,8 @@ pub struct Batch {
     pub bytes: u64,
     /// Tokens of all its prompts, by our own count.
     pub tokens: u64,
+    /// What tokens cost at the standard tier when it was handed over; `None` where that was not known.
+    pub price: Option<Price>,
     /// What it can cost at most; `None` where the price is not known.
     pub bound: Option<Money>,
     /// What its replies cost; `None` where that is not known.
@@ -138,8 +146,8 @@ pub struct Batch {
     pub failed: u64,
     /// Questions to be asked again.
     pub again: u64,
-    /// What was wrong with it, for people.
-    pub note: Option<String>,
+    /// Questions whose replies are still to come.
+    pub waiting: u64,
     /// When it was made, in milliseconds since 1970.
     pub made_at: i64,
     /// When its row last changed.
@@ -233,8 +241,6 @@ pub struct Change {
     pub bytes: Option<u64>,
     /// Tokens of all its prompts, by our own count, and what it can cost at most, `None` where the price is not known.
     pub sums: Option<(u64, Option<Money>)>,
-    /// What was wrong with it.
-    pub note: Option<String>,
 }
 
 /// What batches have taught about an endpoint and a model.
@@ -246,20 +252,10 @@ pub struct Lesson {
     pub dialect: Option<String>,
 }
 
-/// A question to hand over.
-#[derive(Debug, Clone, Copy)]
-pub struct Reserve {
-    /// The question.
-    pub input: Digest,
-    /// Tokens of its prompt, by our own count.
-    pub tokens: u64,
-    /// What it can cost at most; `None` where the price is not known.
-    pub bound: Option<Money>,
-}
-
 const BATCHES: &str = "SELECT batches.id, intent, slots.lens, model, version, sample, digest, batches.lens, asked, url, form, \
-     program, dialect, stage, status, file, remote, requests, bytes, tokens, bound, cost, answered, failed, again, note, \
-     made_at, changed_at FROM batches JOIN slots ON slots.id = slot ORDER BY batches.id";
+     program, dialect, stage, status, file, remote, requests, bytes, tokens, bound, cost, answered, failed, again, \
+     (SELECT count(*) FROM batch_questions WHERE batch = batches.id AND state = 'waiting'), made_at, changed_at, place, price \
+     FROM batches JOIN slots ON slots.id = slot";
 
 impl Store {
     /// Notes that a batch is to be made, in [`Stage::Spooling`].
@@ -269,8 +265,8 @@ impl Store {
         let mut transaction = self.read.begin_with("BEGIN IMMEDIATE").await?;
         let slot = Ids::default().slot(&mut transaction, &new.slot).await?;
         let done = sqlx::query(
-            "INSERT INTO batches (intent, slot, digest, lens, asked, url, form, program, dialect, stage, bound, cost, made_at, \
-             changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)",
+            "INSERT INTO batches (intent, slot, digest, lens, asked, url, place, form, program, dialect, price, stage, bound, cost, \
+             made_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)",
         )
         .bind(&intent)
         .bind(slot)
@@ -279,9 +275,11 @@ impl Store {
         .bind(serde_json::to_string(&new.files).unwrap_or_default())
         .bind(&new.asked)
         .bind(new.url.as_ref().map(|url| &url.0[..]))
+        .bind(&new.place)
         .bind(FORM)
         .bind(program)
         .bind(&new.dialect)
+        .bind(new.price.and_then(|price| serde_json::to_string(&price).ok()))
         .bind(Stage::Spooling.as_str())
         .bind(at)
         .bind(at)
@@ -296,6 +294,7 @@ impl Store {
             files: new.files.clone(),
             asked: new.asked.clone(),
             url: new.url,
+            place: new.place.clone(),
             form: FORM,
             program: program.to_owned(),
             dialect: new.dialect.clone(),
@@ -306,12 +305,13 @@ impl Store {
             requests: 0,
             bytes: 0,
             tokens: 0,
+            price: new.price,
             bound: Some(Money::ZERO),
             cost: Some(Money::ZERO),
             answered: 0,
             failed: 0,
             again: 0,
-            note: None,
+            waiting: 0,
             made_at: at,
             changed_at: at,
         })
@@ -321,15 +321,14 @@ impl Store {
     pub async fn change_batch(&self, batch: i64, change: Change) -> Result<(), Error> {
         sqlx::query(
             "UPDATE batches SET stage = coalesce(?, stage), status = coalesce(?, status), file = coalesce(?, file), \
-             remote = coalesce(?, remote), bytes = coalesce(?, bytes), note = coalesce(?, note), tokens = coalesce(?, tokens), \
-             bound = CASE WHEN ? THEN ? ELSE bound END, changed_at = ? WHERE id = ?",
+             remote = coalesce(?, remote), bytes = coalesce(?, bytes), tokens = coalesce(?, tokens), bound = CASE WHEN ? THEN ? ELSE bound END, \
+             changed_at = ? WHERE id = ?",
         )
         .bind(change.stage.map(Stage::as_str))
         .bind(change.status)
         .bind(change.file)
         .bind(change.remote)
         .bind(change.bytes.map(integer))
-        .bind(change.note)
         .bind(change.sums.map(|(tokens, _)| integer(tokens)))
         .bind(change.sums.is_some())
         .bind(change.sums.and_then(|(_, bound)| bound).map(Money::dollars))
@@ -342,8 +341,18 @@ impl Store {
 
     /// All batches, in the order in which they were made.
     pub async fn batches(&self) -> Result<Vec<Batch>, Error> {
+        self.batches_where("TRUE").await
+    }
+
+    /// The batches whose replies are not all collected, in the order in which they were made.
+    pub async fn open_batches(&self) -> Result<Vec<Batch>, Error> {
+        self.batches_where("stage <> 'collected'").await
+    }
+
+    async fn batches_where(&self, condition: &'static str) -> Result<Vec<Batch>, Error> {
+        let statement = format!("{BATCHES} WHERE {condition} ORDER BY batches.id");
         let mut batches = Vec::new();
-        for row in sqlx::query(BATCHES).fetch_all(&self.read).await? {
+        for row in sqlx::query(AssertSqlSafe(statement)).fetch_all(&self.read).await? {
             let stage = Stage::named(row.try_get(13)?).unwrap_or(Stage::Newer);
             batches.push(read(&row, stage)?);
         }
@@ -445,9 +454,11 @@ fn read(row: &SqliteRow, stage: Stage) -> Result<Batch, Error> {
         answered: count(22)?,
         failed: count(23)?,
         again: count(24)?,
-        note: row.try_get(25)?,
+        waiting: count(25)?,
         made_at: row.try_get(26)?,
         changed_at: row.try_get(27)?,
+        place: row.try_get(28)?,
+        price: row.try_get::<Option<&str>, _>(29)?.and_then(|price| serde_json::from_str(price).ok()),
     })
 }
 

@@ -117,7 +117,7 @@ impl Store {
     /// whose server told the tokens.
     pub async fn usual(&self, slot: &Slot) -> Result<Option<Usual>, Error> {
         let row = sqlx::query(
-            "SELECT count(*), avg(tokens_out), avg(latency_ms) FROM (SELECT tokens_out, latency_ms FROM answers \
+            "SELECT count(*), avg(tokens_out), avg(nullif(latency_ms, 0)) FROM (SELECT tokens_out, latency_ms FROM answers \
              WHERE slot = (SELECT id FROM slots WHERE lens = ? AND model = ? AND version = ? AND sample = ?) \
              AND tokens_out > 0 ORDER BY input LIMIT 1000)",
         )

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 
 pub use answers::Slot;
 pub use batched::MOST_TRIES;
-pub use batches::{Batch, Change, FORM, Fate, Lesson, NewBatch, Reserve, Settled, Stage, Standing, Turn};
+pub use batches::{Batch, Change, FORM, Fate, Lesson, NewBatch, Settled, Stage, Standing, Turn};
 pub use history::{Group, Prune, Stats, Usual};
 pub use runs::Runs;
 pub use writer::{Attempt, NewAnswer};

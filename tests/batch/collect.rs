@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{ROWS, answered, listed, rows, rules, slow, summary, world};
+use crate::faults::each;
 use crate::standin::{Action, BatchRule, Batches, Config, Fault, Kind, RequestRule, Rule, Script, Twist};
 use crate::world::{Run, World};
 
@@ -76,7 +77,7 @@ fn what_was_kept_when_a_download_failed_is_not_counted_again() {
         RequestRule::nth(Kind::Content, 2, Fault::status(403)),
     ];
     let (world, standin, run) = collected(broken, vec![]);
-    let run = run.exits(1);
+    let run = run.exits(75);
     assert!(run.stderr.contains("the replies of batch 1"), "{}", run.stderr);
     let again = collect(&world, &[]).exits(0);
     let [rest, ..] = counts(&again);
@@ -100,12 +101,48 @@ fn killed_while_it_collects_it_goes_on_from_what_is_kept() {
 }
 
 #[test]
-fn files_that_are_gone_are_told_of_and_their_questions_asked_again() {
+fn files_that_are_gone_are_told_of_and_their_questions_wait_until_they_are_given_up() {
     let (world, _standin, run) = collected(vec![], vec![Twist::LoseFiles]);
-    let run = run.exits(0);
-    assert_eq!(counts(&run), [0, 0, ALL]);
+    let run = run.exits(75);
+    assert_eq!(counts(&run), [0, 0, 0]);
     assert!(run.stderr.contains("may have been paid for"), "{}", run.stderr);
+    assert_eq!(rows(&summary(&world, &["--batch", "--wait"]).exits(75), "not_reached"), ALL);
+    world.run(&["batch", "cancel", "1", "--forget"]).exits(0);
     assert_eq!(rows(&summary(&world, &["--batch", "--wait"]).exits(0), "rated"), ALL);
+}
+
+#[test]
+fn what_cannot_be_read_is_not_asked_again_and_is_read_when_it_can_be() {
+    let ended = |status: &str, completed: u64, failed: u64| {
+        let counts = json!({"total": ALL, "completed": completed, "failed": failed});
+        (Kind::GetBatch, 200, json!({"id": "batch_1", "status": status, "request_counts": counts}))
+    };
+    let content = |status: u16, body: Value| (Kind::Content, status, body);
+    let cases = [
+        (ended("completed", ALL, 0), "it is completed, and names no file of replies, though it counts 60"),
+        (ended("expired", 5, 0), "names no file of replies, though it counts 5"),
+        (ended("cancelled", 0, 7), "names no file of errors, though it counts 7"),
+        (ended("completed", 0, 0), "names no file"),
+        (content(302, json!({})), "HTTP 302"),
+        (content(404, json!({})), "HTTP 404"),
+        (content(410, json!({})), "HTTP 410"),
+        (content(200, json!("<html>\nbusy\n</html>")), "no line of a batch's file"),
+        (content(200, json!("{}\n".repeat(1_181))), "more than 1180 lines for 60 requests"),
+        (content(200, json!("\n".repeat(1_181))), "more than 1180 lines for 60 requests"),
+    ];
+    each(&cases, |((kind, code, body), words)| {
+        let fault = Fault::Status { code: *code, body: Some(body.clone()), headers: [].into() };
+        let always = RequestRule { kind: *kind, nth: None, times: None, fault };
+        let (world, standin, run) = collected(vec![always], vec![]);
+        assert_eq!(run.code, 75, "{words}: {}", run.stderr);
+        let said = &run.stderr;
+        assert!(said.contains(words) && said.contains("batch cancel 1 --forget"), "{words}: {said}");
+        assert_eq!(counts(&run), [0, 0, 0], "{words}");
+        assert_eq!(rows(&summary(&world, &[]).exits(75), "not_reached"), ALL, "{words}");
+        standin.recover();
+        assert_eq!(counts(&collect(&world, &[]).exits(0)), [ALL, 0, 0], "{words}");
+        assert_eq!((answered(&standin), standin.counters().requests), ([(1, ALL)].into(), 0), "{words}");
+    });
 }
 
 #[test]
@@ -165,7 +202,9 @@ fn server_errors_are_asked_again_three_times_at_most() {
 
 #[test]
 fn lines_that_are_missing_each_time_fail_at_last() {
-    let (world, standin) = world(rules(vec![], vec![BatchRule::always(Twist::Drop(1.0))]));
+    // Without any line there would be no file, which is another matter.
+    let twists = [Twist::Drop(1.0), Twist::UnknownIds(1)];
+    let (world, standin) = world(rules(vec![], twists.map(BatchRule::always).into()));
     let run = summary(&world, &["--batch", "--wait", "--fail-above", "100%"]).exits(0);
     assert_eq!(run.ledger()["failed"], json!({"connection": ALL}));
     assert_eq!(standin.counters().batches, 3);

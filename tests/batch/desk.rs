@@ -17,10 +17,17 @@ fn a_batch_is_listed_and_shown_by_any_of_its_names() {
     assert_eq!((&batch["status"], &batch["server"]["total"]), (&"in_progress".into(), &ALL.into()));
     assert!(batch["cost_at_most"].as_f64().unwrap() > 0.0 && batch["cost"].is_null(), "{batch}");
     let table = world.run(&["batch", "list"]).exits(0).stdout;
-    assert!(table.contains("running") && table.contains("1 open, with 60 questions"), "{table}");
+    assert!(
+        table.contains("running") && table.contains("1 batch is open, 60 questions wait, for $"),
+        "{table}"
+    );
     for id in ["1", batch["id"].as_str().unwrap(), &batch["name"].as_str().unwrap()[..8]] {
         let shown = world.run(&["batch", "show", id]).exits(0).stdout;
-        assert!(shown.contains("Server: done") && shown.contains("0 of 60"), "{shown}");
+        let line =
+            |name: &str| shown.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
+        assert_eq!(line("At the endpoint:").as_deref(), Some("0 done, 0 failed"), "{shown}");
+        assert_eq!(line("Id:").as_deref(), batch["id"].as_str(), "{shown}");
+        assert!(line("At:").is_some_and(|place| place.starts_with("http://127.0.0.1:")), "{shown}");
         let document = world.run(&["batch", "show", id, "--format", "json"]).exits(0).json();
         assert_eq!(document["batch"]["name"], batch["name"]);
     }
@@ -32,9 +39,12 @@ fn a_batch_is_listed_and_shown_by_any_of_its_names() {
     assert!(done.contains("done, to be collected"), "{done}");
     summary(&world, &["--batch"]).exits(0);
     let open = world.run(&["batch", "list"]).exits(0).stdout;
-    assert!(open.contains("0 open, with 0 questions; 1 more collected"), "{open}");
+    assert!(open.contains("no batch is open; 1 more collected"), "{open}");
     let all = listed(&world).remove(0);
-    assert_eq!((&all["stage"], &all["answered"]), (&"collected".into(), &ALL.into()));
+    assert_eq!(
+        (&all["stage"], &all["answered"], &all["waiting"]),
+        (&"collected".into(), &ALL.into(), &0.into())
+    );
     assert!(all["cost"].as_f64().unwrap() > 0.0, "{all}");
 }
 
@@ -43,7 +53,7 @@ fn without_its_endpoint_a_batch_is_shown_as_the_store_knows_it() {
     let (world, standin) = world(slow());
     summary(&world, &["--batch"]).exits(75);
     let list = world.run(&["batch", "list", "--base-url", "http://127.0.0.1:1/v1"]).exits(0);
-    assert!(list.stderr.contains("1 of the batches are at another endpoint"), "{}", list.stderr);
+    assert!(list.stderr.contains("what the store knows is shown of batch 1 at http://"), "{}", list.stderr);
     assert!(list.stdout.contains("when last asked"), "{}", list.stdout);
     drop(standin);
     let list = world.run(&["batch", "list"]).exits(0);
@@ -80,7 +90,8 @@ fn a_batch_is_cancelled_only_at_its_own_endpoint_and_given_up_only_by_a_flag() {
     let other = world.run(&["batch", "cancel", "1", "--base-url", "http://127.0.0.1:1/v1"]).exits(2);
     assert!(other.stderr.contains("name its endpoint"), "{}", other.stderr);
     // One that is not there keeps the others from being cancelled.
-    world.run(&["batch", "cancel", "1", "9"]).exits(2);
+    let unknown = world.run(&["batch", "cancel", "1", "9"]).exits(2);
+    assert!(unknown.stderr.contains("nothing is cancelled"), "{}", unknown.stderr);
     assert_eq!(standin.arrived(Kind::Cancel), 0);
     let unknown = world.run(&["batch", "cancel", "1"]).exits(1);
     assert!(
@@ -93,7 +104,35 @@ fn a_batch_is_cancelled_only_at_its_own_endpoint_and_given_up_only_by_a_flag() {
     let forgotten =
         world.run(&["batch", "cancel", "1", "--forget", "--base-url", "http://127.0.0.1:1/v1"]).exits(0);
     assert!(forgotten.stdout.contains("60 questions are free"), "{}", forgotten.stdout);
+    // What it has cost nobody knows: not nothing.
+    let given_up = listed(&world).remove(0);
+    assert_eq!((&given_up["status"], &given_up["cost"]), (&"given_up".into(), &serde_json::Value::Null));
+    let table = world.run(&["batch", "list", "--all"]).exits(0).stdout;
+    assert!(table.contains("given up") && table.contains("unknown, ≤ $"), "{table}");
     assert_eq!(rows(&summary(&world, &[]).exits(0), "rated"), ALL);
+}
+
+#[test]
+fn what_waits_elsewhere_is_named_and_is_nothing_to_collect_here() {
+    let (world, _standin) = world(slow());
+    summary(&world, &["--batch"]).exits(75);
+    let (_, other) = super::world(Batches::default());
+    let write = ["batch", "write", "q.jsonl", "rows.jsonl", "text", "learning_value", "--model", "mine"];
+    world.run(&write).exits(0);
+    let collected = world.run(&["batch", "collect", "--base-url", &other.url()]).exits(0);
+    let note = "not asked about: batch 1 at http://127.0.0.1:";
+    assert!(collected.stderr.contains(note), "{}", collected.stderr);
+    assert!(collected.stderr.contains("batch 2 in a file for a runner"), "{}", collected.stderr);
+    world.run(&["batch", "collect"]).exits(75);
+}
+
+#[test]
+fn an_endpoint_that_is_out_of_reach_for_a_while_is_to_be_tried_again_later() {
+    let down = vec![RequestRule::first(Kind::GetBatch, 99, Fault::status(503))];
+    let (world, _standin) = world(super::rules(down, vec![]));
+    summary(&world, &["--batch"]).exits(75);
+    let run = world.run(&["batch", "collect"]).exits(75);
+    assert!(run.stderr.contains("did not tell of a batch"), "{}", run.stderr);
 }
 
 #[test]

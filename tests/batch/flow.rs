@@ -16,8 +16,10 @@ fn the_same_command_hands_over_then_collects_and_then_has_nothing_to_ask() {
     let first = summary(&world, &["--batch"]).exits(75);
     assert!(first.stderr.contains("60 questions wait in batches"), "{}", first.stderr);
     assert_eq!((rows(&first, "rated"), rows(&first, "not_reached")), (0, ALL));
+    assert_eq!(first.json()["waiting"], ALL);
     let second = summary(&world, &["--batch"]).exits(0);
     assert_eq!((rows(&second, "rated"), rows(&second, "cached")), (ALL, 0));
+    assert_eq!(second.json()["waiting"], 0);
     let third = summary(&world, &["--batch"]).exits(0);
     assert_eq!((rows(&third, "rated"), rows(&third, "cached")), (0, ALL));
     assert!(cost(&third).abs() < f64::EPSILON);
@@ -65,6 +67,34 @@ fn a_live_run_leaves_alone_what_waits_in_a_batch() {
     standin.hurry();
     assert_eq!(rows(&summary(&world, &["--batch"]).exits(0), "rated"), 20);
     assert_eq!(answered(&standin), [(1, ALL)].into());
+}
+
+#[test]
+fn a_second_run_of_what_waits_for_batches_ends_at_once() {
+    let (world, standin) = world(slow());
+    let mut first = world.start(&[&super::RATED[..], &["--batch", "--wait"]].concat());
+    standin.wait_for(Kind::Create, 1);
+    for flags in [&["--batch", "--wait"][..], &["--max", "10", "--batch"], &[]] {
+        let second = summary(&world, flags).exits(75);
+        assert!(second.stderr.contains("another run is writing"), "{}", second.stderr);
+    }
+    assert_eq!(standin.arrived(Kind::Create), 1);
+    first.kill().unwrap();
+    first.wait().unwrap();
+
+    let filter = ["filter", "rows.jsonl", "text", "textbook_quality", "--batch", "--wait"];
+    for (requests, output) in
+        [(2, &["--min", "2", "-o", "kept"][..]), (3, &["--scores-only", "-o", "scores.parquet"])]
+    {
+        let version = requests.to_string();
+        let command = [&filter[..], output, &["--version", &version]].concat();
+        let mut first = world.start(&command);
+        standin.wait_for(Kind::Create, requests);
+        let second = world.run(&command).exits(75);
+        assert!(second.stderr.contains("another run is writing"), "{}", second.stderr);
+        first.kill().unwrap();
+        first.wait().unwrap();
+    }
 }
 
 #[test]
@@ -163,11 +193,11 @@ fn an_answer_that_does_not_fit_is_repaired_live_where_that_is_wished() {
 #[test]
 fn a_cap_on_money_counts_open_batches_and_the_same_command_goes_on() {
     let (world, standin) = world(slow());
-    let run = summary(&world, &["--batch", "--max-cost", "0.05"]).exits(75);
+    let run = summary(&world, &["--batch", "--max-cost", "0.05"]).exits(4);
     let first = standin.batches()[0]["request_counts"]["total"].as_u64().unwrap_or_default();
     assert!(run.stderr.contains("--max-cost"), "{}", run.stderr);
     // What is under way counts: nothing more fits.
-    summary(&world, &["--batch", "--max-cost", "0.05"]).exits(75);
+    summary(&world, &["--batch", "--max-cost", "0.05"]).exits(4);
     assert_eq!(standin.counters().batches, 1);
     standin.hurry();
     let run = summary(&world, &["--batch", "--wait", "--max-cost", "0.05"]).exits(0);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::faults::machine::sql;
 use super::{ROWS, answered, rules};
 use crate::standin::{BatchRule, Batches, Fault, Kind, RequestRule, Twist};
 use crate::standin::{Config, Standin};
@@ -114,4 +115,17 @@ fn killed_again_and_again_at_chance_moments_every_row_is_rated_once() {
         assert_eq!(rated + cached, ROWS as u64, "{lens}");
     }
     assert_eq!(answered(&standin), [(1, 2 * ROWS as u64)].into());
+}
+
+#[test]
+fn what_a_killed_run_was_gathering_is_free_for_a_live_run() {
+    let (world, standin) = world(rules(vec![RequestRule::nth(Kind::Upload, 1, Fault::Hang)], vec![]));
+    let mut child = world.start(&RUN[..5]);
+    standin.wait_for(Kind::Upload, 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // As if it had been killed before its file was whole.
+    sql(&world, "UPDATE batches SET stage = 'spooling'");
+    let run = world.run(&["summary", "rows.jsonl", "text", "textbook_quality", "--format", "json"]).exits(0);
+    assert_eq!(run.ledger()["rated"], ROWS);
 }

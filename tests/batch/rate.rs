@@ -6,14 +6,13 @@ use std::sync::Arc;
 use classified::dataset::{self, Dataset};
 use classified::endpoint::Dialect;
 use classified::hub;
-use classified::model::Money;
 use classified::rate::ask::TargetForm;
-use classified::rate::{Asks, End, Event, Plan, Rater, rate, unanswered};
+use classified::rate::{Asks, End, Event, Plan, Rater, forget_failures, rate, unanswered};
 use classified::rating::answer::{Answer, Provenance, Usage};
 use classified::rating::failure::{Failure, Reason};
-use classified::rating::question::Question;
+use classified::rating::question::{Digest, Question};
 use classified::rating::{Fate, Rating};
-use classified::store::{self, Batch, NewBatch, Reserve, Settled, Store, Turn};
+use classified::store::{self, Batch, NewBatch, Settled, Store, Turn};
 use futures::StreamExt as _;
 use serde_json::json;
 
@@ -73,14 +72,13 @@ impl Batched {
             files: BTreeMap::new(),
             asked: "m".into(),
             url: None,
+            place: None,
             dialect: "{}".into(),
+            price: None,
         };
         let store = store_of(&plan);
         let batch = store.begin_batch(&new).await.unwrap();
-        let rows: Vec<Reserve> = rows
-            .into_iter()
-            .map(|row| Reserve { input: self.questions[row].digest, tokens: 1, bound: Some(Money::ZERO) })
-            .collect();
+        let rows: Vec<Digest> = rows.into_iter().map(|row| self.questions[row].digest).collect();
         assert_eq!(store.reserve(&batch, &rows).await.unwrap().len(), rows.len());
         batch
     }
@@ -107,7 +105,10 @@ impl Batched {
                 Event::Note(_) => {}
                 Event::End(end) => {
                     outcome.left = match end {
-                        End::Finished => None,
+                        End::Finished => {
+                            forget_failures(&plan).await.unwrap();
+                            None
+                        }
                         End::Waiting(left) => Some((left.waiting, left.unasked)),
                         other => panic!("{other:?}"),
                     };

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::time::Duration;
 
-use classified::endpoint::batches::{Billing, LineResult, RemoteBatch, Status, line, read_line};
+use classified::endpoint::batches::{Billing, LineResult, RemoteBatch, Status, line};
 use classified::endpoint::{
     Dialect, Endpoint, Error, Form, Judged, Message, Options, ReplyForm, Request, Trouble,
 };
@@ -107,7 +107,7 @@ async fn what_goes_up_comes_down_as_answers_at_half_the_price() {
     let (lens, billing) = (lens(), Billing { price: Some(price()), tier: Tier::Batch });
     let mut costs = HashMap::new();
     while let Some(line) = lines.next().await.unwrap() {
-        let line = read_line(&line, &billing).unwrap();
+        let line = endpoint.read_line(&line, &billing).unwrap();
         let LineResult::Ran(result) = line.result else { panic!("{line:?}") };
         let reply = result.unwrap();
         assert!(matches!(reply.said.judged(&lens), Judged::Scored(_)), "{}", line.custom_id);

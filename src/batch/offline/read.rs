@@ -11,7 +11,7 @@ use super::super::intake::{Gathered, Intake, Seen, odd};
 use super::super::reader::{Reader, lessons_of, question_of, read_dialect};
 use super::lines::{Line, Lines};
 use crate::endpoint::Options;
-use crate::endpoint::batches::{LineResult, read_line};
+use crate::endpoint::batches::LineResult;
 use crate::http::plain;
 use crate::model::Price;
 use crate::rating::failure::{Failure, Reason};
@@ -203,15 +203,14 @@ impl<'a, O: Fn(&Batch, Option<String>) -> Result<Reader, Error>> Reading<'a, O> 
             let Some(found) = places.remove(&question) else {
                 let is_ours = self.intakes.iter().flatten().any(|intake| intake.has_met(question));
                 if is_ours {
-                    seen.duplicate += 1
+                    seen.duplicate += 1;
                 } else {
-                    seen.unknown += 1
+                    seen.unknown += 1;
                 }
                 continue;
             };
             let Some((index, turn)) = self.choose(found, line, path)? else { continue };
-            let billing = self.intake(index).await?.reader.billing;
-            match read_line(&line.1, &billing) {
+            match self.intake(index).await?.reader.read(&line.1) {
                 Ok(read) => taken[index].push((question, turn, read.result)),
                 Err(wrong) => seen.bad(format!("line {}: {wrong}", line.0)),
             }
@@ -271,17 +270,16 @@ impl<'a, O: Fn(&Batch, Option<String>) -> Result<Reader, Error>> Reading<'a, O> 
     /// The intake of a batch, whose lens is read when its first line comes: one that cannot be read stops nobody else's lines.
     async fn intake(&mut self, index: usize) -> Result<&mut Intake<'a>, Error> {
         let batch = &self.batches[index];
-        let intake = match self.intakes[index].take() {
-            Some(intake) => intake,
-            None => {
-                let learned = self.store.lesson(lessons_of(batch.url), &batch.slot.model).await?.dialect;
-                if batch.stage == Stage::Spooling {
-                    // Its file is there: the next run that writes one must not take it back.
-                    let change = Change { stage: Some(Stage::Written), ..Change::default() };
-                    self.store.change_batch(batch.id, change).await?;
-                }
-                Intake::new(self.store, batch, (self.open)(batch, learned)?)
+        let intake = if let Some(intake) = self.intakes[index].take() {
+            intake
+        } else {
+            let learned = self.store.lesson(lessons_of(batch.url), &batch.slot.model).await?.dialect;
+            if batch.stage == Stage::Spooling {
+                // Its file is there: the next run that writes one must not take it back.
+                let change = Change { stage: Some(Stage::Written), ..Change::default() };
+                self.store.change_batch(batch.id, change).await?;
             }
+            Intake::new(self.store, batch, (self.open)(batch, learned)?)
         };
         Ok(self.intakes[index].insert(intake))
     }

@@ -16,7 +16,7 @@ use crate::endpoint::{self, Dialect};
 use crate::rate::ask::{Asker, TargetForm};
 use crate::rate::{self, Plan, Rater};
 use crate::rating::question::{Digest, Question};
-use crate::store::{Batch, Change, NewBatch, Reserve, Stage, Store, Turn};
+use crate::store::{Batch, Change, NewBatch, Stage, Store, Turn};
 
 /// What was written.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -53,7 +53,7 @@ pub struct Sink {
 #[derive(Debug)]
 struct Part {
     file: File,
-    part: PathBuf,
+    for_now: PathBuf,
     path: PathBuf,
     is_whole: bool,
 }
@@ -62,7 +62,7 @@ impl Drop for Part {
     fn drop(&mut self) {
         if !self.is_whole {
             // What stays behind does no harm: the next one of this name replaces it.
-            let _ = fs::remove_file(&self.part);
+            let _ = fs::remove_file(&self.for_now);
         }
     }
 }
@@ -88,7 +88,7 @@ impl Sink {
         let part = path.with_file_name(name);
         let file = File::create(&part).map_err(Error::io("write", &part))?;
         let out: Box<dyn Write + Send> = Box::new(file.try_clone().map_err(Error::io("write", &part))?);
-        let file = Part { file, part, path: path.to_owned(), is_whole: false };
+        let file = Part { file, for_now: part, path: path.to_owned(), is_whole: false };
         Ok(Self { out: BufWriter::with_capacity(1 << 20, out), file: Some(file), bytes: 0 })
     }
 
@@ -113,7 +113,7 @@ impl Sink {
         let flushed = self.out.flush();
         flushed.map_err(Error::io("write", self.path()))?;
         let Some(file) = &mut self.file else { return Ok(()) };
-        let named = file.file.sync_all().and_then(|()| fs::rename(&file.part, &file.path));
+        let named = file.file.sync_all().and_then(|()| fs::rename(&file.for_now, &file.path));
         named.map_err(Error::io("write", &file.path))?;
         file.is_whole = true;
         Ok(())
@@ -130,7 +130,7 @@ impl std::fmt::Debug for Sink {
 /// lock of the store's batches.
 pub async fn forget_unfinished(store: &Store) -> Result<u64, Error> {
     let mut forgotten = 0;
-    for batch in store.batches().await? {
+    for batch in store.open_batches().await? {
         if batch.url.is_none() && batch.stage == Stage::Spooling {
             store.abandon_batch(batch.id).await?;
             forgotten += 1;
@@ -162,7 +162,7 @@ pub async fn write(
         dialect: asker.endpoint.dialect(),
         sink: Some(sink),
         batches: asker.forms.iter().map(|_| None).collect(),
-        bytes: vec![0; asker.forms.len()],
+        sums: vec![(0, 0); asker.forms.len()],
         written: Written::default(),
     };
     let ended = match writing.all(plan, datasets, stop).await {
@@ -204,8 +204,8 @@ struct Writing {
     sink: Option<Sink>,
     /// One for each target that has had a question.
     batches: Vec<Option<Batch>>,
-    /// Bytes of each target's lines.
-    bytes: Vec<u64>,
+    /// Bytes of each target's lines, and tokens of their prompts.
+    sums: Vec<(u64, u64)>,
     written: Written,
 }
 
@@ -254,58 +254,60 @@ impl Writing {
     async fn mark(self) -> Result<Written, Error> {
         let (store, mut written) = (&self.asker.store, self.written);
         let mut numbers = Vec::new();
-        for (batch, bytes) in self.batches.iter().zip(&self.bytes) {
+        for (batch, (bytes, tokens)) in self.batches.iter().zip(self.sums) {
             let Some(batch) = batch else { continue };
-            let change = Change { stage: Some(Stage::Written), bytes: Some(*bytes), ..Change::default() };
+            let change = Change {
+                stage: Some(Stage::Written),
+                bytes: Some(bytes),
+                // Nobody bills for a runner of one's own.
+                sums: Some((tokens, None)),
+                ..Change::default()
+            };
             store.change_batch(batch.id, change).await?;
             numbers.push(batch.id);
         }
-        written.batches = store.batches().await?;
+        written.batches = store.open_batches().await?;
         written.batches.retain(|batch| numbers.contains(&batch.id));
         Ok(written)
     }
 
     /// Reserves and writes questions of one target.
     async fn some(&mut self, target: usize, questions: Vec<Question>) -> Result<(), Error> {
-        let (asker, dialect) = (Arc::clone(&self.asker), self.dialect);
+        let (with, dialect) = (Arc::clone(&self.asker), self.dialect);
         let asked =
-            tokio::task::spawn_blocking(move || requests(&asker.forms[target], questions, dialect)).await??;
-        let reserve: Vec<Reserve> = asked
-            .iter()
-            // Nobody bills for a runner of one's own.
-            .map(|(question, _, tokens)| Reserve { input: question.digest, tokens: *tokens, bound: None })
-            .collect();
+            tokio::task::spawn_blocking(move || requests(&with.forms[target], questions, dialect)).await??;
+        let inputs: Vec<Digest> = asked.iter().map(|(question, ..)| question.digest).collect();
         let batch = match &mut self.batches[target] {
             Some(batch) => batch,
             none => none.insert(self.asker.store.begin_batch(&new(&self.asker, target, dialect)).await?),
         };
-        let mut turns = self.asker.store.reserve(batch, &reserve).await?;
-        let out: Vec<Digest> =
-            reserve.iter().map(|one| one.input).filter(|input| !turns.contains_key(input)).collect();
+        let mut turns = self.asker.store.reserve(batch, &inputs).await?;
+        let out: Vec<Digest> = inputs.into_iter().filter(|input| !turns.contains_key(input)).collect();
         if !out.is_empty() {
             let ours = self.asker.store.waiting_in(batch.id, &out).await?;
             self.written.elsewhere += out.iter().filter(|input| !ours.contains_key(input)).count() as u64;
         }
-        let (asker, sink) = (Arc::clone(&self.asker), self.sink.take());
-        let (sink, bytes, count) = tokio::task::spawn_blocking(move || {
-            let (mut lines, mut count) = (Vec::new(), 0);
-            for (question, request, _) in asked {
+        let (with, sink) = (Arc::clone(&self.asker), self.sink.take());
+        let (sink, bytes, sums) = tokio::task::spawn_blocking(move || {
+            let (mut lines, mut count, mut tokens) = (Vec::new(), 0, 0_u64);
+            for (question, mut request, mut needs) in asked {
                 let Some(turn) = turns.remove(&question.digest) else { continue };
-                let request = if turn == Turn::default() {
-                    request
-                } else {
-                    asker.forms[target].request(&question, &turn, dialect)?.0
-                };
+                if turn != Turn::default() {
+                    (request, needs) = with.forms[target].request(&question, &turn, dialect)?;
+                }
+                tokens = tokens.saturating_add(needs);
                 lines.append(&mut line(&request, question.digest));
                 count += 1;
             }
             let mut sink = sink;
             sink.as_mut().map_or(Ok(()), |sink| sink.write(&lines))?;
-            Ok::<_, Error>((sink, lines.len() as u64, count))
+            Ok::<_, Error>((sink, lines.len() as u64, (count, tokens)))
         })
         .await??;
         self.sink = sink;
-        self.bytes[target] += bytes;
+        let (count, tokens) = sums;
+        let of_target = &mut self.sums[target];
+        *of_target = (of_target.0 + bytes, of_target.1.saturating_add(tokens));
         self.written.requests += count;
         Ok(())
     }
@@ -328,6 +330,8 @@ fn new(asker: &Asker, target: usize, dialect: Dialect) -> NewBatch {
         files: form.lens.files.clone(),
         asked: asker.endpoint.options.model.clone(),
         url: None,
+        place: None,
         dialect: dialect_text(dialect),
+        price: asker.endpoint.options.price,
     }
 }

@@ -3,8 +3,10 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::super::batching::many;
 use super::super::exit::{Exit, usage};
 use super::super::signals::Signals;
+use super::words::GIVEN_UP;
 use super::{Place, find, lock};
 use crate::console::Console;
 use crate::endpoint::{Endpoint, Refusal, Trouble};
@@ -51,9 +53,10 @@ pub(super) async fn cancel(args: CancelArgs) -> anyhow::Result<Exit> {
     let batches = store.batches().await?;
     let mut chosen: Vec<(&Batch, Way)> = Vec::new();
     for id in &args.ids {
-        let batch = find(&batches, id)?;
+        let found = find(&batches, id).and_then(|batch| Ok((batch, way(batch, args.forget)?)));
+        let (batch, way) = found.map_err(|error| usage(format!("{error}; nothing is cancelled")))?;
         if !chosen.iter().any(|(other, _)| other.id == batch.id) {
-            chosen.push((batch, way(batch, args.forget)?));
+            chosen.push((batch, way));
         }
     }
     let endpoint = if chosen.iter().any(|(_, way)| *way == Way::Ask) {
@@ -62,7 +65,7 @@ pub(super) async fn cancel(args: CancelArgs) -> anyhow::Result<Exit> {
         let other = chosen.iter().find(|(batch, way)| *way == Way::Ask && batch.url != Some(url));
         if let Some((batch, _)) = other {
             return Err(usage(format!(
-                "batch {} is not at {}: name its endpoint with OPENAI_BASE_URL (or --base-url); or give it up with --forget",
+                "batch {} is not at {}: name its endpoint with OPENAI_BASE_URL (or --base-url), or give it up with --forget; nothing is cancelled",
                 batch.id,
                 endpoint.shown_url()
             )));
@@ -129,7 +132,6 @@ async fn carry_out(
     store: &Store,
     endpoint: Option<&Endpoint>,
 ) -> anyhow::Result<Did> {
-    let questions = batch.requests;
     match (way, endpoint) {
         (Way::TakeBack, _) => {
             store.abandon_batch(batch.id).await?;
@@ -137,16 +139,23 @@ async fn carry_out(
                 if batch.stage == Stage::Written { ", and answers to its file are not read" } else { "" };
             Ok(Did {
                 did: "taken_back",
-                words: format!("taken back: its {questions} questions are free{of_file}"),
+                words: format!(
+                    "taken back: {}{of_file}",
+                    many(batch.waiting, "question is free", "questions are free")
+                ),
             })
         }
         (Way::Forget, _) => {
             let why = Failure::new(Reason::Timeout, "the batch was given up");
+            let status = Some(GIVEN_UP.to_owned());
+            store.change_batch(batch.id, Change { status, ..Change::default() }).await?;
             let free = store.close_batch(batch.id, &why).await?;
             Ok(Did {
                 did: "forgotten",
                 words: format!(
-                    "given up: {free} questions are free; what the endpoint still answers is billed"
+                    "given up: {}; what the endpoint has answered, or still answers, is billed{}",
+                    many(free, "question is free", "questions are free"),
+                    batch.bound.map_or_else(String::new, |bound| format!(", {bound} at most"))
                 ),
             })
         }

@@ -6,11 +6,11 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::super::batching::said;
+use super::super::batching::{many, said};
 use super::super::exit::{Exit, usage};
 use super::super::settings::HEURISTIC;
 use super::super::signals::Signals;
-use super::{Place, lock};
+use super::{Place, lock, words};
 use crate::batch::collect::Gathered;
 use crate::batch::{Desk, Error, Looked, Word, Words};
 use crate::console::{Console, tables};
@@ -23,7 +23,8 @@ const AFTER_HELP: &str = "\
 Collects the batches of all lenses and models that the store has at this endpoint. Nothing is handed over, and nothing is shown of rows:
 the command that handed the questions over finds their answers, and asks again what is left.
 
-Exit codes: 0 nothing is open any more, 75 some batches have not ended: try again later.";
+Exit codes: 0 nothing is open at this endpoint any more, 75 some of its batches have not ended, or it cannot be reached: try again
+later.";
 
 /// Collect the replies of batches that have ended
 #[derive(Debug, Args)]
@@ -63,8 +64,8 @@ pub(super) async fn collect(args: CollectArgs) -> anyhow::Result<Exit> {
         Ok(lock) => lock,
         Err(exit) => return Ok(exit),
     };
-    let (words, mut inbox) = mpsc::unbounded_channel();
-    let swept = Box::pin(sweep(&desk, |model| rater.price(model), &words));
+    let (say, mut inbox) = mpsc::unbounded_channel();
+    let swept = Box::pin(sweep(&desk, |model| rater.price(model), &say));
     let swept = tokio::select! {
         swept = said(swept, &mut inbox, console) => swept?,
         _ = signals.next() => {
@@ -74,6 +75,11 @@ pub(super) async fn collect(args: CollectArgs) -> anyhow::Result<Exit> {
     };
     drop(lock);
     show(&swept, console)?;
+    let mut elsewhere = desk.store.open_batches().await?;
+    elsewhere.retain(|batch| batch.url != Some(desk.url()));
+    if !elsewhere.is_empty() {
+        console.note(&format!("not asked about: {}", words::places(elsewhere.iter())));
+    }
     desk.store.close().await?;
     match swept.stopped {
         Some(why) => Err(Error::Stopped(why).into()),
@@ -111,7 +117,7 @@ async fn sweep(desk: &Desk, price: impl Fn(&str) -> Option<Price>, words: &Words
                 _ = swept.stopped.get_or_insert(why)
             }
             // One that cannot be read keeps no other from being collected.
-            Err(error @ (Error::Newer { .. } | Error::Lens { .. })) => {
+            Err(error @ (Error::Newer { .. } | Error::Lens { .. } | Error::Unreadable { .. })) => {
                 warn(error.to_string());
                 swept.open.push((batch, None));
             }
@@ -171,18 +177,24 @@ fn show(all: &Swept, console: Console) -> anyhow::Result<()> {
             &["Batch", "Lens", "Model", "Status", "Answered", "Failed", "Again", "Cost"],
             rows,
         ))?;
-        console
-            .result(&format!("{answered} questions answered, {failed} failed, {again} to be asked again"))?;
+        console.result(&format!(
+            "{} answered, {failed} failed, {again} to be asked again",
+            many(answered, "question", "questions")
+        ))?;
     }
     if let Some(why) = all.collected.iter().find_map(|(_, _, gathered)| gathered.why.as_ref()) {
         console.note(&format!("the first without an answer: {why}"));
     }
-    let waiting: u64 = all.open.iter().map(|(batch, _)| batch.requests).sum();
+    let waiting: u64 = all.open.iter().map(|(batch, _)| batch.waiting).sum();
     if waiting > 0 {
         console.urge(&format!(
-            "{waiting} questions wait in {} that {} not ended: try again later",
-            if all.open.len() == 1 { "a batch".to_owned() } else { format!("{} batches", all.open.len()) },
-            if all.open.len() == 1 { "has" } else { "have" }
+            "{} in {}: try again later",
+            many(waiting, "question waits", "questions wait"),
+            if all.open.len() == 1 {
+                "a batch that has not ended".to_owned()
+            } else {
+                format!("{} batches that have not ended", all.open.len())
+            },
         ));
     }
     Ok(())

@@ -6,13 +6,11 @@ use clap::Args;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
-use super::super::dry_run::grouped;
 use super::super::exit::Exit;
 use super::Place;
 use super::words::{self, Seen};
 use crate::console::{Console, tables};
 use crate::endpoint::{Endpoint, Refusal, Trouble};
-use crate::report;
 use crate::store::{Batch, Stage, now};
 
 /// Batches that the server is asked about at once.
@@ -46,9 +44,11 @@ pub(super) async fn list(args: ListArgs) -> anyhow::Result<Exit> {
     args.place.log.begin()?;
     let console = args.place.output.console();
     let (store, mut batches) = args.place.open().await?;
+    batches.retain(|batch| !words::came_to_nothing(batch));
     let (all, at) = (batches.len(), now());
+    let is_open = |batch: &Batch| batch.stage != Stage::Collected;
     if !args.all {
-        batches.retain(|batch| batch.stage != Stage::Collected);
+        batches.retain(is_open);
     }
     let seen = look(&args.place, &batches, console).await?;
     let known: Vec<(&Batch, Seen)> = batches.iter().zip(seen).collect();
@@ -56,20 +56,17 @@ pub(super) async fn list(args: ListArgs) -> anyhow::Result<Exit> {
     let documents: Vec<Value> = known.iter().map(|(batch, seen)| words::document(batch, seen)).collect();
     console.json(&json!({"v": 1, "command": "batch list", "database": store.path, "batches": documents}))?;
     if !known.is_empty() {
-        let header = ["No.", "Lens", "Model", "Version", "Questions", "State", "Done", "Age", "Cost"];
-        console
-            .result(&tables::list(&header, known.iter().map(|(batch, seen)| words::row(batch, seen, at))))?;
+        let rows = known.iter().map(|(batch, seen)| words::row(batch, seen, at));
+        console.result(&tables::list(&words::COLUMNS, rows))?;
     }
-    let open = batches.iter().filter(|batch| batch.stage != Stage::Collected);
-    let (count, questions) = open.fold((0_u64, 0), |(n, sum), batch| (n + 1, sum + batch.requests));
     let hidden = match all - batches.len() {
         0 => String::new(),
         hidden => format!("; {hidden} more collected (--all)"),
     };
     console.result(&format!(
-        "{}: {count} open, with {} questions{hidden}",
+        "{}: {}{hidden}",
         crate::console::plain(&store.path.display().to_string()),
-        grouped(questions)
+        words::sums(batches.iter().filter(|batch| is_open(batch)))
     ))?;
     store.close().await?;
     Ok(Exit::Done)
@@ -84,24 +81,8 @@ pub(super) async fn show(args: ShowArgs) -> anyhow::Result<Exit> {
     let seen = look(&args.place, std::slice::from_ref(batch), console).await?.pop().unwrap_or_default();
 
     let document = words::document(batch, &seen);
-    console
-        .json(&json!({"v": 1, "command": "batch show", "database": store.path, "batch": document.clone()}))?;
-    let mut rows = vec![
-        vec!["State".to_owned(), words::state(batch, &seen)],
-        vec!["Age".to_owned(), words::age(batch, now())],
-        vec!["Made (UTC)".to_owned(), report::when(batch.made_at)],
-        vec!["Cost".to_owned(), words::cost(batch)],
-    ];
-    if let Value::Object(fields) = document {
-        let fields = fields.into_iter().filter(|(name, value)| {
-            !value.is_null() && !matches!(name.as_str(), "made" | "cost" | "cost_at_most" | "server")
-        });
-        rows.extend(fields.map(|(name, value)| vec![words::title(&name), words::value(&value)]));
-    }
-    if let Seen::Told(remote) = &seen {
-        rows.extend(words::told(remote));
-    }
-    console.result(&tables::list(&["Batch", &batch.id.to_string()], rows))?;
+    console.json(&json!({"v": 1, "command": "batch show", "database": store.path, "batch": document}))?;
+    console.result(&words::lines(batch, &seen, now()))?;
     store.close().await?;
     Ok(Exit::Done)
 }
@@ -120,10 +101,10 @@ async fn look(place: &Place, batches: &[Batch], console: Console) -> anyhow::Res
         return Ok(vec![Seen::NotAsked; batches.len()]);
     }
     let elsewhere =
-        batches.iter().filter(|batch| batch.stage == Stage::Created && batch.url != Some(url)).count();
-    if elsewhere > 0 {
+        words::places(batches.iter().filter(|batch| batch.stage == Stage::Created && batch.url != Some(url)));
+    if !elsewhere.is_empty() {
         console.note(&format!(
-            "{elsewhere} of the batches are at another endpoint than {}: of these, what the store knows is shown",
+            "{} is asked; what the store knows is shown of {elsewhere}",
             endpoint.shown_url()
         ));
     }

@@ -19,7 +19,7 @@ use super::signals::Signals;
 use crate::console::Console;
 use crate::export;
 use crate::export::lock::{Holder, Lock};
-use crate::store::{Batch, Store};
+use crate::store::{Batch, Stage, Store};
 
 /// How often a lock is tried that another run holds.
 const EVERY: Duration = Duration::from_millis(500);
@@ -107,6 +107,24 @@ pub(in crate::cli) async fn lock(
         taken = taken => Ok(Ok(taken?)),
         _ = signals.next() => Ok(Err(signals.exit())),
     }
+}
+
+/// Frees what a run that was killed was gathering: nothing of it has left this machine. Not while another run is at work with
+/// batches: it may be its own.
+pub(in crate::cli) async fn free_leftovers(store: &Store) -> anyhow::Result<()> {
+    let mut batches = store.batches().await?;
+    batches.retain(|batch| batch.stage == Stage::Spooling && batch.url.is_some());
+    if batches.is_empty() {
+        return Ok(());
+    }
+    let path = locked(&store.path);
+    let Ok(_lock) = tokio::task::spawn_blocking(move || Lock::take(&path, "batch")).await? else {
+        return Ok(());
+    };
+    for batch in batches {
+        store.abandon_batch(batch.id).await?;
+    }
+    Ok(())
 }
 
 /// What the lock is of: a name beside the database.

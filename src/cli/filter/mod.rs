@@ -177,10 +177,6 @@ async fn by_ratings(
         ended.exit = exit;
         return Ok(Shown::default());
     }
-    if let Some(by_batches) = session.batches(std::slice::from_ref(found)).await? {
-        *ended = by_batches;
-        return Ok(Shown::default());
-    }
     let folder = tempfile::tempdir()?;
     let path = match (&ready, &args.output) {
         (None, Some(output)) => output.clone(),
@@ -193,7 +189,12 @@ async fn by_ratings(
         first: args.first.map(|score| format!("heuristic:{score}")),
     };
     let older = if args.scores_only && !args.force { Older::Keep } else { Older::Replace };
+    // It takes the lock of the scores: a second run of the same ends at once, however long this one waits for batches.
     let writer = ScoresWriter::create(&path, &lenses, &about, older)?;
+    if let Some(by_batches) = session.batches(std::slice::from_ref(found)).await? {
+        *ended = by_batches;
+        return Ok(Shown::default());
+    }
     let summaries = summaries(args, &plan, &dataset);
     // A preview is a look, and no run to compare others with.
     let meanings = if args.preview { Vec::new() } else { meanings };
@@ -430,7 +431,9 @@ fn summaries(args: &FilterArgs, plan: &Plan, dataset: &Dataset) -> Vec<Summary> 
 /// Shows what there is, and ends the command.
 fn end(args: &FilterArgs, shown: &Shown, ended: Ended) -> anyhow::Result<Exit> {
     let console = args.rating.settings.output.console();
-    let told = show::show(args, shown, console).and(console.json(&show::json(shown, ended.exit.code())));
+    let mut document = show::json(shown, ended.exit.code());
+    document["waiting"] = json!(ended.waiting);
+    let told = show::show(args, shown, console).and(console.json(&document));
     if ended.exit == Exit::NothingKept {
         console.urge("no row is kept: nothing is written (exit code 6)");
     }

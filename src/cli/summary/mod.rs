@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 
 use super::dry_run::DryRun;
 use super::exit::{Exit, usage};
@@ -14,7 +15,7 @@ use super::rater::{self, Raters};
 use super::rating::{RatingArgs, list};
 use super::session::{Ended, Session, open_all};
 use crate::dataset::{self, Request, Shape};
-use crate::export::summary_csv;
+use crate::export::{self, summary_csv};
 use crate::rating::summary::Summary;
 use crate::report::{self, Report};
 use crate::store;
@@ -108,19 +109,30 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         return Ok(exit);
     }
     let mut results = Results::default();
-    let mut ended = session
-        .batches(&found)
-        .await
-        .map_or_else(Ended::by, |ended| ended.unwrap_or(Ended::with(Exit::Done)));
+    // Before anything is handed over: a second run of the same ends at once, however long the first one waits.
+    let claimed = datasets.iter().try_for_each(|dataset| {
+        let folder = export::folder(&settings.data.data_dir, &dataset.name);
+        let mut lenses = lenses.iter();
+        lenses.try_for_each(|lens| session.claims.take(&folder, &lens.name, "summary").map(drop))
+    });
+    let mut ended = match claimed {
+        Ok(()) => session
+            .batches(&found)
+            .await
+            .map_or_else(Ended::by, |ended| ended.unwrap_or(Ended::with(Exit::Done))),
+        Err(error) => Ended::by(error.into()),
+    };
     // After an error or a signal nothing is told.
     let datasets = if ended.exit == Exit::Done { datasets } else { Vec::new() };
     for dataset in datasets {
         let this = one(&args, console, &mut session, dataset, &mut results).await.unwrap_or_else(Ended::by);
         // What waits in batches keeps no other dataset from being told.
         let goes_on = this.error.is_none() && matches!(this.exit, Exit::Done | Exit::TryAgain);
+        let waiting = ended.waiting + this.waiting;
         if this.exit != Exit::Done {
             ended = this;
         }
+        ended.waiting = waiting;
         if !goes_on {
             break;
         }
@@ -155,7 +167,9 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         ));
         ended.exit = Exit::TooManyFailed;
     }
-    shown = shown.and(console.json(&report::json::summaries("summary", &summaries, ended.exit.code())));
+    let mut document = report::json::summaries("summary", &summaries, ended.exit.code());
+    document["waiting"] = json!(ended.waiting);
+    shown = shown.and(console.json(&document));
     match ended.error {
         Some(error) => Err(error),
         None => shown.map(|()| ended.exit).map_err(Into::into),

@@ -46,7 +46,7 @@ pub(super) async fn one(
         let lines = json!({"id": args.rating.id, "fields": args.fields, "keep": args.keep});
         let meant = Meant { command: "summary", columns: &columns, target, lines };
         let meaning = args.rating.meaning(meant, &plan, &dataset)?;
-        files.push(Lines::create(&folder, meaning.clone(), fields.clone())?);
+        files.push(Lines::create(&mut session.claims, &folder, meaning.clone(), fields.clone())?);
         meanings.push(meaning);
         let mut summary = Summary::new(&dataset.name, target, rows, inference(&dataset));
         summary.part = args.rating.part(&dataset);

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::reply::{Completion, NO_COMPLETION};
-use super::super::{LONGEST_MESSAGE, Refusal, Reply, Request, ServerError, Trouble};
+use super::super::{Refusal, Reply, Request, ServerError, Trouble};
 use super::URL;
 use crate::model::{Price, Tier};
 use crate::rating::question::Digest;
@@ -49,7 +49,7 @@ pub fn line(request: &Request, question: Digest) -> Vec<u8> {
 /// text or in the response's place, or put an error beside a response without a body (vLLM). A line without a response is one
 /// that was not run where its error's code is `batch_expired` or `batch_cancelled`; any other (`request_timeout`) reads as
 /// refused with the status that the error names, else with 500, so that it is tried again.
-pub fn read_line(line: &[u8], billing: &Billing) -> Result<Line, String> {
+pub(super) fn read_line(line: &[u8], billing: &Billing) -> Result<Line, String> {
     let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     let mut line: Value = serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
     let Value::Object(fields) = &mut line else { return Err("not a JSON object".to_owned()) };
@@ -119,18 +119,15 @@ fn refused(status: Option<u16>, error: ServerError) -> Trouble {
     Trouble::Refused(Refusal { status: status.unwrap_or(500), retry_after: None, error })
 }
 
-/// An error's words, not too long.
+/// An error's words. They are cut when the key is out of them.
 fn said(error: &Value) -> ServerError {
-    let mut says = match error {
+    match error {
         Value::Null => {
             ServerError { message: "the server says nothing of it".into(), ..ServerError::default() }
         }
         Value::String(text) => ServerError { message: text.clone(), ..ServerError::default() },
         error => ServerError::parse(error.to_string().as_bytes()),
-    };
-    says.message = says.message.chars().take(LONGEST_MESSAGE).collect();
-    says.param = says.param.map(|param| param.chars().take(LONGEST_MESSAGE).collect());
-    says
+    }
 }
 
 /// The status that an error names as its code.

@@ -27,7 +27,7 @@ impl Lines {
         Self { incoming: Some(incoming), within, held: BytesMut::new(), searched: 0 }
     }
 
-    /// The next line that is not empty, without its end; none at the end of the file.
+    /// The next line without its end, be it empty or not; none at the end of the file.
     ///
     /// A file that ends before the length that its headers give is an error, as is a server that sends nothing for as long as
     /// an attempt may take: then it is to be read again, from its beginning. A line without an end is [`Trouble::Garbled`].
@@ -61,9 +61,7 @@ impl Lines {
             }
             let line = line.freeze();
             let end = line.trim_ascii_end().len();
-            if end > 0 {
-                return Ok(Some(line.slice(..end)));
-            }
+            return Ok(Some(line.slice(..end)));
         }
     }
 }

@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::super::{LONGEST_MESSAGE, ServerError};
+use super::super::ServerError;
 
 /// Errors of a batch that are kept.
 const ERRORS: usize = 5;
+
+/// The fewest tokens that a limit can mean: fewer are a number that we have misread.
+const LEAST_TOKENS: u64 = 1_000;
 
 /// The server's word for how far a batch is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,19 +171,28 @@ pub fn token_limit(errors: &[ServerError]) -> Option<TokenLimit> {
         let message = error.message.to_lowercase();
         let is_it =
             error.kind.contains("token_limit_exceeded") || message.contains("enqueued token limit reached");
-        let number = message.split_once("limit:").map(|(_, after)| {
-            let digits = after.trim_start().chars().take_while(|c| c.is_ascii_digit() || *c == ',');
-            digits.filter(char::is_ascii_digit).collect::<String>()
-        });
-        is_it.then(|| TokenLimit { tokens: number.and_then(|number| number.parse().ok()) })
+        let tokens = message.split_once("limit:").and_then(|(_, after)| grouped(after.trim_start()));
+        is_it.then(|| TokenLimit { tokens: tokens.filter(|tokens| *tokens >= LEAST_TOKENS) })
     })
+}
+
+/// The whole number that a text begins with. Its digits may be in groups of three, as people write them anywhere.
+fn grouped(text: &str) -> Option<u64> {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let mut number = text.get(..digits(text))?.to_owned();
+    let mut rest = &text[number.len()..];
+    let marks = [',', '.', '_', ' ', '\'', '\u{a0}', '\u{2009}', '\u{202f}'];
+    let mark = rest.chars().next().filter(|mark| marks.contains(mark) && number.len() <= 3);
+    while let Some(group) = mark.and_then(|mark| rest.strip_prefix(mark)).filter(|group| digits(group) == 3) {
+        number.push_str(&group[..3]);
+        rest = &group[3..];
+    }
+    number.parse().ok()
 }
 
 /// One of a batch's errors, with the line that it is about.
 fn error(error: &Value) -> ServerError {
     let mut read = ServerError::of_value(error);
-    read.message = read.message.chars().take(LONGEST_MESSAGE).collect();
-    read.param = read.param.map(|param| cut(&param));
     if let Some(line) = error["line"].as_u64() {
         // A text takes all that is written to it.
         let _ = write!(read.message, " (line {line})");

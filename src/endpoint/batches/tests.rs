@@ -11,6 +11,7 @@ use secrecy::SecretString;
 
 use super::super::reply::Said;
 use super::super::{Dialect, Options, ReplyForm, Request};
+use super::line::read_line;
 use super::*;
 use crate::model::{Money, Tier};
 use crate::rating::question::{Digest, Sampling};
@@ -186,16 +187,39 @@ async fn a_file_is_found_by_its_name_whatever_others_there_are() {
 #[tokio::test]
 async fn an_id_that_leads_elsewhere_is_never_asked_for() {
     let endpoint = endpoint("http://127.0.0.1:1/v1");
-    let long = "x".repeat(300);
-    for id in ["", ".", "..", "../models", "a/b", "a?b", "a b", "a%2fb", "a\u{1b}b", "ä", &long] {
+    let long = "x".repeat(1_025);
+    for id in ["", ".", "..", &long] {
         for trouble in [
             endpoint.batch(id).await.unwrap_err(),
             endpoint.cancel_batch(id).await.unwrap_err(),
             endpoint.content(id).await.unwrap_err(),
         ] {
             let Trouble::Garbled(words) = trouble else { panic!("{id}: {trouble}") };
-            assert!(!words.contains('\u{1b}') && words.len() < 400, "{words}");
+            assert!(words.len() < 400, "{words}");
         }
+    }
+    let odd = ["../models", "a/b?c=d#e", "a b\t.\u{1b}", "a%2f", "%2e%2e", "ä&after=x+1", "ok_1.2:3-~"];
+    let pages = odd.map(|id| json!({"data": [{"id": id, "created_at": 50}], "has_more": true}));
+    let end = json!({"data": [], "has_more": false});
+    let batches = odd.map(|id| batch(id, 1));
+    let canned = Canned::json(&[&batches[..], &pages[..], &[end]].concat());
+    for id in odd {
+        canned.endpoint.batch(id).await.unwrap();
+    }
+    canned.endpoint.batches(0).await.unwrap();
+    let escaped = [
+        "..%2Fmodels",
+        "a%2Fb%3Fc%3Dd%23e",
+        "a%20b%09.%1B",
+        "a%252f",
+        "%252e%252e",
+        "%C3%A4%26after%3Dx%2B1",
+        "ok_1.2:3-~",
+    ];
+    let asked = canned.asked();
+    for (n, id) in escaped.iter().enumerate() {
+        assert_eq!(asked[n], format!("GET /v1/batches/{id}?team=a-secret"));
+        assert_eq!(asked[odd.len() + 1 + n], format!("GET /v1/batches?limit=100&after={id}&team=a-secret"));
     }
 }
 
@@ -285,7 +309,7 @@ async fn lines_of_a_file_come_one_by_one_however_they_end() {
     let long = "x".repeat(300_000);
     let (read, trouble) = lines(response(200, &format!("one\r\n\n \r\n{long}\nlast"))).await;
     assert!(trouble.is_none());
-    assert!(read == ["one", long.as_str(), "last"], "{} lines", read.len());
+    assert!(read == ["one", "", "", long.as_str(), "last"], "{} lines", read.len());
     assert_eq!(lines(response(200, "")).await.0.len(), 0);
 }
 
@@ -399,6 +423,33 @@ fn what_is_no_reply_is_told_apart() {
 }
 
 #[test]
+fn a_line_of_an_error_has_not_the_key_and_few_words() {
+    let endpoint = endpoint("http://127.0.0.1:1/v1");
+    // A cut before the key is out would leave its head.
+    let words = format!("{}no sk-the-key here{}", "x".repeat(293), "x".repeat(1_000));
+    let error = json!({"message": words, "code": "of sk-the-key", "param": "sk-the-key"});
+    for line in [
+        json!({"custom_id": "a", "response": {"status_code": 400, "body": {"error": error}}}),
+        json!({"custom_id": "a", "response": {"status_code": 400, "body": words}}),
+        json!({"custom_id": "a", "response": {"status_code": 400, "body": [words]}}),
+        json!({"custom_id": "a", "response": {"status_code": 200, "body": {"error": error}}}),
+        json!({"custom_id": "a", "error": error}),
+        json!({"custom_id": "a", "error": {"message": words, "code": "batch_expired"}}),
+    ] {
+        let error = match endpoint.read_line(line.to_string().as_bytes(), &billing()).unwrap().result {
+            LineResult::NotRun(error) => error,
+            LineResult::Ran(result) => {
+                let Err(Trouble::Refused(refusal)) = *result else { panic!("{line}") };
+                refusal.error
+            }
+        };
+        let said = format!("{error:?}");
+        assert!(!said.contains("sk-") && said.contains("(t"), "{said}");
+        assert!(error.message.chars().count() <= 300, "{said}");
+    }
+}
+
+#[test]
 fn a_line_that_is_none_is_told_without_a_word_of_it() {
     let sent = json!({"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {}});
     for (line, wrong) in [
@@ -428,7 +479,27 @@ fn the_limit_of_enqueued_tokens_is_read_from_the_servers_words() {
     assert_eq!(token_limit(&error(words, "")), limit(Some(2_000_000)));
     assert_eq!(token_limit(&error("too much", "token_limit_exceeded")), limit(None));
     assert_eq!(token_limit(&error("Limit: many", "token_limit_exceeded")), limit(None));
-    assert_eq!(token_limit(&error("Limit: 5", "invalid_json_line")), None);
+    assert_eq!(token_limit(&error("Limit: 5000", "invalid_json_line")), None);
+    let read = |number: &str| {
+        token_limit(&error(&format!("Limit: {number}"), "token_limit_exceeded")).unwrap().tokens
+    };
+    for number in [
+        "2000000",
+        "2,000,000.",
+        "2.000.000",
+        "2_000_000 tokens",
+        "2 000 000 enqueued",
+        "2\u{2009}000\u{2009}000",
+        "2\u{a0}000\u{a0}000, 3 of them",
+        "2000000 500 used",
+        "2,000,000 500 used",
+        "2\u{202f}000\u{202f}000",
+    ] {
+        assert_eq!(read(number), Some(2_000_000), "{number}");
+    }
+    for number in ["0", "5", "999", "2.5 million", "90k", "", "-2,000,000", "99999999999999999999999"] {
+        assert_eq!(read(number), None, "{number}");
+    }
     assert_eq!(token_limit(&[]), None);
 }
 

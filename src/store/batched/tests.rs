@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{Change, Lesson, NewBatch, Prune, Stage};
+use super::super::{Change, Lesson, NewAnswer, NewBatch, Prune, Stage};
 use super::*;
+use crate::model::Price;
 use crate::rating::answer::{Answer, Provenance};
 
 fn digest(n: u32) -> Digest {
@@ -24,7 +25,9 @@ fn new() -> NewBatch {
         files: BTreeMap::from([("config.json".to_owned(), "{}".to_owned())]),
         asked: "gpt".into(),
         url: Some(digest(5)),
+        place: Some("http://127.0.0.1:1/v1".into()),
         dialect: "{}".into(),
+        price: "0.10,0.01,0.125,0.50".parse().ok(),
     }
 }
 
@@ -52,10 +55,6 @@ fn no_answer(n: u32, fate: impl Fn(Failure) -> Fate) -> Settled {
 fn not_run(n: u32) -> Settled {
     let fate = Fate::Again(Failure::new(Reason::Timeout, "it was not run"));
     Settled { input: digest(n), usage: Usage::default(), fate }
-}
-
-fn asked(questions: std::ops::Range<u32>) -> Vec<Reserve> {
-    questions.map(|n| Reserve { input: digest(n), tokens: 10, bound: dollars(0.125) }).collect()
 }
 
 fn inputs(questions: std::ops::Range<u32>) -> Vec<Digest> {
@@ -86,7 +85,7 @@ impl World {
     async fn batch(&self, questions: std::ops::Range<u32>) -> Batch {
         let batch = self.store.begin_batch(&new()).await.unwrap();
         let count = questions.len();
-        assert_eq!(self.store.reserve(&batch, &asked(questions)).await.unwrap().len(), count);
+        assert_eq!(self.store.reserve(&batch, &inputs(questions)).await.unwrap().len(), count);
         batch
     }
 
@@ -112,20 +111,19 @@ fn turn_of(tries: u32, cost: f64) -> Turn {
 }
 
 #[tokio::test]
-async fn a_question_is_in_one_batch_at_most_and_the_sums_are_of_what_was_taken() {
+async fn a_question_is_in_one_batch_at_most_and_counted_where_it_is() {
     let world = World::new().await;
     let one = world.batch(0..600).await;
-    assert!(world.store.reserve(&one, &asked(0..600)).await.unwrap().is_empty(), "not twice");
+    assert!(world.store.reserve(&one, &inputs(0..600)).await.unwrap().is_empty(), "not twice");
     let other = world.other().await;
     let two = other.begin_batch(&new()).await.unwrap();
-    let taken = other.reserve(&two, &asked(500..700)).await.unwrap();
+    let taken = other.reserve(&two, &inputs(500..700)).await.unwrap();
     assert_eq!(taken.len(), 100);
     assert!(taken.values().all(|turn| *turn == Turn::default()));
-    let twins: Vec<_> = asked(700..702).into_iter().chain(asked(700..702)).collect();
+    let twins: Vec<_> = inputs(700..702).into_iter().chain(inputs(700..702)).collect();
     assert_eq!(other.reserve(&two, &twins).await.unwrap().len(), 2, "twins count once");
     let (one, two) = (world.known(&one).await, world.known(&two).await);
-    assert_eq!((one.requests, one.tokens, one.bound), (600, 6_000, dollars(75.0)));
-    assert_eq!((two.requests, two.tokens, two.bound), (102, 1_020, dollars(12.75)));
+    assert_eq!((one.requests, two.requests), (600, 102));
     assert_ne!(one.intent, two.intent);
     assert!(
         one.intent.len() == 32 && one.intent.bytes().all(|byte| byte.is_ascii_hexdigit()),
@@ -140,7 +138,7 @@ async fn two_processes_that_reserve_at_once_share_the_questions() {
     let other = world.other().await;
     let (one, two) =
         (world.store.begin_batch(&new()).await.unwrap(), other.begin_batch(&new()).await.unwrap());
-    let questions = asked(0..2_000);
+    let questions = inputs(0..2_000);
     let (first, second) = tokio::join!(
         async {
             let mut taken = 0;
@@ -162,16 +160,6 @@ async fn two_processes_that_reserve_at_once_share_the_questions() {
 }
 
 #[tokio::test]
-async fn a_bound_that_is_not_known_for_one_question_is_not_known_for_the_batch() {
-    let world = World::new().await;
-    let batch = world.batch(0..3).await;
-    let unknown = Reserve { input: digest(9), tokens: 1, bound: None };
-    world.store.reserve(&batch, &[unknown]).await.unwrap();
-    world.store.reserve(&batch, &asked(10..11)).await.unwrap();
-    assert_eq!(world.known(&batch).await.bound, None);
-}
-
-#[tokio::test]
 async fn a_batch_comes_back_as_it_was_made_and_changed() {
     let world = World::new().await;
     let made = world.store.begin_batch(&NewBatch { url: None, ..new() }).await.unwrap();
@@ -183,6 +171,43 @@ async fn a_batch_comes_back_as_it_was_made_and_changed() {
     let known = world.known(&made).await;
     assert_eq!((known.stage, known.file.as_deref(), known.bytes), (Stage::Uploaded, Some("file-1"), 7));
     assert_eq!((known.status.as_deref(), known.remote), (Some("validating"), None));
+}
+
+#[tokio::test]
+async fn a_price_is_kept_as_plain_numbers_and_one_that_is_not_known_as_none() {
+    let world = World::new().await;
+    let long = Price { long_prompt: Some(272_000), ..new().price.unwrap() };
+    for price in [Some(long), None] {
+        world.store.begin_batch(&NewBatch { price, ..new() }).await.unwrap();
+    }
+    let stored: Vec<Option<String>> = sqlx::query_scalar("SELECT price FROM batches ORDER BY id")
+        .fetch_all(&world.store.read)
+        .await
+        .unwrap();
+    let text = r#"{"input":0.1,"cached_input":0.01,"cache_write":0.125,"output":0.5,"long_prompt":272000}"#;
+    assert_eq!(stored, [Some(text.to_owned()), None]);
+    let prices: Vec<_> =
+        world.other().await.batches().await.unwrap().into_iter().map(|batch| batch.price).collect();
+    assert_eq!(prices, [Some(long), None]);
+}
+
+#[tokio::test]
+async fn a_number_is_never_given_to_two_batches() {
+    let world = World::new().await;
+    let first = world.batch(0..1).await;
+    world.store.abandon_batch(first.id).await.unwrap();
+    assert!(world.batch(0..1).await.id > first.id);
+}
+
+#[tokio::test]
+async fn open_batches_are_those_that_are_not_collected_and_know_how_many_wait() {
+    let world = World::new().await;
+    let (done, open) = (world.batch(0..2).await, world.batch(2..6).await);
+    world.store.settle(&done, &[answered(0)]).await.unwrap();
+    assert_eq!((world.known(&done).await.waiting, world.known(&open).await.waiting), (1, 4));
+    world.store.close_batch(done.id, &Failure::new(Reason::Timeout, "it expired")).await.unwrap();
+    assert_eq!(world.store.open_batches().await.unwrap(), [world.known(&open).await]);
+    assert_eq!(world.known(&done).await.waiting, 0);
 }
 
 #[tokio::test]
@@ -205,7 +230,7 @@ async fn a_batch_that_is_read_twice_settles_each_question_once() {
     let stats = world.store.stats().await.unwrap();
     assert_eq!((stats.groups[0].answers, stats.attempts, stats.waiting), (1, 2, 0));
 
-    let standings = world.store.stand(&slot(), &inputs(0..5)).await.unwrap();
+    let standings = world.store.stand(&slot(), &inputs(0..5)).await.unwrap().0;
     assert_eq!(standings[&digest(0)], Standing::New);
     assert_eq!(standings[&digest(1)], Standing::Again(turn_of(1, 0.25)));
     let failure = Failure::new(Reason::Invalid, "`overall` is 7, not one of 1 to 3");
@@ -220,14 +245,14 @@ async fn a_question_is_settled_by_the_batch_that_it_waits_in_alone() {
     let first = world.batch(0..2).await;
     world.store.settle(&first, &[no_answer(0, Fate::Repair), not_run(1)]).await.unwrap();
     let second = world.store.begin_batch(&new()).await.unwrap();
-    let taken = world.store.reserve(&second, &asked(0..2)).await.unwrap();
+    let taken = world.store.reserve(&second, &inputs(0..2)).await.unwrap();
     assert_eq!(taken[&digest(0)], turn_of(1, 0.25), "it is asked with a repair turn");
     assert_eq!(taken[&digest(1)], Turn::default());
     assert_eq!(world.store.settle(&first, &[answered(0)]).await.unwrap(), 0, "the older file is read again");
     assert_eq!(world.store.waiting_in(first.id, &inputs(0..2)).await.unwrap().len(), 0);
     assert_eq!(world.store.waiting_in(second.id, &inputs(0..2)).await.unwrap(), taken);
     assert_eq!(world.store.settle(&second, &[no_answer(0, Fate::Failed), answered(1)]).await.unwrap(), 2);
-    let standings = world.store.stand(&slot(), &inputs(0..2)).await.unwrap();
+    let standings = world.store.stand(&slot(), &inputs(0..2)).await.unwrap().0;
     let failure = Failure::new(Reason::Invalid, "`overall` is 7, not one of 1 to 3");
     let both = Usage { input: 200, cached_input: 20, cache_write: 0, output: 40, cost: dollars(0.5) };
     assert_eq!(standings[&digest(0)], Standing::Failed { failure, usage: both, is_new: true });
@@ -240,15 +265,15 @@ async fn what_is_answered_or_failed_is_not_reserved() {
     let settled = [answered(0), no_answer(1, Fate::Failed), no_answer(2, Fate::Repair)];
     world.store.settle(&first, &settled).await.unwrap();
     let second = world.store.begin_batch(&new()).await.unwrap();
-    let taken = world.store.reserve(&second, &asked(0..3)).await.unwrap();
+    let taken = world.store.reserve(&second, &inputs(0..3)).await.unwrap();
     assert_eq!(taken.keys().collect::<Vec<_>>(), [&digest(2)]);
     // An answer that came without any batch.
     world.sql("DELETE FROM batch_questions").await;
-    assert!(!world.store.reserve(&second, &asked(0..1)).await.unwrap().contains_key(&digest(0)));
+    assert!(!world.store.reserve(&second, &inputs(0..1)).await.unwrap().contains_key(&digest(0)));
     // A batch whose file is being sent takes no more.
     let change = Change { stage: Some(Stage::Spooled), ..Change::default() };
     world.store.change_batch(second.id, change).await.unwrap();
-    assert!(world.store.reserve(&second, &asked(5..6)).await.unwrap().is_empty());
+    assert!(world.store.reserve(&second, &inputs(5..6)).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -260,7 +285,7 @@ async fn a_batch_that_never_began_leaves_its_questions_as_they_were() {
     let after_a_kill = world.other().await;
     after_a_kill.abandon_batch(second.id).await.unwrap();
     assert_eq!(after_a_kill.batches().await.unwrap().len(), 1);
-    let standings = after_a_kill.stand(&slot(), &inputs(0..5)).await.unwrap();
+    let standings = after_a_kill.stand(&slot(), &inputs(0..5)).await.unwrap().0;
     assert_eq!(standings[&digest(0)], Standing::Again(turn_of(1, 0.25)));
     assert_eq!(standings.len(), 2, "the others were never asked");
     after_a_kill.abandon_batch(second.id).await.unwrap();
@@ -291,12 +316,12 @@ async fn what_was_not_run_is_asked_again_and_what_is_lost_three_times_fails() {
     assert_eq!((known.stage, known.again, known.cost), (Stage::Collected, 3, dollars(0.25)));
     for (tries, again) in [(0, 3), (1, 2), (2, 0)] {
         let batch = world.store.begin_batch(&new()).await.unwrap();
-        let taken = world.store.reserve(&batch, &asked(0..3)).await.unwrap();
+        let taken = world.store.reserve(&batch, &inputs(0..3)).await.unwrap();
         assert_eq!(taken[&digest(0)].tries, tries);
         assert_eq!(world.store.close_batch(batch.id, &lost).await.unwrap(), again);
         assert_eq!(world.known(&batch).await.failed, taken.len() as u64 - again);
     }
-    let standings = world.store.stand(&slot(), &inputs(0..3)).await.unwrap();
+    let standings = world.store.stand(&slot(), &inputs(0..3)).await.unwrap().0;
     assert!(matches!(&standings[&digest(0)], Standing::Failed { failure, .. } if *failure == lost));
 }
 
@@ -307,7 +332,7 @@ async fn being_not_run_does_not_hide_what_an_earlier_reply_was_wrong_for() {
     world.store.settle(&first, &[no_answer(0, Fate::Repair)]).await.unwrap();
     for round in 0..2 {
         let batch = world.store.begin_batch(&new()).await.unwrap();
-        let taken = world.store.reserve(&batch, &asked(0..1)).await.unwrap();
+        let taken = world.store.reserve(&batch, &inputs(0..1)).await.unwrap();
         assert_eq!(taken[&digest(0)], turn_of(1, 0.25));
         if round == 0 {
             world.store.settle(&batch, &[not_run(0)]).await.unwrap();
@@ -315,7 +340,7 @@ async fn being_not_run_does_not_hide_what_an_earlier_reply_was_wrong_for() {
             world.store.close_batch(batch.id, &Failure::new(Reason::Timeout, "it expired")).await.unwrap();
         }
     }
-    let standings = world.store.stand(&slot(), &inputs(0..1)).await.unwrap();
+    let standings = world.store.stand(&slot(), &inputs(0..1)).await.unwrap().0;
     assert_eq!(standings[&digest(0)], Standing::Again(turn_of(1, 0.25)));
 }
 
@@ -327,13 +352,69 @@ async fn the_first_of_two_processes_that_look_tells_of_what_is_new() {
     world.store.settle(&batch, &settled).await.unwrap();
     let (other, slot, inputs) = (world.other().await, slot(), inputs(0..300));
     let (one, two) = tokio::join!(world.store.stand(&slot, &inputs), other.stand(&slot, &inputs));
-    let (one, two) = (one.unwrap(), two.unwrap());
+    let (one, two) = (one.unwrap().0, two.unwrap().0);
     for input in &inputs {
         let new = [&one, &two].into_iter().filter(|seen| seen[input] == Standing::New).count();
         assert_eq!(new, 1, "{input}");
     }
-    let again = world.store.stand(&slot, &inputs).await.unwrap();
+    let again = world.store.stand(&slot, &inputs).await.unwrap().0;
     assert!(again.values().all(|standing| matches!(standing, Standing::Told(at) if *at > 1_700_000_000_000)));
+}
+
+#[tokio::test]
+async fn of_a_question_that_was_answered_elsewhere_the_first_answer_stays_and_the_reply_is_history() {
+    let world = World::new().await;
+    let batch = world.batch(0..2).await;
+    let Settled { fate: Fate::Answered(answer), .. } = answered(0) else { panic!("an answer") };
+    let first = Answer { scores: vec![3.0], ..(*answer).clone() };
+    let (slot, lens_digest) = (slot(), digest(999));
+    let new = NewAnswer { slot: Arc::clone(&slot), input: digest(0), lens_digest, answer: Arc::new(first) };
+    world.store.put(vec![new]).await.unwrap();
+    assert_eq!(world.store.settle(&batch, &[answered(0), answered(1)]).await.unwrap(), 2);
+    assert_eq!(world.states().await, BTreeMap::from([("answered".into(), 1)]));
+    let known = world.known(&batch).await;
+    assert_eq!((known.answered, known.waiting, known.cost), (2, 0, dollars(1.0)));
+    assert_eq!(world.store.find(&slot, &inputs(0..1)).await.unwrap()[&digest(0)].scores, [3.0]);
+    let attempt = sqlx::query("SELECT input, tokens_in, cost FROM attempts").fetch_one(&world.store.read);
+    let attempt = attempt.await.unwrap();
+    assert_eq!((attempt.get::<&[u8], _>(0), attempt.get(1), attempt.get(2)), (&digest(0).0[..], 100, 0.5));
+}
+
+#[tokio::test]
+async fn a_reply_that_never_came_is_told_once_with_what_it_can_cost() {
+    let world = World::new().await;
+    let lost = Failure::new(Reason::Connection, "it has no line");
+    for bound in [dollars(1.0), dollars(3.0)] {
+        let batch = world.batch(0..4).await;
+        let change = Change { sums: Some((10, bound)), ..Change::default() };
+        world.store.change_batch(batch.id, change).await.unwrap();
+        world.store.close_batch(batch.id, &lost).await.unwrap();
+    }
+    let stand = async |questions| world.store.stand(&slot(), &inputs(questions)).await.unwrap().1;
+    assert_eq!(stand(0..3).await, Unsettled { attempts: 6, at_most: dollars(3.0) });
+    assert_eq!(stand(0..4).await, Unsettled { attempts: 2, at_most: dollars(1.0) }, "the others are told");
+
+    let batch = world.batch(0..4).await;
+    world.store.change_batch(batch.id, Change { sums: Some((10, None)), ..Change::default() }).await.unwrap();
+    world.store.close_batch(batch.id, &lost).await.unwrap();
+    assert_eq!(stand(0..1).await, Unsettled { attempts: 1, at_most: None });
+    let expired = world.batch(10..11).await;
+    world.store.close_batch(expired.id, &Failure::new(Reason::Timeout, "it expired")).await.unwrap();
+    assert_eq!(stand(10..11).await, Unsettled::default(), "it was not run");
+}
+
+#[tokio::test]
+async fn what_waits_is_seen_without_telling_of_anything() {
+    let world = World::new().await;
+    let batch = world.batch(0..4).await;
+    world
+        .store
+        .settle(&batch, &[answered(0), no_answer(1, Fate::Repair), no_answer(2, Fate::Failed)])
+        .await
+        .unwrap();
+    let waiting = world.store.waiting(&slot(), &inputs(0..5)).await.unwrap();
+    assert_eq!(waiting, [digest(3)].into());
+    assert_eq!(world.store.stand(&slot(), &inputs(0..1)).await.unwrap().0[&digest(0)], Standing::New);
 }
 
 #[tokio::test]
@@ -345,7 +426,7 @@ async fn what_was_told_is_forgotten_and_nothing_else() {
     settled.extend((6..8).map(|n| no_answer(n, Fate::Repair)));
     world.store.settle(&batch, &settled).await.unwrap();
     // Told: two answers, a failure. Answered by somebody else meanwhile: one that is to be asked again.
-    world.store.stand(&slot(), &[digest(0), digest(1), digest(4), digest(6)]).await.unwrap();
+    world.store.stand(&slot(), &[digest(0), digest(1), digest(4), digest(6)]).await.unwrap().0;
     world.sql("INSERT INTO answers SELECT slot, x'00', text, scores, rationales, model_reported, finish_reason, tokens_in, \
         tokens_cached, tokens_out, cost, latency_ms, attempts, answered_at FROM answers LIMIT 1").await;
     let found = sqlx::query("UPDATE answers SET input = ? WHERE input = x'00'").bind(&digest(6).0[..]);
@@ -364,7 +445,7 @@ async fn what_was_told_is_forgotten_and_nothing_else() {
     assert!(world.store.has_batched(&slot()).await.unwrap());
     // A failure that a complete run has told of is asked again.
     let next = world.store.begin_batch(&new()).await.unwrap();
-    assert_eq!(world.store.reserve(&next, &asked(4..6)).await.unwrap().len(), 1);
+    assert_eq!(world.store.reserve(&next, &inputs(4..6)).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -372,7 +453,7 @@ async fn a_slot_without_batches_is_known_to_have_none() {
     let world = World::new().await;
     assert!(!world.store.has_batched(&slot()).await.unwrap());
     world.store.forget_told(&[slot()], true).await.unwrap();
-    assert!(world.store.stand(&slot(), &inputs(0..3)).await.unwrap().is_empty());
+    assert!(world.store.stand(&slot(), &inputs(0..3)).await.unwrap().0.is_empty());
     let batch = world.batch(0..1).await;
     assert!(world.store.has_batched(&slot()).await.unwrap());
     world.store.abandon_batch(batch.id).await.unwrap();
@@ -388,14 +469,14 @@ async fn what_a_newer_program_wrote_is_left_alone() {
     world.sql("UPDATE batch_questions SET state = 'pondered' WHERE rowid = 1").await;
     world.sql("UPDATE batches SET form = 2, lens = 'packed'").await;
     assert_eq!((world.known(&batch).await.form, world.known(&batch).await.files.len()), (2, 0));
-    let standings = world.store.stand(&slot(), &inputs(0..3)).await.unwrap();
+    let standings = world.store.stand(&slot(), &inputs(0..3)).await.unwrap().0;
     assert_eq!((&standings[&digest(0)], &standings[&digest(1)]), (&Standing::Waiting, &Standing::Waiting));
     let words = "boredom: `overall` is 7, not one of 1 to 3";
     assert!(matches!(&standings[&digest(2)], Standing::Failed { failure, .. } if failure.detail == words));
     world.sql("UPDATE batches SET stage = 'brewing'").await;
     assert_eq!(world.store.batches().await.unwrap()[0].stage, Stage::Newer);
     let next = world.store.begin_batch(&new()).await.unwrap();
-    assert!(world.store.reserve(&next, &asked(0..3)).await.unwrap().is_empty(), "nothing is asked twice");
+    assert!(world.store.reserve(&next, &inputs(0..3)).await.unwrap().is_empty(), "nothing is asked twice");
     world.sql("UPDATE batches SET form = 1, stage = 'created', lens = 'packed'").await;
     assert!(world.store.batches().await.unwrap_err().to_string().contains("unreadable lens"));
 }
@@ -430,7 +511,7 @@ async fn pruning_keeps_what_waits_and_takes_what_came_of_batches() {
     assert_eq!(world.states().await.values().sum::<i64>(), 4, "its batch is not");
     let next = world.store.begin_batch(&new()).await.unwrap();
     assert_eq!(
-        world.store.reserve(&next, &asked(0..2)).await.unwrap().len(),
+        world.store.reserve(&next, &inputs(0..2)).await.unwrap().len(),
         1,
         "without its answer it is asked again"
     );

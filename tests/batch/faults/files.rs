@@ -44,7 +44,9 @@ fn replies_that_are_missing_are_asked_for_again_and_said_to_be_billed() {
 
 #[test]
 fn replies_that_stay_missing_fail_their_rows_after_three_batches() {
-    let (world, standin) = faulty(vec![], vec![BatchRule::always(Twist::Drop(0.3))]);
+    // Without any line there would be no file, which is another matter.
+    let twists = [Twist::Drop(0.3), Twist::UnknownIds(1)];
+    let (world, standin) = faulty(vec![], twists.map(BatchRule::always).into());
     let run = summary(&world, &WAIT).exits(3);
     let lost = run.ledger()["failed"]["connection"].as_u64().unwrap();
     assert!(lost > 0 && balanced(&run) == ALL - lost, "{}", run.stdout);
@@ -64,11 +66,13 @@ fn replies_that_stay_missing_fail_their_rows_after_three_batches() {
 }
 
 #[test]
-fn files_that_the_server_has_lost_are_said_to_be_billed_and_their_questions_are_asked_again() {
+fn files_that_the_server_has_lost_are_said_to_be_billed_and_asked_again_only_when_they_are_given_up() {
     let (world, standin) = faulty(vec![], vec![BatchRule::nth(1, Twist::LoseFiles)]);
-    let run = summary(&world, &WAIT);
-    complete(&run, "lost files");
+    let run = summary(&world, &WAIT).exits(75);
     assert!(run.stderr.contains("may have been paid for"), "{}", run.stderr);
+    assert_eq!((rows(&run, "not_reached"), answered(&standin)), (ALL, [(1, ALL)].into()));
+    world.run(&["batch", "cancel", "1", "--forget"]).exits(0);
+    complete(&summary(&world, &WAIT), "lost files");
     assert_eq!(answered(&standin), [(2, ALL)].into());
     assert_eq!((kept(&world), open(&world)), (ALL, 0));
 }
@@ -174,11 +178,20 @@ fn a_parameter_that_is_not_taken_is_left_out_of_the_next_batch_and_nothing_count
 fn what_expires_again_and_again_is_handed_over_again_and_again() {
     each(&[0.0, 0.5], |share| {
         let expire = |number| BatchRule::nth(number, Twist::ExpireAfter(*share));
-        let (world, standin) = faulty(vec![], [1, 2, 3, 4].map(expire).into());
+        let (world, standin) = faulty(vec![], [1, 2, 3].map(expire).into());
         complete(&summary(&world, &WAIT), &share.to_string());
-        assert_eq!(standin.counters().batches, 5, "{share}");
+        assert_eq!(standin.counters().batches, 4, "{share}");
         sound(&world, &standin, &share.to_string());
     });
+}
+
+#[test]
+fn an_endpoint_that_lets_every_batch_expire_before_it_runs_anything_is_given_up() {
+    let (world, standin) = faulty(vec![], vec![BatchRule::always(Twist::ExpireAfter(0.0))]);
+    let run = summary(&world, &WAIT).exits(75);
+    assert!(run.stderr.contains("expired before anything of it was run"), "{}", run.stderr);
+    assert_eq!((standin.counters().batches, standin.counters().batched), (4, 0));
+    recovers(&world, &standin, "later");
 }
 
 #[test]

@@ -33,7 +33,7 @@ const RUN: [&str; 10] = [
 ];
 
 /// Changes the database behind the program's back.
-fn sql(world: &World, statement: &'static str) {
+pub(in crate::batch) fn sql(world: &World, statement: &'static str) {
     let options = SqliteConnectOptions::new().filename(database(world));
     blocking(async {
         let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
@@ -172,7 +172,7 @@ fn a_row_with_more_tokens_than_the_account_may_enqueue_fails_alone() {
     let flags = ["--batch", "--wait", "--batch-tokens", "20000", "--tokens-per-chunk", "60000"];
     let run = summary(&world, &flags).exits(3);
     assert_eq!((rows(&run, "rated"), &run.ledger()["failed"]), (ALL, &json!({"too_long": 1})));
-    assert!(run.stderr.contains("TOKENS_PER_CHUNK"), "{}", run.stderr);
+    assert!(run.stderr.contains("raise --batch-tokens"), "{}", run.stderr);
     assert_eq!((kept(&world), open(&world)), (ALL, 0));
     assert!(standin.counters().batches > 1);
 }

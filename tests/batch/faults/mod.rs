@@ -5,7 +5,7 @@
 
 mod always;
 mod files;
-mod machine;
+pub(super) mod machine;
 mod server;
 
 use std::path::PathBuf;
