@@ -77,12 +77,9 @@ fn missing(remote: &RemoteBatch) -> Option<String> {
 /// Why a question of a batch that has ended has no line.
 fn rest(remote: &RemoteBatch) -> Failure {
     let detail = match &remote.status {
-        Status::Failed => match remote.errors.first() {
-            Some(error) => format!("the server rejected the batch's file: {error}"),
-            None => "the server rejected the batch's file".to_owned(),
-        },
-        Status::Expired => "was not run: the batch expired".to_owned(),
-        Status::Cancelled | Status::Cancelling => "was not run: the batch was cancelled".to_owned(),
+        Status::Failed => "the server rejected the batch's file",
+        Status::Expired => "was not run: the batch expired",
+        Status::Cancelled | Status::Cancelling => "was not run: the batch was cancelled",
         _ => {
             return Failure::new(
                 Reason::Connection,

@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use super::Error;
-use super::reader::{Reader, Verdict, dialect_text, lessons_of, question_of};
+use super::reader::{Blame, Reader, Verdict, dialect_text, lessons_of, question_of};
 use crate::endpoint::Dialect;
 use crate::endpoint::batches::LineResult;
 use crate::http::plain;
 use crate::model::Money;
 use crate::rating::answer::Usage;
-use crate::rating::failure::{Failure, Reason};
+use crate::rating::failure::Failure;
 use crate::rating::question::Digest;
 use crate::store::{Batch, Fate, Lesson, Settled, Store, Turn};
 
@@ -40,7 +40,7 @@ pub struct Gathered {
     pub garbage: u64,
     /// What the replies cost; `None` where that is not known.
     pub cost: Option<Money>,
-    /// The first failure. May hold untrusted text: escape it before it reaches a terminal.
+    /// The first failure, in the server's words. May hold untrusted text: escape it before it reaches a terminal.
     pub why: Option<String>,
     /// How the endpoint is to be asked from now on, where the replies have taught that. The store has it already.
     pub lesson: Option<Dialect>,
@@ -106,6 +106,14 @@ impl Seen {
     }
 }
 
+/// What the server says in a line of a question that was not answered.
+fn words_of(result: &LineResult) -> Option<String> {
+    match result {
+        LineResult::NotRun(error) => Some(format!("it was not run: {error}")),
+        LineResult::Ran(ran) => ran.as_ref().as_ref().err().map(ToString::to_string),
+    }
+}
+
 /// The first bytes of a digest: by them alone two questions of a batch are told apart only for a message.
 fn key(question: Digest) -> u64 {
     question.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
@@ -124,10 +132,10 @@ pub(super) struct Intake<'a> {
     met: HashSet<u64>,
     /// Whether any question of the batch had a completion.
     has_replied: bool,
-    /// Questions whose refusal means every question's, if nothing in the batch was answered; and the words of the first.
-    suspects: (Vec<Digest>, Option<String>),
+    /// Questions whose refusal means every question's, if nothing in the batch was answered; and what is said of the first.
+    suspects: (Vec<Digest>, Option<Blame>),
     /// Why the account can have no question answered now.
-    stopped: Option<String>,
+    stopped: Option<Blame>,
 }
 
 impl<'a> Intake<'a> {
@@ -191,15 +199,22 @@ impl<'a> Intake<'a> {
         for (input, turn, result) in lines {
             self.met.insert(key(input));
             self.has_replied |= matches!(&result, LineResult::Ran(ran) if ran.is_ok());
+            let words = if self.gathered.why.is_none() { words_of(&result) } else { None };
             match self.reader.judge(&turn, result) {
-                Verdict::Settled(usage, fate) => settled.push(Settled { input, usage, fate }),
-                Verdict::Suspect(words) => {
-                    self.suspects.0.push(input);
-                    self.suspects.1.get_or_insert(words);
+                Verdict::Settled(usage, fate) => {
+                    if let (Some(words), Some(failure)) = (words, fate.failure()) {
+                        let why = Failure::new(failure.reason, words);
+                        self.gathered.why.get_or_insert_with(|| why.to_string());
+                    }
+                    settled.push(Settled { input, usage, fate });
                 }
-                Verdict::Stop(words) => {
-                    let fate = Fate::Again(Failure::new(Reason::Rejected, words.clone()));
-                    self.stopped.get_or_insert(words);
+                Verdict::Suspect(blame) => {
+                    self.suspects.0.push(input);
+                    self.suspects.1.get_or_insert(blame);
+                }
+                Verdict::Stop(blame) => {
+                    let fate = Fate::Again(blame.failure.clone());
+                    self.stopped.get_or_insert(blame);
                     settled.push(Settled { input, usage: Usage::default(), fate });
                 }
             }
@@ -223,21 +238,14 @@ impl<'a> Intake<'a> {
         for one in settled {
             let Gathered { answered, failed, again, cost, why, .. } = &mut self.gathered;
             *cost = cost.zip(one.usage.cost).map(|(sum, more)| sum + more);
-            let failure = match &one.fate {
-                Fate::Answered(_) => {
-                    *answered += 1;
-                    continue;
-                }
-                Fate::Failed(failure) => {
-                    *failed += 1;
-                    failure
-                }
-                Fate::Repair(failure) | Fate::Again(failure) => {
-                    *again += 1;
-                    failure
-                }
-            };
-            why.get_or_insert_with(|| failure.to_string());
+            *match &one.fate {
+                Fate::Answered(_) => answered,
+                Fate::Failed(_) => failed,
+                Fate::Repair(_) | Fate::Again(_) => again,
+            } += 1;
+            if let Some(failure) = one.fate.failure() {
+                why.get_or_insert_with(|| failure.to_string());
+            }
         }
         Ok(())
     }
@@ -250,13 +258,14 @@ impl<'a> Intake<'a> {
     }
 
     /// Decides on refusals that wait for what the rest of the batch says. The words are those of a refusal that means all questions.
-    pub(super) async fn decide(&mut self) -> Result<Option<String>, Error> {
-        let (suspects, words) = std::mem::take(&mut self.suspects);
-        let Some(words) = words else { return Ok(self.stopped.take()) };
+    pub(super) async fn decide(&mut self) -> Result<Option<Blame>, Error> {
+        let (suspects, blame) = std::mem::take(&mut self.suspects);
+        let Some(blame) = blame else { return Ok(self.stopped.take()) };
         if !self.has_replied {
-            return Ok(Some(self.stopped.take().unwrap_or(words)));
+            return Ok(Some(self.stopped.take().unwrap_or(blame)));
         }
-        let failure = Failure::new(Reason::Rejected, words);
+        let Blame { failure, words } = blame;
+        self.gathered.why.get_or_insert_with(|| Failure::new(failure.reason, words).to_string());
         let of = |input: &Digest| Settled {
             input: *input,
             usage: Usage::default(),
@@ -276,7 +285,7 @@ impl<'a> Intake<'a> {
         self.gathered.unknown = self.gathered.unknown.saturating_sub(before);
         let stopped = self.decide().await?;
         let rest = match &stopped {
-            Some(words) => Failure::new(Reason::Rejected, words.clone()),
+            Some(blame) => blame.failure.clone(),
             None => rest.clone(),
         };
         self.gathered.missing = self.store.close_batch(self.batch.id, &rest).await?;
@@ -284,7 +293,7 @@ impl<'a> Intake<'a> {
         // Without a line for the last time.
         self.gathered.failed +=
             self.batch.requests.saturating_sub(before + answered + failed + again + missing);
-        if let Some(words) = stopped {
+        if let Some(Blame { words, .. }) = stopped {
             return Err(Error::Stopped(format!(
                 "the endpoint refused the questions of batch {}, and would refuse all others: {}; they are free again",
                 self.batch.id,

@@ -31,15 +31,24 @@ pub struct Reader {
 pub enum Verdict {
     /// This becomes of its question, for this use.
     Settled(Usage, Fate),
-    /// No question would be answered if nothing in the batch was: these words of the server. Otherwise its question fails.
-    Suspect(String),
-    /// The account can have no question answered now: these words of the server.
-    Stop(String),
+    /// No question would be answered if nothing in the batch was. Otherwise its question fails.
+    Suspect(Blame),
+    /// The account can have no question answered now.
+    Stop(Blame),
+}
+
+/// What is said of a refusal that means more questions than one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blame {
+    /// What is kept with its question.
+    pub failure: Failure,
+    /// The server's words, for people alone: they may quote the request.
+    pub words: String,
 }
 
 impl Reader {
-    /// Reads replies of `batch`, which go by the lens as it was. `options` say how the endpoint is reached and asked,
-    /// `price` is that of the batch's model at the standard tier, and `learned` the dialect that earlier batches led to.
+    /// Reads replies of `batch`, which go by the lens as it was, and by the price as it was. `options` say how the endpoint is reached
+    /// and asked, `price` is that of the batch's model at the standard tier where the batch has none of its own, and `learned` the dialect that earlier batches led to.
     pub fn new(
         options: &Options,
         batch: &Batch,
@@ -49,6 +58,7 @@ impl Reader {
         if batch.form != FORM {
             return Err(Error::newer(batch));
         }
+        let price = batch.price.or(price);
         let lens =
             Lens::from_files(&batch.slot.lens, &batch.files).map_err(|error| Error::lens(batch, &error))?;
         let options = Options {
@@ -87,7 +97,7 @@ impl Reader {
                 Err(trouble) => self.refused(turn, &trouble),
             },
             LineResult::NotRun(error) => {
-                let detail = format!("it was not run: {error}");
+                let detail = format!("it was not run: {}", error.bare());
                 Verdict::Settled(Usage::default(), Fate::Again(Failure::new(Reason::Timeout, detail)))
             }
         }
@@ -117,9 +127,11 @@ impl Reader {
                     provenance,
                 }))
             }
-            Judged::Unusable { reason, wrong, .. } if is_free => Fate::Again(Failure::new(reason, wrong)),
+            Judged::Unusable { reason, expected, .. } if is_free => {
+                Fate::Again(Failure::new(reason, expected))
+            }
             Judged::Truncated if is_free => Fate::Again(Failure::new(Reason::NoAnswer, "cut by its length")),
-            Judged::Unusable { reason, wrong, .. } => unusable(turn, Failure::new(reason, wrong)),
+            Judged::Unusable { reason, expected, .. } => unusable(turn, Failure::new(reason, expected)),
             Judged::Truncated => self.truncated(turn),
             // The words are the model's own, and may quote the row.
             Judged::Failed(Failure { reason: Reason::Refusal, .. }) => {
@@ -131,14 +143,19 @@ impl Reader {
     }
 
     fn refused(&self, turn: &Turn, trouble: &Trouble) -> Verdict {
-        let words = trouble.to_string();
-        let failure = |reason| Failure::new(reason, words.clone());
+        // What the server says in its own words may quote the row.
+        let kept = match trouble {
+            Trouble::Refused(refusal) => refusal.bare(),
+            other => other.to_string(),
+        };
+        let failure = |reason| Failure::new(reason, kept.clone());
+        let blame = |words| Blame { failure: failure(Reason::Rejected), words };
         if let Trouble::Refused(refusal) = trouble {
             match self.server.adapt(&self.form, self.sent, refusal) {
                 Adapted::Again => {
                     return Verdict::Settled(Usage::default(), Fate::Again(failure(Reason::Rejected)));
                 }
-                Adapted::Stop(words) => return Verdict::Suspect(words),
+                Adapted::Stop(words) => return Verdict::Suspect(blame(words)),
                 Adapted::No => {}
             }
         }
@@ -148,8 +165,8 @@ impl Reader {
             Next::Unusable => unusable(turn, failure(Reason::Invalid)),
             Next::CutShort => self.truncated(turn),
             Next::Fail(reason) => Fate::Failed(failure(reason)),
-            Next::Stop if is_of_the_account(trouble) => return Verdict::Stop(words),
-            Next::Stop | Next::Suspect(_) => return Verdict::Suspect(words),
+            Next::Stop if is_of_the_account(trouble) => return Verdict::Stop(blame(trouble.to_string())),
+            Next::Stop | Next::Suspect(_) => return Verdict::Suspect(blame(trouble.to_string())),
         };
         Verdict::Settled(Usage::default(), fate)
     }

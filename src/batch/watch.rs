@@ -166,7 +166,10 @@ impl Work {
             }
             Looked::Collected(status, gathered) => {
                 self.rejected = 0;
-                self.spent += gathered.cost.or(batch.bound).unwrap_or_default();
+                // Replies that never came may be billed.
+                let lost = if status == Status::Completed { gathered.missing } else { 0 };
+                let at_most = batch.bound.unwrap_or_default();
+                self.spent += gathered.cost.map_or(at_most, |cost| cost + at_most.part(lost, batch.requests));
                 self.note(summed(batch, status.as_str(), &gathered));
                 gathered.notes.into_iter().for_each(|note| self.note(note));
                 gathered.warnings.into_iter().for_each(|warning| self.warn(warning));

@@ -115,7 +115,9 @@ impl Session<'_> {
                             let desk =
                                 Desk { endpoint: Arc::clone(&asker.endpoint), store: Arc::clone(store) };
                             desk.check().await?;
-                            desk.newer().await?.iter().for_each(|newer| console.warn(newer));
+                            for newer in desk.newer().await? {
+                                console.warn(&newer);
+                            }
                             desk.reconcile(&words).await?;
                             none.insert(Work::begin(asker, bounds, words.clone()).await?)
                         }

@@ -12,6 +12,7 @@ use batch::Batch;
 use error::plain;
 use futures::stream::{self, Stream};
 use plan::{Files, Hold, Plan};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, oneshot};
@@ -290,6 +291,15 @@ impl Found {
         let dataset = opened(self.request.clone(), self.files(Hold::Records)).await?;
         let plan = dataset.plan.keeping(spool.clone());
         Ok(Dataset { revision: revision.clone(), hub: hub.clone(), plan, ..dataset })
+    }
+
+    /// Whether this is one of its files.
+    pub fn reads(&self, path: &Path) -> bool {
+        let Ok(path) = path.canonicalize() else { return false };
+        self.members.iter().any(|member| match &member.at {
+            gather::At::Local(file) => file.canonicalize().is_ok_and(|file| file == path),
+            gather::At::Hub(_) => false,
+        })
     }
 
     fn files(&self, hold: Hold) -> Files {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Said;
-use crate::lens::{Lens, Scored};
+use crate::lens::{Invalid, Lens, Scored};
 use crate::rating::failure::{Failure, Reason};
 
 /// What a reply comes to, read by its lens.
@@ -19,6 +19,8 @@ pub enum Judged {
         said: String,
         /// What was wrong with it.
         wrong: String,
+        /// The same without a word of it: what was expected.
+        expected: String,
     },
     /// It was cut by its length.
     Truncated,
@@ -32,12 +34,20 @@ impl Said {
         match self {
             Self::Arguments(candidates) => match parse(lens, candidates) {
                 Ok(scored) => Judged::Scored(scored),
-                Err((said, wrong)) => Judged::Unusable { reason: Reason::Invalid, said, wrong },
+                Err((said, Invalid { problems, expected })) => Judged::Unusable {
+                    reason: Reason::Invalid,
+                    said,
+                    wrong: problems.join("; "),
+                    expected: expected.join("; "),
+                },
             },
-            Self::Broken(said, wrong) => Judged::Unusable { reason: Reason::Invalid, said, wrong },
+            // The parser's words quote nothing.
+            Self::Broken(said, wrong) => {
+                Judged::Unusable { reason: Reason::Invalid, said, expected: wrong.clone(), wrong }
+            }
             Self::Nothing(said) => {
                 let wrong = "the reply holds no function call and no JSON object".to_owned();
-                Judged::Unusable { reason: Reason::NoAnswer, said, wrong }
+                Judged::Unusable { reason: Reason::NoAnswer, said, expected: wrong.clone(), wrong }
             }
             Self::Truncated => Judged::Truncated,
             Self::Refusal(words) => Judged::Failed(Failure::new(Reason::Refusal, words)),
@@ -50,13 +60,13 @@ impl Said {
 }
 
 /// The first of the candidates that is an answer; else the first of them, and what is wrong with it.
-fn parse(lens: &Lens, candidates: Vec<Value>) -> Result<Scored, (String, String)> {
+fn parse(lens: &Lens, candidates: Vec<Value>) -> Result<Scored, (String, Invalid)> {
     let mut first = None;
     for arguments in candidates {
         match lens.parse(&arguments) {
             Ok(scored) => return Ok(scored),
-            Err(invalid) => first = first.or_else(|| Some((arguments.to_string(), invalid.to_string()))),
+            Err(invalid) => first = first.or_else(|| Some((arguments.to_string(), invalid))),
         }
     }
-    Err(first.unwrap_or_default())
+    Err(first.unwrap_or_else(|| (String::new(), Invalid { problems: Vec::new(), expected: Vec::new() })))
 }

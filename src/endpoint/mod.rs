@@ -132,6 +132,18 @@ pub struct Refusal {
     pub error: ServerError,
 }
 
+impl Refusal {
+    /// Its status, and what the error names by a word: nothing that may quote the request.
+    pub fn bare(&self) -> String {
+        let words = self.error.bare();
+        if words.is_empty() {
+            format!("HTTP {}", self.status)
+        } else {
+            format!("HTTP {} ({words})", self.status)
+        }
+    }
+}
+
 /// A completion.
 #[derive(Debug)]
 pub struct Reply {

@@ -335,6 +335,21 @@ impl std::fmt::Display for ServerError {
 }
 
 impl ServerError {
+    /// Its code, type and parameter: nothing that may quote the request.
+    pub fn bare(&self) -> String {
+        let is_name =
+            |word: &&str| word.len() <= 64 && !word.chars().any(|c| c.is_whitespace() || c.is_control());
+        let mut words: Vec<String> = self.kind.split(' ').filter(is_name).map(str::to_owned).collect();
+        // What is a sentence is no name.
+        if words.len() > 3 {
+            words.clear();
+        }
+        let parameter = self.param.as_deref().filter(is_name);
+        words.extend(parameter.map(|parameter| format!("parameter {parameter}")));
+        words.retain(|word| !word.is_empty());
+        words.join(" ")
+    }
+
     pub(super) fn parse(body: &[u8]) -> Self {
         let value: Value = serde_json::from_slice(body).unwrap_or_default();
         let object = value.get("error").filter(|error| error.is_object()).unwrap_or(&value);

@@ -48,6 +48,8 @@ pub struct Scored {
 pub struct Invalid {
     /// At least one, at most eight sentences without a period.
     pub problems: Vec<String>,
+    /// The same without a word of the answer, which may quote what was rated: which field, and what was expected of it.
+    pub expected: Vec<String>,
 }
 
 /// A function with what was learned from its schema, once.
@@ -155,25 +157,47 @@ impl Schema {
                 return self.read(&numbers, scale);
             }
             let errors: Vec<_> = self.validator.iter_errors(arguments).take(MAX_PROBLEMS).collect();
-            let told = errors.iter().filter(|error| !is_told_better(error, &errors));
-            return Err(Invalid { problems: told.map(explain).collect() });
+            let told = || errors.iter().filter(|error| !is_told_better(error, &errors));
+            let expected = told().map(|error| self.expected(error)).collect();
+            return Err(Invalid { problems: told().map(explain).collect(), expected });
         }
-        let mut problems = Vec::new();
+        let (mut problems, mut expected) = (Vec::new(), Vec::new());
         let mut scores = Vec::with_capacity(self.scores.len());
         for name in &self.scores {
             match arguments[name].as_f64() {
                 Some(score) if scale.contains(score) || self.range(name).is_some() => scores.push(score),
-                Some(score) => problems.push(format!("`{name}` must be from {scale}, not {score}")),
-                None => problems.push(format!("`{name}` must be a number")),
+                Some(score) => {
+                    problems.push(format!("`{name}` must be from {scale}, not {score}"));
+                    expected.push(format!("`{name}` must be from {scale}"));
+                }
+                None => {
+                    problems.push(format!("`{name}` must be a number"));
+                    expected.push(format!("`{name}` must be a number"));
+                }
             }
         }
         problems.truncate(MAX_PROBLEMS);
+        expected.truncate(MAX_PROBLEMS);
         let rationales = self.rationales.iter().map(|name| arguments[name].as_str().unwrap_or("").to_owned());
         if problems.is_empty() {
             Ok(Scored { scores, rationales: rationales.collect() })
         } else {
-            Err(Invalid { problems })
+            Err(Invalid { problems, expected })
         }
+    }
+
+    /// What was expected where a mistake is, without a word of the answer.
+    fn expected(&self, error: &ValidationError<'_>) -> String {
+        // Names that the schema does not know are the answer's own.
+        let field = error.instance_path().as_str().split('/').nth(1);
+        let known = field.filter(|name| !self.property(name).is_null());
+        let what = known.map_or("the arguments".to_owned(), |name| format!("`{name}`"));
+        rule(&what, error).unwrap_or_else(|| match error.kind() {
+            ValidationErrorKind::AdditionalProperties { .. } => {
+                format!("{what} must not have other properties than those of the schema")
+            }
+            _ => format!("{what} must fit {} of the schema", error.schema_path().as_str()),
+        })
     }
 }
 
@@ -255,8 +279,24 @@ fn is_told_better(error: &ValidationError<'_>, errors: &[ValidationError<'_>]) -
 fn explain(error: &ValidationError<'_>) -> String {
     let place = error.instance_path().as_str();
     let what = place.strip_prefix('/').map_or("the arguments".to_owned(), |name| format!("`{name}`"));
-    let found = || shorten(&error.instance().to_string(), MAX_ECHO);
-    match error.kind() {
+    match (rule(&what, error), error.kind()) {
+        (Some(rule), ValidationErrorKind::Required { .. }) => rule,
+        (Some(rule), _) => format!("{rule}, not {}", shorten(&error.instance().to_string(), MAX_ECHO)),
+        (None, ValidationErrorKind::AdditionalProperties { unexpected }) => {
+            let names: Vec<String> = unexpected
+                .iter()
+                .take(MAX_PROBLEMS)
+                .map(|name| format!("`{}`", shorten(name, MAX_ECHO)))
+                .collect();
+            format!("{what} must not have {}", names.join(", "))
+        }
+        _ => format!("{what}: {}", shorten(&error.masked_with("this value").to_string(), MAX_REASON)),
+    }
+}
+
+/// What the schema wants of `what`, where that is plain.
+fn rule(what: &str, error: &ValidationError<'_>) -> Option<String> {
+    Some(match error.kind() {
         ValidationErrorKind::Required { property } => {
             format!("`{}` is missing", property.as_str().unwrap_or_default())
         }
@@ -267,25 +307,17 @@ fn explain(error: &ValidationError<'_>) -> String {
                     kinds.iter().map(|kind| kind.to_string()).collect::<Vec<_>>().join(" or ")
                 }
             };
-            format!("{what} must be of type {expected}, not {}", found())
+            format!("{what} must be of type {expected}")
         }
         ValidationErrorKind::Enum { options } => {
             let options: Vec<String> =
                 options.as_array().into_iter().flatten().map(ToString::to_string).collect();
-            format!("{what} must be one of {}, not {}", options.join(", "), found())
+            format!("{what} must be one of {}", options.join(", "))
         }
-        ValidationErrorKind::Minimum { limit } => format!("{what} must be at least {limit}, not {}", found()),
-        ValidationErrorKind::Maximum { limit } => format!("{what} must be at most {limit}, not {}", found()),
-        ValidationErrorKind::AdditionalProperties { unexpected } => {
-            let names: Vec<String> = unexpected
-                .iter()
-                .take(MAX_PROBLEMS)
-                .map(|name| format!("`{}`", shorten(name, MAX_ECHO)))
-                .collect();
-            format!("{what} must not have {}", names.join(", "))
-        }
-        _ => format!("{what}: {}", shorten(&error.masked_with("this value").to_string(), MAX_REASON)),
-    }
+        ValidationErrorKind::Minimum { limit } => format!("{what} must be at least {limit}"),
+        ValidationErrorKind::Maximum { limit } => format!("{what} must be at most {limit}"),
+        _ => return None,
+    })
 }
 
 /// At most `limit` characters of a text.
@@ -365,6 +397,38 @@ mod tests {
         the arguments must be of type object, not [1]
         `overall` must be one of 1, 1.5, 2, 2.5, 3, not "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
         "#);
+    }
+
+    #[test]
+    fn what_was_expected_is_said_without_a_word_of_the_answer() {
+        let secret = "a word of the row";
+        let expected = |arguments: &Value| {
+            let invalid = schema().read(arguments, Scale::DEFAULT).unwrap_err();
+            assert_eq!(invalid.expected.len(), invalid.problems.len());
+            invalid.expected.join("; ")
+        };
+        insta::assert_snapshot!([
+            json!({"rationale": secret, "overall": secret, "depth": [secret], "clear": 11}),
+            json!({"overall": 2, "depth": 2, "clear": -1, secret: 1}),
+            json!({"rationale": secret, "overall": 2, "depth": 7, "clear": 1}),
+            json!([secret]),
+        ].each_ref().map(expected).join("\n"), @"
+        `overall` must be one of 1, 1.5, 2, 2.5, 3; `depth` must be of type number; `clear` must be at most 10
+        `rationale` is missing; `clear` must be at least 0; the arguments must not have other properties than those of the schema
+        `depth` must be from 1 to 3
+        the arguments must be of type object
+        ");
+        let parameters = json!({"properties": {"score": {"type": "integer"}, "why": {"type": "string", "maxLength": 3}},
+            "required": ["score"], "additionalProperties": {"pattern": "^x", "type": "string"}, "propertyNames": {"maxLength": 5}});
+        let function = json!({"name": "rate", "parameters": parameters}).to_string();
+        let schema = Schema::parse("functions.json", &function).unwrap();
+        let answer = json!({"score": 1, "why": secret, "zebra": "zebra", "zebra stripes": "x"});
+        let invalid = schema.read(&answer, Scale::DEFAULT).unwrap_err();
+        assert!(
+            invalid.expected.contains(&"`why` must fit /properties/why/maxLength of the schema".to_owned())
+        );
+        let said = invalid.expected.join("; ");
+        assert!(!said.contains("zebra") && !said.contains(secret) && invalid.expected.len() == 3, "{said}");
     }
 
     #[test]

@@ -199,7 +199,7 @@ impl Asker {
                     self.pulse.answered.fetch_add(1, Ordering::Relaxed);
                     return Ok(answer);
                 }
-                Judged::Unusable { reason, said, wrong } => (reason, said, wrong),
+                Judged::Unusable { reason, said, wrong, .. } => (reason, said, wrong),
                 Judged::Truncated if again => (Reason::NoAnswer, String::new(), String::new()),
                 Judged::Truncated if course.room == 1 && form.wire.room_is_ours() => {
                     self.note(&course, Reason::Truncated, usage).await;

@@ -78,6 +78,15 @@ static FAIL_TURN: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+static ASKED: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "WITH asked (input) AS (VALUES (?){}) SELECT EXISTS (SELECT 1 FROM asked, (SELECT DISTINCT slot FROM batches) AS own \
+         WHERE EXISTS (SELECT 1 FROM batch_questions WHERE slot = own.slot AND batch_questions.input = asked.input) \
+         OR EXISTS (SELECT 1 FROM answers WHERE slot = own.slot AND answers.input = asked.input))",
+        ", (?)".repeat(BATCH - 1)
+    )
+});
+
 static ANSWERED: LazyLock<String> = LazyLock::new(|| {
     format!("SELECT input FROM answers WHERE slot = ? AND input IN (?{})", ",?".repeat(BATCH - 1))
 });
@@ -187,6 +196,18 @@ impl Store {
     /// Which of these questions wait in this batch, and how each was asked.
     pub async fn waiting_in(&self, batch: i64, inputs: &[Digest]) -> Result<HashMap<Digest, Turn>, Error> {
         waiting_in(&mut *self.read.acquire().await?, batch, inputs).await
+    }
+
+    /// Whether any of these waits in a batch, or has been answered or failed for a lens and model that have had batches.
+    pub async fn has_asked(&self, inputs: &[Digest]) -> Result<bool, Error> {
+        for group in inputs.chunks(BATCH) {
+            let row =
+                bind_all(sqlx::query(AssertSqlSafe(ASKED.as_str())), group).fetch_one(&self.read).await?;
+            if row.try_get(0)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Keeps what came of questions of a batch: answers, states and history, all in one transaction. Questions that do not wait

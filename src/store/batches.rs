@@ -21,6 +21,9 @@ use crate::rating::question::Digest;
 /// The form of a batch's row and file that this program writes and reads.
 pub const FORM: u32 = 1;
 
+/// How long what batches have taught is used, in milliseconds: 30 days.
+const LESSONS_LAST: i64 = 30 * 24 * 3_600 * 1_000;
+
 /// How far a batch has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -226,6 +229,16 @@ pub enum Fate {
     Failed(Failure),
 }
 
+impl Fate {
+    /// Why it is not answered.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Answered(_) => None,
+            Self::Repair(failure) | Self::Again(failure) | Self::Failed(failure) => Some(failure),
+        }
+    }
+}
+
 /// What changes of a batch; what is `None` stays.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
@@ -359,23 +372,27 @@ impl Store {
         Ok(batches)
     }
 
-    /// What batches have taught.
+    /// What batches have taught within the last 30 days: limits are raised, and models change.
     pub async fn lesson(&self, url: Digest, model: &str) -> Result<Lesson, Error> {
-        let row = sqlx::query("SELECT tokens, dialect FROM batch_lessons WHERE url = ? AND model = ?")
-            .bind(&url.0[..])
-            .bind(model)
-            .fetch_optional(&self.read)
-            .await?;
+        let row = sqlx::query(
+            "SELECT tokens, dialect FROM batch_lessons WHERE url = ? AND model = ? AND learned_at > ?",
+        )
+        .bind(&url.0[..])
+        .bind(model)
+        .bind(now() - LESSONS_LAST)
+        .fetch_optional(&self.read)
+        .await?;
         let Some(row) = row else { return Ok(Lesson::default()) };
         let tokens = row.try_get::<Option<i64>, _>(0)?.and_then(|tokens| tokens.try_into().ok());
         Ok(Lesson { tokens, dialect: row.try_get(1)? })
     }
 
-    /// Keeps what batches have taught; what is `None` stays as it was.
+    /// Keeps what batches have taught; what is `None` stays as it was, unless it is too old to be used.
     pub async fn learn(&self, url: Digest, model: &str, lesson: &Lesson) -> Result<(), Error> {
         sqlx::query(
             "INSERT INTO batch_lessons (url, model, tokens, dialect, learned_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE \
-             SET tokens = coalesce(excluded.tokens, tokens), dialect = coalesce(excluded.dialect, dialect), \
+             SET tokens = coalesce(excluded.tokens, CASE WHEN learned_at > ?6 THEN tokens END), \
+             dialect = coalesce(excluded.dialect, CASE WHEN learned_at > ?6 THEN dialect END), \
              learned_at = excluded.learned_at",
         )
         .bind(&url.0[..])
@@ -383,6 +400,7 @@ impl Store {
         .bind(lesson.tokens.map(integer))
         .bind(&lesson.dialect)
         .bind(now())
+        .bind(now() - LESSONS_LAST)
         .execute(&self.read)
         .await?;
         Ok(())

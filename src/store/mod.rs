@@ -260,9 +260,9 @@ async fn connect(options: &SqliteConnectOptions) -> Result<(SqliteConnection, Jo
 }
 
 /// Applies what is missing. sqlx takes no lock on SQLite: of two processes that do it at once one fails, finds the
-/// work done, and goes on.
+/// work done, and goes on. It may fail so at each step.
 async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
-    for _ in 0..2 {
+    for _ in MIGRATIONS.iter() {
         if MIGRATIONS.run(&mut *connection).await.is_ok() {
             return Ok(());
         }

@@ -48,6 +48,18 @@ fn all_lenses_and_models_are_collected_and_the_next_run_tells_of_them() {
 }
 
 #[test]
+fn replies_are_billed_by_the_price_that_held_when_they_were_handed_over() {
+    let (world, _standin) = world(Batches::default());
+    let mut costs = Vec::new();
+    for (version, price) in [("1", "1,2"), ("2", "1000,2000")] {
+        summary(&world, &["--batch", "--version", version]).exits(75);
+        let run = world.run(&["batch", "collect", "--format", "json", "--price", price]).exits(0);
+        costs.push(run.json()["collected"][0]["cost"].as_f64().unwrap());
+    }
+    assert!(costs[0] > 0.0 && costs[0].to_bits() == costs[1].to_bits(), "{costs:?}");
+}
+
+#[test]
 fn while_a_batch_has_not_ended_the_exit_code_is_75() {
     let (world, standin) = world(slow());
     summary(&world, &["--batch"]).exits(75);
@@ -209,6 +221,24 @@ fn lines_that_are_missing_each_time_fail_at_last() {
     assert_eq!(run.ledger()["failed"], json!({"connection": ALL}));
     assert_eq!(standin.counters().batches, 3);
     assert!(run.stderr.contains("may have been billed"), "{}", run.stderr);
+    let bound: f64 = listed(&world).iter().map(|batch| batch["cost_at_most"].as_f64().unwrap()).sum();
+    let usage = &run.json()["summaries"][0]["usage"];
+    assert_eq!(usage["attempts_with_unknown_bill"], 3 * ALL);
+    assert!((usage["unknown_bill_at_most"].as_f64().unwrap() - bound).abs() < 1e-6, "{usage} {bound}");
+}
+
+#[test]
+fn lines_that_are_missing_count_against_the_cap_at_their_highest_price() {
+    let (other, _slow) = world(slow());
+    summary(&other, &["--batch"]).exits(75);
+    let bound = listed(&other)[0]["cost_at_most"].as_f64().unwrap();
+    let twists = [Twist::Drop(1.0), Twist::UnknownIds(1)];
+    let (world, standin) = world(rules(vec![], twists.map(BatchRule::always).into()));
+    let cap = format!("{:.6}", 1.5 * bound);
+    summary(&world, &["--batch", "--wait", "--max-cost", &cap]).exits(4);
+    let sizes: Vec<u64> = listed(&world).iter().map(|batch| batch["questions"].as_u64().unwrap()).collect();
+    assert!(sizes.len() == 2 && sizes[0] == ALL && (25..35).contains(&sizes[1]), "{sizes:?}");
+    assert_eq!(standin.counters().batches, 2);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ROWS, answered, cost, listed, rows, rules, slow, summary, world};
+use super::{RATED, ROWS, answered, cost, listed, rows, rules, slow, summary, world};
 use crate::standin::Standin;
 use crate::standin::{Action, Config, Rule, Script};
 use crate::standin::{BatchRule, Batches, Kind, RequestRule, Rules, Twist};
@@ -155,6 +155,48 @@ fn refused_rows_fail_once_and_are_asked_again_by_the_run_after() {
     let second = summary(&world, &["--batch", "--wait"]).exits(0);
     assert_eq!((rows(&second, "rated"), rows(&second, "cached")), (failed, ALL - failed));
     assert_eq!(answered(&standin), [(1, ALL)].into());
+}
+
+#[test]
+fn a_failure_is_told_by_every_dataset_that_asks_the_same() {
+    let script = Script(vec![Rule {
+        fraction: Some(0.2),
+        times_per_question: Some(1),
+        action: Action::Refusal("I will not.".into()),
+        ..Rule::default()
+    }]);
+    let (world, standin) =
+        World::with_endpoint(Config { script, batches: Some(Batches::default()), ..Config::default() });
+    world.rows("rows.jsonl", ROWS);
+    world.rows("more.jsonl", 2 * ROWS);
+    let both = |flags: &[&str]| {
+        let run =
+            ["summary", "rows.jsonl,more.jsonl", "text", "textbook_quality", "--format", "json", "--batch"];
+        world.run(&[&run, flags].concat())
+    };
+    let first = both(&["--wait"]).exits(3);
+    let failed = |n: usize| first.json()["summaries"][n]["ledger"]["failed"]["refusal"].as_u64().unwrap();
+    assert!(failed(0) > 0 && failed(1) > failed(0), "{}", first.stdout);
+    let more = failed(1);
+    let second = both(&["--wait"]).exits(0);
+    let rated = |n: usize| second.json()["summaries"][n]["ledger"]["rated"].as_u64().unwrap();
+    assert_eq!(rated(0) + rated(1), more, "all of them are asked again: {}", second.stdout);
+    assert_eq!(answered(&standin), [(1, 2 * ALL)].into());
+}
+
+#[test]
+fn a_dry_run_leaves_out_what_waits_in_a_batch() {
+    let (world, _standin) = world(slow());
+    summary(&world, &["--batch", "--max", "20"]).exits(75);
+    let dry = summary(&world, &["--dry-run"]).exits(0);
+    let total = &dry.json()["total"];
+    assert_eq!((&total["questions"], &total["waiting"]), (&ROWS.into(), &20.into()));
+    assert_eq!(total["requests"]["expected"], ROWS - 20);
+    let shown = world.run(&[&RATED[..], &["--dry-run"]].concat()).exits(0).stdout;
+    assert!(
+        shown.contains("60 questions, 0 of them answered by the store, 20 waiting in batches"),
+        "{shown}"
+    );
 }
 
 /// Arguments that do not fit the schema, once for a fifth of the questions.

@@ -176,12 +176,89 @@ fn several_lenses_are_a_batch_each_in_one_file() {
 #[test]
 fn a_file_that_is_there_is_replaced_only_by_force() {
     let (world, _standin) = world();
-    world.write("questions.jsonl", "mine");
+    world.write("questions.jsonl", "");
     let kept = write(&world, "questions.jsonl", &[]).exits(2);
-    assert!(kept.stderr.contains("is there already"), "{}", kept.stderr);
-    assert_eq!(fs::read_to_string(world.path("questions.jsonl")).unwrap(), "mine");
+    assert!(kept.stderr.contains("is there already, and empty"), "{}", kept.stderr);
+    write(&world, "questions.jsonl", &["--force", "--max", "20"]).exits(0);
+    let kept = write(&world, "questions.jsonl", &[]).exits(2);
+    assert!(kept.stderr.contains("is a file of questions"), "{}", kept.stderr);
     write(&world, "questions.jsonl", &["--force"]).exits(0);
-    assert_eq!(requests(&world, "questions.jsonl").len(), ROWS);
+    assert_eq!(requests(&world, "questions.jsonl").len(), ROWS - 20);
+}
+
+#[test]
+fn what_is_no_file_of_questions_is_never_replaced() {
+    let (world, _standin) = world();
+    write(&world, "questions.jsonl", &["--max", "1"]).exits(0);
+    run(&world, "questions.jsonl", "answers.jsonl", |_, request| answer(request));
+    let mine = json!({"custom_id": "mine", "method": "POST", "url": "/v1/chat/completions", "body": {}});
+    world.write("mine.jsonl", mine.to_string());
+    world.write("text.txt", "mine");
+    world.write("blank.txt", "\n\n");
+    for file in ["answers.jsonl", "mine.jsonl", "text.txt", "blank.txt", "rows.jsonl"] {
+        let before = fs::read(world.path(file)).unwrap();
+        for force in [&[][..], &["--force"]] {
+            let kept = write(&world, file, force).exits(2);
+            assert!(kept.stderr.contains("is no file of questions"), "{file}: {}", kept.stderr);
+        }
+        assert_eq!(fs::read(world.path(file)).unwrap(), before, "{file}");
+    }
+    // Not even one of ours that is an input.
+    let rows = fs::read_to_string(world.path("questions.jsonl")).unwrap();
+    let command = ["batch", "write", "./questions.jsonl", "questions.jsonl", "custom_id", LENS, "--force"];
+    let kept = world.run(&[&command[..], &MODEL].concat()).exits(2);
+    assert!(kept.stderr.contains("is a file of the dataset"), "{}", kept.stderr);
+    assert_eq!(fs::read_to_string(world.path("questions.jsonl")).unwrap(), rows);
+}
+
+#[test]
+fn nothing_is_read_unless_all_files_can_be_opened_and_what_is_done_is_closed_also_after_an_error() {
+    let (world, _standin) = world();
+    write(&world, "questions.jsonl", &[]).exits(0);
+    run(&world, "questions.jsonl", "answers.jsonl", |_, request| answer(request));
+    read(&world, &["answers.jsonl", "missing.jsonl"], &[]).exits(1);
+    let stage = || super::listed(&world)[0]["stage"].clone();
+    assert_eq!(stage(), "written");
+    world.write("garbage.jsonl", "garbage");
+    let broken = read(&world, &["answers.jsonl", "garbage.jsonl"], &[]).exits(2);
+    assert!(broken.stderr.contains("garbage.jsonl holds no reply"), "{}", broken.stderr);
+    assert_eq!(stage(), "collected");
+    assert_eq!(summary(&world, &[]).exits(0).ledger()["rated"], ROWS);
+}
+
+#[tokio::test]
+async fn a_batch_that_a_killed_read_left_without_a_question_is_closed_by_the_next() {
+    use classified::store::{Change, Stage, Store};
+    let (world, _standin) = world();
+    write(&world, "questions.jsonl", &[]).exits(0);
+    run(&world, "questions.jsonl", "answers.jsonl", |_, request| answer(request));
+    read(&world, &["answers.jsonl"], &[]).exits(0);
+    let path = world.path(".local/share/classified/ratings.db");
+    let store = Store::open(path.to_str().unwrap()).await.unwrap();
+    let batch = store.batches().await.unwrap().remove(0);
+    store.change_batch(batch.id, Change { stage: Some(Stage::Written), ..Change::default() }).await.unwrap();
+    store.close().await.unwrap();
+    let again = read(&world, &["answers.jsonl"], &[]).exits(0);
+    assert!(again.stderr.contains("were they read already"), "{}", again.stderr);
+    assert_eq!(super::listed(&world)[0]["stage"], "collected");
+}
+
+#[test]
+fn replies_to_questions_of_another_database_are_no_success() {
+    let (world, _standin) = world();
+    let (other, _other_standin) = self::world();
+    write(&world, "questions.jsonl", &[]).exits(0);
+    world.write("rows.jsonl", json!({"text": "elsewhere"}).to_string());
+    write(&world, "more.jsonl", &[]).exits(0);
+    write(&other, "questions.jsonl", &[]).exits(0);
+    run(&world, "more.jsonl", "answers.jsonl", |_, request| answer(request));
+    other.write("answers.jsonl", fs::read(world.path("answers.jsonl")).unwrap());
+    let none = read(&other, &["answers.jsonl"], &[]).exits(2);
+    assert!(
+        none.stderr.contains("none of the 1 lines") && none.stderr.contains("another database"),
+        "{}",
+        none.stderr
+    );
 }
 
 #[test]
@@ -305,7 +382,7 @@ fn each_file_that_holds_no_replies_is_told_from_one_that_does() {
         assert!(run.stderr.contains(words), "{file}: {}", run.stderr);
     }
     world.write("empty.jsonl", "\n");
-    let run = read(&world, &["empty.jsonl"], &[]).exits(0);
+    let run = read(&world, &["empty.jsonl"], &[]).exits(2);
     assert!(run.stderr.contains("none of the 0 lines"), "{}", run.stderr);
     let run = read(&world, &["garbage.jsonl"], &["--batch", "77"]).exits(2);
     assert!(run.stderr.contains("no batch `77`"), "{}", run.stderr);
@@ -437,6 +514,10 @@ fn what_cannot_be_written_is_told_with_a_way_out() {
     for (flags, words) in [
         (vec!["--model", "heuristic"], "there are no questions to write"),
         (vec!["--dry-run"], "`classified summary … --dry-run`"),
+        (vec!["--batch"], "leave --batch, --wait and --repair-live out"),
+        (vec!["--batch", "--wait"], "leave --batch, --wait and --repair-live out"),
+        (vec!["--batch", "--repair-live"], "leave --batch, --wait and --repair-live out"),
+        (vec!["--wait"], "--batch"),
     ] {
         let run = world.run(&[&command[..], &flags].concat()).exits(2);
         assert!(run.stderr.contains(words), "{}", run.stderr);

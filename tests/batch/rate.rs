@@ -6,13 +6,14 @@ use std::sync::Arc;
 use classified::dataset::{self, Dataset};
 use classified::endpoint::Dialect;
 use classified::hub;
+use classified::model::Money;
 use classified::rate::ask::TargetForm;
-use classified::rate::{Asks, End, Event, Plan, Rater, forget_failures, rate, unanswered};
-use classified::rating::answer::{Answer, Provenance, Usage};
+use classified::rate::{Asks, End, Event, Left, Plan, Rater, forget_failures, rate, unanswered};
+use classified::rating::answer::{Answer, Provenance, Unsettled, Usage};
 use classified::rating::failure::{Failure, Reason};
 use classified::rating::question::{Digest, Question};
 use classified::rating::{Fate, Rating};
-use classified::store::{self, Batch, NewBatch, Settled, Store, Turn};
+use classified::store::{self, Batch, Change, NewBatch, Settled, Store, Turn};
 use futures::StreamExt as _;
 use serde_json::json;
 
@@ -267,12 +268,73 @@ async fn a_live_repair_that_fails_too_fails_the_row() {
         script: Script(vec![Rule::always(Action::Arguments(r#"{"overall": 9}"#.into()))]),
         ..Config::default()
     };
-    let batched = Batched::of(&[0], config).await;
+    let batched = Batched::of(&[0, 1], config).await;
     let batch = batched.batch([0]).await;
     batched.settle(&batch, [(0, store::Fate::Repair(invalid()))]).await;
+    let open = batched.batch([1]).await;
     let outcome = batched.run(Asks::Repairs).await;
-    assert_eq!(outcome.rows, [(0, Fate::Failed(Reason::Invalid))]);
-    assert_eq!((outcome.left, outcome.requests), (None, 1), "one repair turn in all");
+    let failed = (0, Fate::Failed(Reason::Invalid));
+    assert_eq!(outcome.rows, [failed]);
+    assert_eq!((outcome.left, outcome.requests), (Some((1, 0)), 1), "one repair turn in all");
+    let live: u64 = batched.standin.counters().prompt_tokens;
+    assert_eq!(outcome.input, live + 1, "and the reply in the batch is told of, too");
+
+    // It has failed, as any other question: until a complete run has told of it.
+    let outcome = batched.run(Asks::Repairs).await;
+    assert_eq!((outcome.rows, outcome.input, outcome.requests), (vec![failed], 0, 1));
+    batched.settle(&open, [(1, answered())]).await;
+    let outcome = batched.run(Asks::Repairs).await;
+    assert_eq!((outcome.rows, outcome.left), (vec![failed, (1, Fate::Rated)], None));
+    assert_eq!(batched.unanswered().await.len(), 1);
+    let next = batched.batch([0]).await;
+    assert!(next.id > open.id, "it is handed over once more");
+}
+
+#[tokio::test]
+async fn what_is_handed_over_while_a_run_goes_on_is_not_asked_by_it() {
+    let script = Script(vec![Rule::always(Action::Delay(5))]);
+    let rows: Vec<usize> = (0..1_200).collect();
+    let batched = Batched::of(&rows, Config { script, ..Config::default() }).await;
+    let (batch, store) = (batched.batch([]).await, batched.store().await);
+    let last: Vec<Digest> = batched.questions[1_190..].iter().map(|question| question.digest).collect();
+    let plan = batched.plan(Asks::Everything).await;
+    let stop = tokio::sync::watch::Sender::new(false);
+    let mut events = rate(Arc::clone(&plan), batched.rows().await, stop.subscribe());
+    let mut rated = 0;
+    let end = loop {
+        match events.next().await.unwrap() {
+            Event::Rated(_) => {
+                rated += 1;
+                // The first rows are rated before the last ones are read.
+                if rated == 1 {
+                    assert_eq!(store.reserve(&batch, &last).await.unwrap().len(), 10);
+                }
+            }
+            Event::End(end) => break end,
+            Event::Progress(_) | Event::Note(_) => {}
+        }
+    };
+    assert!(matches!(end, End::Waiting(Left { waiting: 10, unasked: 0 })), "{end:?}");
+    assert_eq!((rated, batched.standin.counters().requests), (1_190, 1_190));
+    store_of(&plan).close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reply_that_never_came_counts_as_an_attempt_of_unknown_bill_in_one_run() {
+    let batched = Batched::of(&[0, 1], Config::default()).await;
+    let batch = batched.batch([0, 1]).await;
+    let change = Change { sums: Some((2, Some(Money::from_dollars(0.5)))), ..Change::default() };
+    batched.store().await.change_batch(batch.id, change).await.unwrap();
+    batched.store().await.close_batch(batch.id, &lost()).await.unwrap();
+    let half = Unsettled { attempts: 2, at_most: Some(Money::from_dollars(0.5)) };
+    for unsettled in [half, Unsettled::default()] {
+        let plan = batched.plan(Asks::Nothing).await;
+        let stop = tokio::sync::watch::Sender::new(false);
+        let events: Vec<Event> =
+            rate(Arc::clone(&plan), batched.rows().await, stop.subscribe()).collect().await;
+        assert!(matches!(events.last(), Some(Event::End(End::Waiting(_)))));
+        assert_eq!(*form_of(&plan).unsettled.lock().unwrap(), unsettled);
+    }
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ fn every_fault_in_the_document_has_its_test() {
     let unnamed: Vec<_> = here.difference(&named).collect();
     assert!(unnamed.is_empty(), "not in docs/faults.md: {unnamed:?}");
     here.extend(tests("interrupted.rs", "interrupted"));
+    here.extend(tests("batch/collect.rs", "batch::collect"));
     here.extend(tests("batch/flow.rs", "batch::flow"));
     here.extend(tests("batch/kills.rs", "batch::kills"));
     let unknown: Vec<_> = named.difference(&here).collect();

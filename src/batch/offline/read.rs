@@ -64,6 +64,8 @@ pub struct Read {
     pub wrong: Option<String>,
     /// Why all questions of a batch were refused: they wait on, for the file to be run again.
     pub refused: Option<String>,
+    /// Whether any line is for a question that waits in a batch, or did.
+    pub has_ours: bool,
 }
 
 impl Read {
@@ -76,7 +78,8 @@ impl Read {
 /// Keeps what is in files that a runner of one's own wrote, or that were downloaded by hand. `options` say how replies are
 /// asked for, `price` is that of a model at the standard tier. Wants the lock of the store's batches.
 ///
-/// A file may be read again: what is kept is passed over.
+/// A file may be read again: what is kept is passed over. Nothing is read unless all files can be opened. What the files before a
+/// broken one held is kept.
 pub async fn read(
     options: &Options,
     store: &Store,
@@ -98,8 +101,14 @@ pub async fn read(
         intakes: batches.iter().map(|_| None).collect(),
         read: Read::default(),
     };
-    for path in &wanted.files {
-        reading.file(path).await?;
+    let paths = wanted.files.clone();
+    let all = move || paths.iter().map(|path| Lines::open(path)).collect::<Result<Vec<_>, _>>();
+    let files = tokio::task::spawn_blocking(all).await??;
+    for (file, path) in files.into_iter().zip(&wanted.files) {
+        if let Err(error) = reading.file(file, path).await {
+            reading.finish(Rest::Waits).await?;
+            return Err(error);
+        }
     }
     reading.finish(wanted.rest).await
 }
@@ -146,9 +155,7 @@ struct Reading<'a, O> {
 type Place = (usize, Turn);
 
 impl<'a, O: Fn(&Batch, Option<String>) -> Result<Reader, Error>> Reading<'a, O> {
-    async fn file(&mut self, path: &Path) -> Result<(), Error> {
-        let name = path.to_owned();
-        let mut file = tokio::task::spawn_blocking(move || Lines::open(&name)).await??;
+    async fn file(&mut self, mut file: Lines, path: &Path) -> Result<(), Error> {
         let mut seen = Seen::default();
         let mut lines = 0;
         loop {
@@ -196,7 +203,11 @@ impl<'a, O: Fn(&Batch, Option<String>) -> Result<Reader, Error>> Reading<'a, O> 
                 Err(error) => seen.bad(format!("line {} is not JSON of a reply: {error}", line.0)),
             }
         }
-        let mut places = self.places(&ours).await?;
+        let questions: Vec<Digest> = ours.iter().map(|(question, _)| *question).collect();
+        let mut places = self.places(&questions).await?;
+        if !self.read.has_ours {
+            self.read.has_ours = !places.is_empty() || self.store.has_asked(&questions).await?;
+        }
         let mut taken: Vec<Vec<(Digest, Turn, LineResult)>> =
             self.batches.iter().map(|_| Vec::new()).collect();
         for (question, line) in ours {
@@ -224,11 +235,10 @@ impl<'a, O: Fn(&Batch, Option<String>) -> Result<Reader, Error>> Reading<'a, O> 
     }
 
     /// Where each question waits, in the order in which the batches were made.
-    async fn places(&self, lines: &[(Digest, &Line)]) -> Result<HashMap<Digest, Vec<Place>>, Error> {
-        let questions: Vec<Digest> = lines.iter().map(|(question, _)| *question).collect();
+    async fn places(&self, questions: &[Digest]) -> Result<HashMap<Digest, Vec<Place>>, Error> {
         let mut places: HashMap<Digest, Vec<Place>> = HashMap::new();
         for (index, batch) in self.batches.iter().enumerate() {
-            for (question, turn) in self.store.waiting_in(batch.id, &questions).await? {
+            for (question, turn) in self.store.waiting_in(batch.id, questions).await? {
                 if !self.intakes[index].as_ref().is_some_and(|intake| intake.has_met(question)) {
                     places.entry(question).or_default().push((index, turn));
                 }
@@ -287,24 +297,24 @@ impl<'a, O: Fn(&Batch, Option<String>) -> Result<Reader, Error>> Reading<'a, O> 
     /// Ends the batches of which nothing waits any more, and with [`Rest::IsFree`] all of which there was a line.
     async fn finish(mut self, rest: Rest) -> Result<Read, Error> {
         for intake in self.intakes.iter_mut().flatten() {
-            if let Some(words) = intake.decide().await? {
-                self.read.refused.get_or_insert(words);
+            if let Some(blame) = intake.decide().await? {
+                self.read.refused.get_or_insert(blame.words);
             }
         }
         let now: HashMap<i64, Batch> =
-            self.store.batches().await?.into_iter().map(|batch| (batch.id, batch)).collect();
-        for intake in self.intakes.into_iter().flatten() {
-            let Some(batch) = now.get(&intake.batch.id) else { continue };
-            let mut gathered = intake.gathered;
-            gathered.notes = intake.reader.notes();
-            let mut left = batch.requests.saturating_sub(batch.answered + batch.failed + batch.again);
-            if left == 0 || rest == Rest::IsFree {
-                let why =
-                    Failure::new(Reason::Timeout, "was not run: it had no line in the files that were read");
-                gathered.missing = self.store.close_batch(batch.id, &why).await?;
-                left = 0;
+            self.store.open_batches().await?.into_iter().map(|batch| (batch.id, batch)).collect();
+        let why = Failure::new(Reason::Timeout, "was not run: it had no line in the files that were read");
+        for (batch, intake) in self.batches.iter().zip(self.intakes) {
+            let Some(batch) = now.get(&batch.id) else { continue };
+            let is_free = rest == Rest::IsFree && intake.is_some();
+            // One that is being written has none yet.
+            let is_done = batch.waiting == 0 && batch.stage != Stage::Spooling;
+            let ends = is_done || is_free;
+            let missing = if ends { self.store.close_batch(batch.id, &why).await? } else { 0 };
+            if let Some(intake) = intake {
+                let gathered = Gathered { notes: intake.reader.notes(), missing, ..intake.gathered };
+                self.read.batches.push((batch.clone(), gathered, if ends { 0 } else { batch.waiting }));
             }
-            self.read.batches.push((batch.clone(), gathered, left));
         }
         Ok(self.read)
     }

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::StreamExt as _;
+use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::super::Error;
-use super::super::reader::{dialect_text, lessons_of, read_dialect};
+use super::super::reader::{dialect_text, lessons_of, question_of, read_dialect};
+use super::lines::Lines;
 use crate::dataset::Dataset;
 use crate::endpoint::batches::line;
 use crate::endpoint::{self, Dialect};
@@ -37,8 +39,41 @@ pub struct Written {
 pub enum Existing {
     /// Leave it, and write nothing.
     Keep,
-    /// Put the new one in its place, when that is whole.
+    /// Put the new one in its place, when that is whole, if it is one of ours too.
     Replace,
+}
+
+/// What a file holds that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Nothing,
+    Questions,
+    Other,
+}
+
+/// A line of a file of questions.
+#[derive(Deserialize)]
+struct Request {
+    custom_id: String,
+    #[expect(dead_code, reason = "that it is there is all that counts")]
+    method: String,
+    #[expect(dead_code, reason = "that it is there is all that counts")]
+    url: String,
+}
+
+impl Held {
+    fn by(path: &Path) -> Self {
+        match fs::metadata(path) {
+            Ok(there) if there.is_file() && there.len() == 0 => return Self::Nothing,
+            // A pipe or a device.
+            Ok(there) if !there.is_file() => return Self::Other,
+            _ => {}
+        }
+        let lines = Lines::open(path).and_then(|mut lines| lines.group()).unwrap_or_default();
+        let first = lines.first().and_then(|(_, line)| serde_json::from_slice::<Request>(line).ok());
+        let is_ours = first.is_some_and(|request| question_of(&request.custom_id).is_some());
+        if is_ours { Self::Questions } else { Self::Other }
+    }
 }
 
 /// Where requests are written to.
@@ -70,14 +105,21 @@ impl Drop for Part {
 impl Sink {
     /// Whether a file may be written here.
     pub fn check(path: &Path, existing: Existing) -> Result<(), Error> {
-        match fs::symlink_metadata(path) {
-            Ok(there) if there.is_dir() => Err(Error::file(path, "is a folder: give the name of a file")),
-            Ok(_) if existing == Existing::Keep => Err(Error::file(
-                path,
-                "is there already, and its questions may wait for their replies: give another name, or --force to replace it",
-            )),
-            _ => Ok(()),
+        let Ok(there) = fs::symlink_metadata(path) else { return Ok(()) };
+        if there.is_dir() {
+            return Err(Error::file(path, "is a folder: give the name of a file"));
         }
+        let problem = match (Held::by(path), existing) {
+            (Held::Nothing | Held::Questions, Existing::Replace) => return Ok(()),
+            (Held::Nothing, Existing::Keep) => {
+                "is there already, and empty: give another name, or --force to replace it"
+            }
+            (Held::Questions, Existing::Keep) => {
+                "is a file of questions, which may wait for their replies: give another name, or --force to replace it"
+            }
+            (Held::Other, _) => "is there already, and is no file of questions: give another name",
+        };
+        Err(Error::file(path, problem))
     }
 
     /// A file, under its name with `.part` until it is whole.

@@ -106,8 +106,8 @@ fn words(verdict: &Verdict) -> String {
         Verdict::Settled(_, Fate::Repair(failure)) => format!("again, a try: {failure}"),
         Verdict::Settled(_, Fate::Again(failure)) => format!("again: {failure}"),
         Verdict::Settled(_, Fate::Failed(failure)) => format!("failed: {failure}"),
-        Verdict::Suspect(words) => format!("suspect: {words}"),
-        Verdict::Stop(words) => format!("stop: {words}"),
+        Verdict::Suspect(blame) => format!("suspect: {} / {}", blame.failure, blame.words),
+        Verdict::Stop(blame) => format!("stop: {} / {}", blame.failure, blame.words),
     }
 }
 
@@ -147,8 +147,11 @@ fn the_policy_is_this_table() {
     line("400, of the filter", new(), refusal(400, "content_filter", "bad"));
     line("400, of the room", new(), refusal(400, "", "max_tokens or model output limit was reached"));
     line("400, of the model's call", new(), refusal(400, "tool_use_failed", "Failed to call"));
-    let expired =
-        ServerError { message: "This request could not be executed".into(), ..ServerError::default() };
+    let expired = ServerError {
+        kind: "batch_expired".into(),
+        message: "This request could not be executed".into(),
+        ..ServerError::default()
+    };
     line("expired", after(2, Reason::ServerError), LineResult::NotRun(expired));
     line("garbled", new(), LineResult::Ran(Box::new(Err(Trouble::Garbled("no choices".into())))));
     insta::assert_snapshot!(table, @"
@@ -165,22 +168,59 @@ fn the_policy_is_this_table() {
     cut, after invalid                     | again, a try: truncated: cut by its length: raise MAX_GENERATION_TOKENS
     refused by the model                   | failed: refusal: the model declined
     filtered                               | failed: content_filter: the server's content filter stopped the reply
-    500                                    | again, a try: server_error: HTTP 500: sorry
-    500, the third                         | failed: server_error: HTTP 500: sorry
-    429                                    | again, a try: rate_limited: HTTP 429: slow
-    429 without money                      | stop: HTTP 429: no money
-    401                                    | stop: HTTP 401: no key
-    404                                    | suspect: HTTP 404: no such model
-    403                                    | suspect: HTTP 403: not here
-    400                                    | failed: rejected: HTTP 400: no
-    400, of a parameter                    | again: rejected: HTTP 400: 'temperature' is not supported
-    400, of the context                    | failed: too_long: HTTP 400: long
-    400, of the filter                     | failed: content_filter: HTTP 400: bad
+    500                                    | again, a try: server_error: HTTP 500
+    500, the third                         | failed: server_error: HTTP 500
+    429                                    | again, a try: rate_limited: HTTP 429 (rate_limit_exceeded)
+    429 without money                      | stop: rejected: HTTP 429 (insufficient_quota) / HTTP 429: no money
+    401                                    | stop: rejected: HTTP 401 / HTTP 401: no key
+    404                                    | suspect: rejected: HTTP 404 (model_not_found) / HTTP 404: no such model
+    403                                    | suspect: rejected: HTTP 403 / HTTP 403: not here
+    400                                    | failed: rejected: HTTP 400
+    400, of a parameter                    | again: rejected: HTTP 400
+    400, of the context                    | failed: too_long: HTTP 400 (context_length_exceeded)
+    400, of the filter                     | failed: content_filter: HTTP 400 (content_filter)
     400, of the room                       | again, a try: truncated: cut by its length: raise MAX_GENERATION_TOKENS
-    400, of the model's call               | again, a try: invalid_answer: HTTP 400: Failed to call
-    expired                                | again: timeout: it was not run: This request could not be executed
+    400, of the model's call               | again, a try: invalid_answer: HTTP 400 (tool_use_failed)
+    expired                                | again: timeout: it was not run: batch_expired
     garbled                                | again, a try: connection: no choices
     ");
+}
+
+#[test]
+fn what_is_kept_of_a_question_has_no_words_that_may_quote_its_row_or_the_reply() {
+    let row = "a word of the row";
+    let error = || ServerError {
+        message: format!("cannot use: {row}"),
+        kind: format!("invalid_request {row}"),
+        param: Some(row.to_owned()),
+        ..ServerError::default()
+    };
+    let refused = |status| {
+        LineResult::Ran(Box::new(Err(Trouble::Refused(Refusal {
+            status,
+            retry_after: None,
+            error: error(),
+        }))))
+    };
+    let answer =
+        reply(Said::Arguments(vec![json!({"overall": row, "rationale": [row], row: row})]), Call::Made);
+    let mut lines: Vec<LineResult> = [400, 401, 403, 404, 413, 429, 500].into_iter().map(refused).collect();
+    lines.extend([answer, reply(Said::Broken(row.into(), "not valid JSON".into()), Call::Made)]);
+    lines.extend([
+        reply(Said::Nothing(row.into()), Call::Missing),
+        reply(Said::Refusal(row.into()), Call::Unclear),
+    ]);
+    lines.push(LineResult::NotRun(error()));
+    for line in lines {
+        let failure = match reader().judge(&Turn::default(), line) {
+            Verdict::Settled(_, fate) => fate.failure().unwrap().clone(),
+            Verdict::Suspect(blame) | Verdict::Stop(blame) => {
+                assert!(blame.words.contains(row), "who reads it sees why: {}", blame.words);
+                blame.failure
+            }
+        };
+        assert!(!failure.detail.contains("row") && !failure.detail.is_empty(), "{failure}");
+    }
 }
 
 #[test]
@@ -189,6 +229,17 @@ fn an_answer_carries_the_use_of_all_its_turns_and_the_reply_its_own() {
     let Verdict::Settled(usage, Fate::Answered(answer)) = verdict else { panic!("{verdict:?}") };
     assert_eq!((usage.input, answer.provenance.usage.input, answer.provenance.attempts), (10, 110, 2));
     assert_eq!(answer.provenance.model_reported.as_deref(), Some("m-1"));
+}
+
+#[test]
+fn replies_are_billed_by_the_price_that_held_when_they_were_asked_for() {
+    let price = |text: &str| Some(text.parse().unwrap());
+    let of = |own, given| {
+        Reader::new(&options(), &Batch { price: own, ..batch() }, given, None).unwrap().billing.price
+    };
+    assert_eq!(of(price("1,2"), price("3,4")), price("1,2"));
+    assert_eq!(of(None, price("3,4")), price("3,4"));
+    assert_eq!(of(None, None), None);
 }
 
 #[test]

@@ -56,7 +56,9 @@ pub(super) async fn collect(args: CollectArgs) -> anyhow::Result<Exit> {
     let endpoint = Arc::new(Endpoint::new(rater.endpoint()?)?);
     let desk = Desk { endpoint, store: Arc::new(args.place.open().await?.0) };
     let newer = desk.newer().await?;
-    newer.iter().for_each(|newer| console.warn(newer));
+    for newer in &newer {
+        console.warn(newer);
+    }
     let mut signals = Signals::listen()?;
     let lock = match lock(&desk.store, console, &mut signals).await? {
         Ok(lock) => lock,
@@ -112,7 +114,7 @@ async fn sweep(desk: &Desk, price: impl Fn(&str) -> Option<Price>, words: &Words
             }
             Ok(Looked::Rejected(Some(_), why)) => warn(why),
             Ok(Looked::Rejected(None, why)) | Err(Error::Stopped(why)) => {
-                _ = swept.stopped.get_or_insert(why)
+                _ = swept.stopped.get_or_insert(why);
             }
             // One that cannot be read keeps no other from being collected.
             Err(error @ (Error::Newer { .. } | Error::Lens { .. } | Error::Unreadable { .. })) => {

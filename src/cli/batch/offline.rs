@@ -19,7 +19,6 @@ use crate::console::{Console, Format, tables};
 use crate::dataset::{self, Request, Shape};
 use crate::endpoint::batches::{MAX_BYTES, MAX_REQUESTS};
 use crate::rate::Rater;
-use crate::store::Store;
 
 const AFTER_WRITE: &str = "\
 Examples:
@@ -28,12 +27,17 @@ Examples:
   classified batch read answers.jsonl
 
 No key and no endpoint is needed. The questions wait until `batch read` has their answers, or `batch cancel` frees them; meanwhile
-nobody asks them. What the store can answer already is not written.";
+nobody asks them. What the store can answer already is not written.
+
+Their replies count at half of what --price says, or of what is known of the model: --price 0,0 where nobody bills.";
 
 const AFTER_READ: &str = "\
 Reads what `vllm run-batch` and other runners of OpenAI's batch files write, and output and error files of the Batch API that were
 downloaded by hand. Each line goes to the batch in which its question waits; a file may be read again. Questions without a line
-wait on, as more files may come: --close frees them.";
+wait on, as more files may come: --close frees them.
+
+Replies count at half of the price per token that held when their questions were handed over; where none was known then, at half of
+--price.";
 
 /// Write the questions of datasets to a file for a runner of your own, such as `vllm run-batch`
 #[derive(Debug, Args)]
@@ -48,7 +52,7 @@ pub(in crate::cli) struct WriteArgs {
     /// Lenses, separated by commas
     #[arg(default_value = "textbook_quality")]
     lenses: String,
-    /// Replace the file if it is there; questions that were in it wait on, until `batch cancel` frees them
+    /// Replace a file of questions that is there; questions that were in it wait on, until `batch cancel` frees them
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -97,6 +101,12 @@ pub(super) async fn write(args: WriteArgs) -> anyhow::Result<Exit> {
     }
     if found.is_empty() {
         return Err(usage("the dataset is empty: name a file, a folder or a dataset at the Hub"));
+    }
+    if !is_stdout && found.iter().any(|dataset| dataset.reads(&args.file)) {
+        return Err(usage(format!(
+            "{} is a file of the dataset, and is not replaced: give another name",
+            crate::console::plain(&args.file.to_string_lossy())
+        )));
     }
     let datasets = open_all(&found).await?;
     let mut signals = Signals::listen()?;
@@ -152,6 +162,11 @@ fn check(args: &WriteArgs, console: Console) -> anyhow::Result<()> {
         return Err(usage(
             "--model is a file, which llama.cpp's server answers live: run `classified summary` instead, or give the name under \
              which your runner serves the model",
+        ));
+    }
+    if args.rating.batch.batch {
+        return Err(usage(
+            "--batch hands questions to an endpoint, and a file is handed to nobody: leave --batch, --wait and --repair-live out",
         ));
     }
     if args.rating.dry_run {
@@ -248,8 +263,16 @@ pub(super) async fn read(args: ReadArgs) -> anyhow::Result<Exit> {
             return Ok(signals.exit());
         }
     };
-    show_read(&came, &store, console)?;
+    show_read(&came, console)?;
+    let store_path = store.path.clone();
     store.close().await?;
+    if !came.has_ours {
+        return Err(usage(format!(
+            "none of the {} lines is a reply to a question that waits in a batch of {}, or did: is it another database?",
+            came.lines,
+            store_path.display()
+        )));
+    }
     match came.refused {
         Some(words) => Err(anyhow::anyhow!(
             "every question of a batch was refused: {words}; its questions wait on: run the file again, or free them with --close"
@@ -258,7 +281,7 @@ pub(super) async fn read(args: ReadArgs) -> anyhow::Result<Exit> {
     }
 }
 
-fn show_read(came: &Read, store: &Store, console: Console) -> anyhow::Result<()> {
+fn show_read(came: &Read, console: Console) -> anyhow::Result<()> {
     for (_, gathered, _) in &came.batches {
         gathered.notes.iter().for_each(|note| console.note(note));
     }
@@ -266,11 +289,10 @@ fn show_read(came: &Read, store: &Store, console: Console) -> anyhow::Result<()>
         let wrong = came.wrong.as_ref().map_or(String::new(), |wrong| format!(" ({wrong})"));
         console.warn(&format!("the files have {odd}{wrong}: passed over"));
     }
-    if came.batches.is_empty() {
+    if came.batches.is_empty() && came.has_ours {
         console.urge(&format!(
-            "none of the {} lines is for a question that waits in a batch of {}: were they read already, or is it another database?",
-            came.lines,
-            store.path.display()
+            "none of the {} lines is for a question that waits: were they read already?",
+            came.lines
         ));
     }
     let told: Vec<Value> = came

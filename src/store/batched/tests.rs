@@ -496,6 +496,34 @@ async fn a_lesson_is_kept_per_endpoint_and_model_and_added_to() {
 }
 
 #[tokio::test]
+async fn a_lesson_is_forgotten_after_30_days_also_when_another_is_learned() {
+    let world = World::new().await;
+    let limit = Lesson { tokens: Some(2_000_000), dialect: None };
+    world.store.learn(digest(1), "gpt", &limit).await.unwrap();
+    // A minute less than 30 days, and then as much more.
+    world.sql("UPDATE batch_lessons SET learned_at = learned_at - 2591940000").await;
+    assert_eq!(world.store.lesson(digest(1), "gpt").await.unwrap(), limit);
+    world.sql("UPDATE batch_lessons SET learned_at = learned_at - 120000").await;
+    assert_eq!(world.store.lesson(digest(1), "gpt").await.unwrap(), Lesson::default());
+    let dialect = Lesson { tokens: None, dialect: Some("{}".into()) };
+    world.store.learn(digest(1), "gpt", &dialect).await.unwrap();
+    assert_eq!(world.store.lesson(digest(1), "gpt").await.unwrap(), dialect);
+}
+
+#[tokio::test]
+async fn a_question_is_known_while_it_waits_and_when_it_is_answered() {
+    let world = World::new().await;
+    let known = async |question| world.store.has_asked(&[digest(9), digest(question)]).await.unwrap();
+    assert!(!known(0).await);
+    let batch = world.batch(0..2).await;
+    assert!(known(0).await && known(1).await && !known(2).await);
+    world.store.settle(&batch, &[answered(0)]).await.unwrap();
+    world.sql("DELETE FROM batch_questions").await;
+    assert!(known(0).await && !known(1).await);
+    assert!(!world.store.has_asked(&[]).await.unwrap());
+}
+
+#[tokio::test]
 async fn pruning_keeps_what_waits_and_takes_what_came_of_batches() {
     let world = World::new().await;
     let done = world.batch(0..2).await;
@@ -531,6 +559,8 @@ async fn look_ups_go_by_the_question_whatever_the_size_of_its_batch() {
         (WAITING.as_str(), "(slot=? AND input=?)"),
         (STAND.as_str(), "(slot=? AND input=?)"),
         (TELL.as_str(), "(slot=? AND input=?)"),
+        (TELL_LOST.as_str(), "(slot=? AND input=?)"),
+        (FAIL_TURN.as_str(), "(slot=? AND input=?)"),
         (FORGET, "(slot=? AND input>? AND input<?)"),
     ] {
         let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")));

@@ -166,7 +166,8 @@ fn more_questions_than_a_file_may_have_go_into_two() {
 fn a_row_with_more_tokens_than_the_account_may_enqueue_fails_alone() {
     let (world, standin) = faulty(vec![], vec![]);
     let mut text = std::fs::read_to_string(world.path("rows.jsonl")).unwrap();
-    text.push_str(&format!("\n{}", json!({"text": "one more word ".repeat(10_000)})));
+    text += "\n";
+    text += &json!({"text": "one more word ".repeat(10_000)}).to_string();
     world.write("rows.jsonl", text);
     let flags = ["--batch", "--wait", "--batch-tokens", "20000", "--tokens-per-chunk", "60000"];
     let run = summary(&world, &flags).exits(3);

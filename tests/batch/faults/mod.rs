@@ -10,6 +10,7 @@ mod server;
 
 use std::path::PathBuf;
 
+use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection as _, Row as _};
 
@@ -58,7 +59,7 @@ fn complete(run: &Run, what: &str) {
 #[track_caller]
 fn balanced(run: &Run) -> u64 {
     let count = |column| rows(run, column);
-    let failed: u64 = run.ledger()["failed"].as_object().unwrap().values().filter_map(|n| n.as_u64()).sum();
+    let failed: u64 = run.ledger()["failed"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
     let rated = count("rated") + count("cached");
     let all = rated + count("duplicate") + count("empty") + count("not_reached") + failed;
     assert_eq!(all, ALL, "the ledger does not balance: {}", run.stdout);
