@@ -15,7 +15,7 @@ use super::rater::{self, Raters};
 use super::rating::{RatingArgs, list};
 use super::session::{Ended, Session, open_all};
 use crate::dataset::{self, Request, Shape};
-use crate::export::{self, summary_csv};
+use crate::export::summary_csv;
 use crate::rating::summary::Summary;
 use crate::report::{self, Report};
 use crate::store;
@@ -109,19 +109,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         return Ok(exit);
     }
     let mut results = Results::default();
-    // Before anything is handed over: a second run of the same ends at once, however long the first one waits.
-    let claimed = datasets.iter().try_for_each(|dataset| {
-        let folder = export::folder(&settings.data.data_dir, &dataset.name);
-        let mut lenses = lenses.iter();
-        lenses.try_for_each(|lens| session.claims.take(&folder, &lens.name, "summary").map(drop))
-    });
-    let mut ended = match claimed {
-        Ok(()) => session
-            .batches(&found)
-            .await
-            .map_or_else(Ended::by, |ended| ended.unwrap_or(Ended::with(Exit::Done))),
-        Err(error) => Ended::by(error.into()),
-    };
+    let mut ended = session.begin(&found, &datasets).await;
     // After an error or a signal nothing is told.
     let datasets = if ended.exit == Exit::Done { datasets } else { Vec::new() };
     for dataset in datasets {
