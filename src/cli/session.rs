@@ -15,7 +15,7 @@ use super::signals::{Signal, Signals};
 use super::source;
 use crate::console::Console;
 use crate::dataset::{self, Dataset, Found};
-use crate::export::jsonl::Claims;
+use crate::export::{self, jsonl::Claims};
 use crate::lens::Lens;
 use crate::model::Money;
 use crate::rate::{self, End, Event, Plan, Rater};
@@ -131,6 +131,26 @@ impl<'a> Session<'a> {
         self.questions_left =
             (!bounded && is_open && self.raters.bills()).then(|| Arc::new(AtomicU64::new(SURPRISE)));
         Ok(None)
+    }
+
+    /// Takes the files of the datasets' ratings, and then hands questions over where `--batch` wants it: a second run of the same
+    /// ends at once, however long this one waits. Returns how the command ends if it ends here, else [`Exit::Done`].
+    pub(super) async fn begin(&mut self, found: &[Found], datasets: &[Dataset]) -> Ended {
+        let begun = match self.claim(datasets) {
+            Ok(()) => self.batches(found).await,
+            Err(error) => Err(error.into()),
+        };
+        begun.map_or_else(Ended::by, |ended| ended.unwrap_or(Ended::with(Exit::Done)))
+    }
+
+    fn claim(&mut self, datasets: &[Dataset]) -> Result<(), export::Error> {
+        for dataset in datasets {
+            let folder = export::folder(&self.args.settings.data.data_dir, &dataset.name);
+            for lens in self.lenses {
+                self.claims.take(&folder, &lens.name, "summary")?;
+            }
+        }
+        Ok(())
     }
 
     /// What is asked of a dataset's rows.

@@ -125,6 +125,6 @@ fn a_full_disk_under_the_results_ends_the_run_and_keeps_what_was_committed() {
 fn a_limit_on_the_size_of_files_ends_the_run_and_keeps_what_was_committed() {
     // The unit of `ulimit -f` is 512 bytes in some shells and 1024 in others.
     let script = |size: u32| format!("trap '' XFSZ; ulimit -f {size}; exec \"$@\"");
-    let sizes = (96..288).step_by(16).collect();
+    let sizes = (96..400).step_by(16).collect();
     full_disks(&Disk { shell: &["env"], sizes, words: "the database" }, script);
 }

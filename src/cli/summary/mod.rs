@@ -16,7 +16,7 @@ use super::rating::{RatingArgs, list};
 use super::session::{Ended, Session, open_all};
 use crate::console::Console;
 use crate::dataset::{self, Dataset, Found, Request, Shape};
-use crate::export::{self, summary_csv};
+use crate::export::summary_csv;
 use crate::rating::summary::Summary;
 use crate::report::{self, Report};
 use crate::store;
@@ -158,15 +158,11 @@ async fn rate_all(
     (found, datasets): (&[Found], Vec<Dataset>),
     results: &mut Results,
 ) -> Ended {
-    if let Err(error) = claim(args, session, &datasets) {
-        return Ended::by(error.into());
+    let mut ended = session.begin(found, &datasets).await;
+    // After an error or a signal nothing is told.
+    if ended.exit != Exit::Done {
+        return ended;
     }
-    let mut ended = match session.batches(found).await {
-        Ok(None) => Ended::with(Exit::Done),
-        // After an error or a signal nothing is told.
-        Ok(Some(ended)) => return ended,
-        Err(error) => return Ended::by(error),
-    };
     for dataset in datasets {
         let this = one(args, console, session, dataset, results).await.unwrap_or_else(Ended::by);
         // What waits in batches keeps no other dataset from being told.
@@ -181,18 +177,6 @@ async fn rate_all(
         }
     }
     ended
-}
-
-/// Takes the files of ratings, before anything is handed over: a second run of the same ends at once, however long the first one
-/// waits.
-fn claim(args: &SummaryArgs, session: &mut Session<'_>, datasets: &[Dataset]) -> Result<(), export::Error> {
-    for dataset in datasets {
-        let folder = export::folder(&args.rating.settings.data.data_dir, &dataset.name);
-        for lens in session.lenses {
-            session.claims.take(&folder, &lens.name, "summary")?;
-        }
-    }
-    Ok(())
 }
 
 /// The datasets of the argument, each once; a path that exists wins over its commas.

@@ -156,8 +156,7 @@ fn more_questions_than_a_file_may_have_go_into_two() {
     world.write("rows.jsonl", (0..50_001).map(text).collect::<String>());
     let run = summary(&world, &["--batch", "--yes"]).exits(75);
     assert_eq!(rows(&run, "not_reached"), 50_001);
-    let totals: Vec<u64> =
-        listed(&world).iter().map(|batch| batch["server"]["total"].as_u64().unwrap()).collect();
+    let totals: Vec<u64> = listed(&world).iter().map(|batch| batch["questions"].as_u64().unwrap()).collect();
     assert_eq!(totals, [50_000, 1]);
     assert_eq!(standin.counters().files, 2);
 }
