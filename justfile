@@ -35,6 +35,11 @@ typos:
 bench:
     benches/run.sh
 
+# A large run by batch with kills, expiries and a limit of tokens: what became of every question
+batch-run rows="120000" kills="12":
+    cargo build --release && cargo build --release --example standin
+    benches/batches.py target/release/classified target/release/examples/standin {{rows}} {{kills}} target/benches/batches
+
 # The stand-in endpoint, to rate without a key: OPENAI_BASE_URL=http://127.0.0.1:8080/v1
 standin port="8080":
     cargo run --release --example standin -- --port {{port}}

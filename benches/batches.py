@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """A large run by batch, with everything that happens in a bad week: killed again and again, a batch that expires, a limit of
 enqueued tokens. Counts what became of every question.
 
@@ -12,15 +13,15 @@ import json
 import os
 import pathlib
 import random
-import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
 
-PROGRAM, STANDIN, ROWS, KILLS = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-WORK = pathlib.Path(sys.argv[5])
+PROGRAM, STANDIN, ROWS, KILLS = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+WORK = pathlib.Path(sys.argv[5]).resolve()
 SENTENCE = "The number of ways to order a set grows with every element that joins it, because each new one can stand in any gap. "
 # Input tokens that the account may have enqueued: of 120,000 questions about a third.
 TOKENS_PER_ROW, SHARE = 900, 3
@@ -55,7 +56,8 @@ def peak(child):
 
 def main():
     """Runs it all."""
-    WORK.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
     rows = WORK / "rows.jsonl"
     with rows.open("w") as out:
         for row in range(ROWS):

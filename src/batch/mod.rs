@@ -65,9 +65,9 @@ impl Desk {
             let refused = matches!(trouble, Trouble::Refused(_));
             let pause = if refused { pause_after(&trouble, &mut pauses) } else { None };
             let Some(pause) = pause else {
-                let passes = matches!(judge(&trouble).next, Next::Retry { .. });
+                let may_pass = matches!(judge(&trouble).next, Next::Retry { .. });
                 return Err(match self.endpoint.no_batches(&trouble) {
-                    endpoint::Error::Refused(words) if passes => Error::Trouble(words),
+                    endpoint::Error::Refused(words) if may_pass => Error::Trouble(words),
                     error => error.into(),
                 });
             };

@@ -55,7 +55,7 @@ impl Ended {
 pub(super) struct Session<'a> {
     pub(super) args: &'a RatingArgs,
     pub(super) console: Console,
-    lenses: &'a [Arc<Lens>],
+    pub(super) lenses: &'a [Arc<Lens>],
     /// What the rows' fields are called.
     fields: &'a [String],
     cuts: Cuts,

@@ -246,3 +246,23 @@ impl Serialize for Copied<'_> {
         serializer.collect_map(rated.chain(kept))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_claimed_by_one_command_which_may_write_it_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("rows.jsonl");
+        let (mut ours, mut theirs) = (Claims::default(), Claims::default());
+        // Two datasets of the same name have one folder.
+        for _ in 0..2 {
+            assert_eq!(ours.take(&folder, "depth", "summary").unwrap(), folder.join("depth.jsonl"));
+        }
+        assert!(matches!(theirs.take(&folder, "depth", "summary"), Err(Error::Busy { .. })));
+        theirs.take(&folder, "quality", "summary").unwrap();
+        drop(ours);
+        theirs.take(&folder, "depth", "summary").unwrap();
+    }
+}

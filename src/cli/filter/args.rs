@@ -29,7 +29,8 @@ so another cut costs nothing.
 Exit codes: 0 done (or nothing to do), 1 cannot go on, 2 usage, 3 more rows failed than --fail-above (nothing is written
 where they may be rated the next time), or any has no rating with --unrated fail (nothing is written), 4 stopped at a
 bound such as --max-cost, 6 no row was kept, and nothing is written, 75 another run writes the same output,
-questions wait in batches, or the endpoint of batches is out of reach, 130 interrupted, 143 terminated. After 1, 4, 75, 130 and 143 the same command goes on from what is kept.";
+questions wait in batches, or the endpoint of batches is out of reach, 130 interrupted, 143 terminated. After 1, 4, 75,
+130 and 143 the same command goes on from what is kept.";
 
 /// Keep the good rows: rate a dataset, and write the rows that pass to parquet or JSON lines
 #[derive(Debug, Args)]

@@ -14,7 +14,8 @@ use super::exit::{Exit, usage};
 use super::rater::{self, Raters};
 use super::rating::{RatingArgs, list};
 use super::session::{Ended, Session, open_all};
-use crate::dataset::{self, Request, Shape};
+use crate::console::Console;
+use crate::dataset::{self, Dataset, Found, Request, Shape};
 use crate::export::{self, summary_csv};
 use crate::rating::summary::Summary;
 use crate::report::{self, Report};
@@ -109,34 +110,7 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         return Ok(exit);
     }
     let mut results = Results::default();
-    // Before anything is handed over: a second run of the same ends at once, however long the first one waits.
-    let claimed = datasets.iter().try_for_each(|dataset| {
-        let folder = export::folder(&settings.data.data_dir, &dataset.name);
-        let mut lenses = lenses.iter();
-        lenses.try_for_each(|lens| session.claims.take(&folder, &lens.name, "summary").map(drop))
-    });
-    let mut ended = match claimed {
-        Ok(()) => session
-            .batches(&found)
-            .await
-            .map_or_else(Ended::by, |ended| ended.unwrap_or(Ended::with(Exit::Done))),
-        Err(error) => Ended::by(error.into()),
-    };
-    // After an error or a signal nothing is told.
-    let datasets = if ended.exit == Exit::Done { datasets } else { Vec::new() };
-    for dataset in datasets {
-        let this = one(&args, console, &mut session, dataset, &mut results).await.unwrap_or_else(Ended::by);
-        // What waits in batches keeps no other dataset from being told.
-        let goes_on = this.error.is_none() && matches!(this.exit, Exit::Done | Exit::TryAgain);
-        let waiting = ended.waiting + this.waiting;
-        if this.exit != Exit::Done {
-            ended = this;
-        }
-        ended.waiting = waiting;
-        if !goes_on {
-            break;
-        }
-    }
+    let mut ended = rate_all(&args, console, &mut session, (&found, datasets), &mut results).await;
     session.close(&mut ended).await;
     let Results { summaries, runs } = results;
 
@@ -174,6 +148,51 @@ pub(super) async fn run(args: SummaryArgs) -> anyhow::Result<Exit> {
         Some(error) => Err(error),
         None => shown.map(|()| ended.exit).map_err(Into::into),
     }
+}
+
+/// Rates the datasets one after the other, by batches first where that is wished.
+async fn rate_all(
+    args: &SummaryArgs,
+    console: Console,
+    session: &mut Session<'_>,
+    (found, datasets): (&[Found], Vec<Dataset>),
+    results: &mut Results,
+) -> Ended {
+    if let Err(error) = claim(args, session, &datasets) {
+        return Ended::by(error.into());
+    }
+    let mut ended = match session.batches(found).await {
+        Ok(None) => Ended::with(Exit::Done),
+        // After an error or a signal nothing is told.
+        Ok(Some(ended)) => return ended,
+        Err(error) => return Ended::by(error),
+    };
+    for dataset in datasets {
+        let this = one(args, console, session, dataset, results).await.unwrap_or_else(Ended::by);
+        // What waits in batches keeps no other dataset from being told.
+        let goes_on = this.error.is_none() && matches!(this.exit, Exit::Done | Exit::TryAgain);
+        let waiting = ended.waiting + this.waiting;
+        if this.exit != Exit::Done {
+            ended = this;
+        }
+        ended.waiting = waiting;
+        if !goes_on {
+            break;
+        }
+    }
+    ended
+}
+
+/// Takes the files of ratings, before anything is handed over: a second run of the same ends at once, however long the first one
+/// waits.
+fn claim(args: &SummaryArgs, session: &mut Session<'_>, datasets: &[Dataset]) -> Result<(), export::Error> {
+    for dataset in datasets {
+        let folder = export::folder(&args.rating.settings.data.data_dir, &dataset.name);
+        for lens in session.lenses {
+            session.claims.take(&folder, &lens.name, "summary")?;
+        }
+    }
+    Ok(())
 }
 
 /// The datasets of the argument, each once; a path that exists wins over its commas.

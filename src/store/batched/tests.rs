@@ -426,7 +426,7 @@ async fn what_was_told_is_forgotten_and_nothing_else() {
     settled.extend((6..8).map(|n| no_answer(n, Fate::Repair)));
     world.store.settle(&batch, &settled).await.unwrap();
     // Told: two answers, a failure. Answered by somebody else meanwhile: one that is to be asked again.
-    world.store.stand(&slot(), &[digest(0), digest(1), digest(4), digest(6)]).await.unwrap().0;
+    world.store.stand(&slot(), &[digest(0), digest(1), digest(4), digest(6)]).await.unwrap();
     world.sql("INSERT INTO answers SELECT slot, x'00', text, scores, rationales, model_reported, finish_reason, tokens_in, \
         tokens_cached, tokens_out, cost, latency_ms, attempts, answered_at FROM answers LIMIT 1").await;
     let found = sqlx::query("UPDATE answers SET input = ? WHERE input = x'00'").bind(&digest(6).0[..]);
