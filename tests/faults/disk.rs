@@ -101,7 +101,7 @@ fn a_full_disk_under_the_database_ends_the_run_and_keeps_what_was_committed() {
              DATABASE_URL=small/ratings.db \"$@\"; code=$?; cp small/ratings.db* {STORE}/; exit $code"
         )
     };
-    let sizes = (96..192).step_by(8).collect();
+    let sizes = (128..384).step_by(8).collect();
     full_disks(&Disk { shell: &["unshare", "-rm"], sizes, words: "the disk is full: make room" }, script);
 }
 
