@@ -83,7 +83,10 @@ fn what_stays_no_answer_fails_its_row() {
         let failed = &run.ledger()["failed"];
         let known = failed == &json!({"invalid_answer": 1}) || failed == &json!({"no_answer": 1});
         assert!(known, "{action:?}: {failed}");
-        assert_eq!(trial.standin.counters().requests, ROWS as u64 + 1, "one repair turn: {action:?}");
+        // One repair turn; and a reply without a call that comes before any other reply is asked again, as long as it is open
+        // whether the server calls functions.
+        let requests = trial.standin.counters().requests;
+        assert!((ROWS as u64 + 1..=ROWS as u64 + 2).contains(&requests), "{requests}: {action:?}");
         trial.recovers();
     });
 }
