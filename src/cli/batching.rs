@@ -14,7 +14,7 @@ use super::settings::{HEURISTIC, RaterArgs};
 use crate::batch::{self, Bounds, Desk, Full, GivenUp, Word, Work};
 use crate::console::Console;
 use crate::dataset::Found;
-use crate::model::Money;
+use crate::model::{Money, Price};
 use crate::rate::{self, Asks, Left, Plan, Rater};
 
 /// How often batches are looked at that someone waits for: as often as a twentieth of the time that they have taken, within these.
@@ -321,13 +321,13 @@ pub(super) fn many(count: u64, one: &str, more: &str) -> String {
 
 /// An endpoint that cannot be asked for a while, though batches are waited for.
 #[derive(Debug, Default)]
-pub(super) struct Outage {
+struct Outage {
     since: Option<Instant>,
 }
 
 impl Outage {
     /// Whether this error may pass, and is waited for; said once.
-    pub(super) fn is_borne(&mut self, error: &anyhow::Error, console: Console) -> bool {
+    fn is_borne(&mut self, error: &anyhow::Error, console: Console) -> bool {
         if !matches!(error.downcast_ref::<batch::Error>(), Some(batch::Error::Trouble(_))) {
             return false;
         }
@@ -340,7 +340,7 @@ impl Outage {
     }
 
     /// How long to wait before another try.
-    pub(super) fn pause(&self) -> Duration {
+    fn pause(&self) -> Duration {
         let lasts = self.since.map(|since| since.elapsed()).unwrap_or_default();
         (lasts / 20).clamp(LOOK[0], LOOK[1])
     }
@@ -350,7 +350,7 @@ impl Outage {
 async fn round(
     work: &mut Work,
     (plan, found): (&Arc<Plan>, &[Found]),
-    price: Option<crate::model::Price>,
+    price: Option<Price>,
 ) -> anyhow::Result<()> {
     work.collect(price).await?;
     if work.wants_pass && work.full.is_none() && work.given_up.is_none() {

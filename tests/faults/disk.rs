@@ -2,7 +2,7 @@
 
 #![cfg(unix)]
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use crate::standin::Config;
 use crate::world::Run;
 
-use super::{ROWS, Trial, blocking, each, until};
+use super::{ROWS, Trial, blocking, confined, each, until};
 
 #[test]
 fn a_database_that_another_process_has_locked_is_waited_for() {
@@ -40,23 +40,6 @@ fn a_database_that_another_process_has_locked_is_waited_for() {
 
 const STORE: &str = ".local/share/classified";
 
-/// Runs the program at the end of a shell script that made room scarce.
-fn confined(trial: &Trial, shell: &[&str], script: &str) -> Run {
-    let program = trial.command(&[]);
-    let mut command = Command::new(shell[0]);
-    command
-        .args(&shell[1..])
-        .args(["sh", "-c", script, "sh"])
-        .arg(program.get_program())
-        .args(program.get_args())
-        .env_clear()
-        .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .current_dir(trial.world.path(""))
-        .stdin(Stdio::null());
-    Run::of(command.output().unwrap())
-}
-
 /// A disk that gets full: a shell that can make it, how much it holds in KiB, and what a message says of it. Which
 /// size is full half-way depends on the schema and on luck, so there are some.
 struct Disk {
@@ -70,7 +53,7 @@ fn full_disks(disk: &Disk, script: impl Fn(u32) -> String + Sync) {
     let met = AtomicU32::new(0);
     each(&disk.sizes, |size| {
         let trial = Trial::new(vec![]);
-        let run = confined(&trial, disk.shell, &script(*size));
+        let run = confined(&trial.command(&[]), disk.shell, &script(*size));
         trial.sound(&run);
         if run.code != 0 {
             assert_eq!(run.code, 1, "{}", run.stderr);

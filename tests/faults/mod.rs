@@ -257,6 +257,23 @@ fn only_row_three(action: Action) -> Rule {
     Rule { contains: Some("Row 3.".to_owned()), ..Rule::always(action) }
 }
 
+/// Runs the program, ready with its arguments, at the end of a shell script that made room scarce.
+#[cfg(unix)]
+pub(crate) fn confined(program: &Command, shell: &[&str], script: &str) -> Run {
+    let mut command = Command::new(shell[0]);
+    command
+        .args(&shell[1..])
+        .args(["sh", "-c", script, "sh"])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .env_clear()
+        .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .current_dir(program.get_current_dir().unwrap())
+        .stdin(Stdio::null());
+    Run::of(command.output().unwrap())
+}
+
 /// Waits until something holds; a minute without is a failure.
 #[track_caller]
 pub(crate) fn until(holds: impl Fn() -> bool) {

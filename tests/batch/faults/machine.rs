@@ -14,7 +14,7 @@ use super::{
     ALL, ROWS, WAIT, balanced, complete, database, each, faulty, kept, listed, open, recovers, rows, slow,
     sound, summary,
 };
-use crate::faults::{blocking, signal};
+use crate::faults::{blocking, confined, signal};
 use crate::standin::{Batches, Fault, Kind, RequestRule};
 use crate::world::{Run, World, text};
 
@@ -58,23 +58,6 @@ fn a_database_that_is_locked_while_replies_are_collected_is_waited_for() {
     sound(&world, &standin, "locked");
 }
 
-/// Runs the program at the end of a shell script that made room scarce.
-fn confined(world: &World, shell: &[&str], script: &str) -> Run {
-    let program = world.command(&RUN);
-    let mut command = Command::new(shell[0]);
-    command
-        .args(&shell[1..])
-        .args(["sh", "-c", script, "sh"])
-        .arg(program.get_program())
-        .args(program.get_args())
-        .env_clear()
-        .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .current_dir(world.path(""))
-        .stdin(Stdio::null());
-    Run::of(command.output().unwrap())
-}
-
 /// Runs where there is so much room, in KiB: whoever finds none says so, and the run after rates everything.
 fn without_room(sizes: &[u32], shell: &[&str], script: impl Fn(u32) -> String + Sync) {
     let full = AtomicU32::new(0);
@@ -84,7 +67,7 @@ fn without_room(sizes: &[u32], shell: &[&str], script: impl Fn(u32) -> String + 
         // So large that the requests take more room than the database.
         let row = |row: usize| json!({"text": text(row).repeat(8)}).to_string();
         world.write("rows.jsonl", (0..ROWS).map(row).collect::<Vec<_>>().join("\n"));
-        let run = confined(&world, shell, &script(*size));
+        let run = confined(&world.command(&RUN), shell, &script(*size));
         if run.code != 0 {
             assert_eq!(run.code, 1, "{what}: {}", run.stderr);
             assert!(
