@@ -12,7 +12,13 @@ use crate::store::{Batch, Change, Stage, now};
 /// was asked though whoever asked is gone.
 const GRACE: i64 = 20_000;
 
-/// How often it is looked for meanwhile.
+/// How long a file that may have reached the server is looked for, in milliseconds: it may be listed a while after its last byte came.
+const LISTED: i64 = 10_000;
+
+/// How long ago an upload may have begun that may just have ended, in milliseconds.
+const UPLOAD: i64 = 3_600_000;
+
+/// How often something is looked for meanwhile.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Clocks differ: batches that look older by this many seconds may be ours.
@@ -36,9 +42,14 @@ impl Desk {
     /// Whether the file of a batch has reached the server whole; else the batch is taken back.
     async fn find_file(&self, batch: &Batch, words: &Words) -> Result<(), Error> {
         let name = file_name(&batch.intent);
-        let found = retrying(async || self.endpoint.uploaded(&name).await).await;
-        let found = found.map_err(|trouble| Error::trouble("list its files", &self.endpoint, &trouble))?;
-        let Some(file) = found.filter(|file| file.bytes == batch.bytes) else {
+        let wait = if now() - batch.changed_at < UPLOAD { LISTED } else { 0 };
+        let file = until(wait, async || {
+            let found = retrying(async || self.endpoint.uploaded(&name).await).await;
+            let found =
+                found.map_err(|trouble| Error::trouble("list its files", &self.endpoint, &trouble))?;
+            Ok(found.filter(|file| file.bytes == batch.bytes))
+        });
+        let Some(file) = file.await? else {
             self.store.abandon_batch(batch.id).await?;
             return Ok(());
         };
@@ -73,14 +84,7 @@ impl Desk {
     pub(super) async fn found(&self, batch: &Batch) -> Result<Option<RemoteBatch>, Error> {
         // A clock that was set back makes no wait longer.
         let left = GRACE - (now() - batch.changed_at).clamp(0, GRACE);
-        let until = Instant::now() + Duration::from_millis(left.unsigned_abs());
-        loop {
-            let remote = self.listed(batch).await?;
-            if remote.is_some() || Instant::now() >= until {
-                return Ok(remote);
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        until(left, async || self.listed(batch).await).await
     }
 
     /// A batch as the server lists it, by its chance name. Where it was begun twice, the first one counts and the others are cancelled.
@@ -116,6 +120,21 @@ impl Desk {
             ..Change::default()
         };
         Ok(self.store.change_batch(batch, change).await?)
+    }
+}
+
+/// Looks for something until it is there, or so many milliseconds are over; once at least.
+async fn until<T>(
+    milliseconds: i64,
+    look: impl AsyncFn() -> Result<Option<T>, Error>,
+) -> Result<Option<T>, Error> {
+    let end = Instant::now() + Duration::from_millis(milliseconds.unsigned_abs());
+    loop {
+        let found = look().await?;
+        if found.is_some() || Instant::now() >= end {
+            return Ok(found);
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
