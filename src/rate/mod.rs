@@ -28,7 +28,7 @@ use crate::rating::answer::{Answer, Usage};
 use crate::rating::failure::Failure;
 use crate::rating::question::{Digest, Question};
 use crate::rating::{Fate, Rating, Source, Target};
-use crate::store::{NewAnswer, Slot, Standing, Turn};
+use crate::store::{Forget, NewAnswer, Slot, Standing, Turn};
 use crate::{chunk, heuristic, store};
 
 use ask::{Asker, Unanswered};
@@ -197,7 +197,7 @@ pub fn rate(
 pub async fn forget_failures(plan: &Plan) -> Result<(), store::Error> {
     match &plan.rater {
         Rater::Endpoint(asker) if plan.asks != Asks::Everything => {
-            asker.store.forget_told(&slots(asker), true).await
+            asker.store.forget_told(&slots(asker), Forget::Failed).await
         }
         _ => Ok(()),
     }
@@ -340,7 +340,7 @@ impl Driver {
             return;
         }
         let is_complete = self.left == Left::default();
-        match asker.store.forget_told(&slots(asker), false).await {
+        match asker.store.forget_told(&slots(asker), Forget::Answered).await {
             Ok(()) => self.end = (!is_complete).then_some(End::Waiting(self.left)),
             Err(error) => self.stop_because(End::Failed(error.into())),
         }

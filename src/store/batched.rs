@@ -1,4 +1,4 @@
-//! The questions of batches: reserved by one batch at most, settled once, and forgotten when a run has told of them.
+//! The questions of a batch: reserved by one batch at most, and settled once.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
@@ -8,11 +8,11 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::answers::BATCH;
-use super::batches::{Batch, Fate, Settled, Standing, Turn};
+use super::batches::{Batch, Fate, Settled, Turn};
 use super::writer::{Attempt, Ids, NewAnswer, insert_answers, insert_attempts};
-use super::{Access, Error, Slot, Store, integer, now};
+use super::{Error, Slot, Store, integer, now};
 use crate::model::Money;
-use crate::rating::answer::{Unsettled, Usage};
+use crate::rating::answer::Usage;
 use crate::rating::failure::{Failure, Reason};
 use crate::rating::question::Digest;
 
@@ -21,10 +21,11 @@ use crate::rating::question::Digest;
 pub const MOST_TRIES: u32 = 3;
 
 /// A slot's number.
-const SLOT: &str = "(SELECT id FROM slots WHERE lens = ? AND model = ? AND version = ? AND sample = ?)";
+pub(super) const SLOT: &str =
+    "(SELECT id FROM slots WHERE lens = ? AND model = ? AND version = ? AND sample = ?)";
 
 /// How a question is asked next, as [`turn`] reads it.
-const TURN: &str = "input, tries, reason, detail, tokens_in, tokens_cached, tokens_out, cost";
+pub(super) const TURN: &str = "input, tries, reason, detail, tokens_in, tokens_cached, tokens_out, cost";
 
 /// Taken are those that are new, those that are `again`, with their tries, and those `answered` whose answer was pruned. What
 /// failed stays as it is until a complete run has told of it, so that one question cannot go from batch to batch for ever.
@@ -45,36 +46,6 @@ static WAITING: LazyLock<String> = LazyLock::new(|| {
         "SELECT {TURN} FROM batch_questions WHERE slot = (SELECT slot FROM batches WHERE id = ?) AND +batch = ? \
          AND +state = 'waiting' AND input IN (?{})",
         ",?".repeat(BATCH - 1)
-    )
-});
-
-static STAND: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "SELECT {TURN}, state, told_at, lost, lost_at_most FROM batch_questions WHERE slot = {SLOT} AND input IN (?{})",
-        ",?".repeat(BATCH - 1)
-    )
-});
-
-static TELL: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "UPDATE batch_questions SET told_at = ? WHERE slot = {SLOT} AND input IN (?{}) AND told_at IS NULL \
-         AND +state IN ('answered', 'failed') RETURNING input",
-        ",?".repeat(BATCH - 1)
-    )
-});
-
-static TELL_LOST: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "UPDATE batch_questions SET lost = 0, lost_at_most = 0 WHERE slot = {SLOT} AND input IN (?{}) AND +lost > 0 \
-         RETURNING input",
-        ",?".repeat(BATCH - 1)
-    )
-});
-
-static FAIL_TURN: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "UPDATE batch_questions SET state = 'failed', tries = tries + 1, reason = ?, detail = ?, told_at = ? \
-         WHERE slot = {SLOT} AND input = ? AND +state = 'again'"
     )
 });
 
@@ -119,15 +90,6 @@ static RELEASE_AGAIN: LazyLock<String> = LazyLock::new(|| {
         ",?".repeat(BATCH - 1)
     )
 });
-
-/// What no run needs any more, of the questions from one digest to another.
-const FORGET: &str = "DELETE FROM batch_questions WHERE slot = ?1 AND input >= ?2 AND input < ?3 AND \
-     ((state = 'answered' AND told_at IS NOT NULL) OR (?4 AND state = 'failed' AND told_at IS NOT NULL) OR \
-     (state IN ('again', 'failed') AND EXISTS (SELECT 1 FROM answers \
-     WHERE answers.slot = batch_questions.slot AND answers.input = batch_questions.input)))";
-
-/// Parts in which [`FORGET`] goes through a slot, so that others can write in between.
-const PARTS: u8 = 64;
 
 impl Store {
     /// Takes questions into a batch in [`Stage::Spooling`](super::Stage::Spooling), all in one transaction. Returns how
@@ -318,124 +280,16 @@ impl Store {
         transaction.commit().await?;
         Ok(again)
     }
-
-    /// Whether any question of this slot is in a batch, or was in one and is not forgotten.
-    pub async fn has_batched(&self, slot: &Slot) -> Result<bool, Error> {
-        let statement = format!("SELECT EXISTS (SELECT 1 FROM batch_questions WHERE slot = {SLOT})");
-        let query = bind_slot(sqlx::query(AssertSqlSafe(statement)), slot);
-        Ok(query.fetch_one(&self.read).await?.try_get(0)?)
-    }
-
-    /// Where questions stand that are or were in batches; no entry for those that never were. One that is [`Standing::New`], or
-    /// failed and is new, counts as told of from here on. And of their replies those that never came, each of them told once.
-    pub async fn stand(
-        &self,
-        slot: &Slot,
-        inputs: &[Digest],
-    ) -> Result<(HashMap<Digest, Standing>, Unsettled), Error> {
-        let (mut standings, mut unsettled) = (HashMap::new(), Unsettled::default());
-        let mut connection = self.read.acquire().await?;
-        for group in inputs.chunks(BATCH) {
-            let query = bind_slot(sqlx::query(AssertSqlSafe(STAND.as_str())), slot);
-            let rows = bind_all(query, group).fetch_all(&mut *connection).await?;
-            let (mut ended, mut lost) = (Vec::new(), HashMap::new());
-            for row in &rows {
-                let attempts: i64 = row.try_get(10)?;
-                if attempts > 0 {
-                    let at_most = row.try_get::<Option<f64>, _>(11)?.map(Money::from_dollars);
-                    let attempts = attempts.unsigned_abs();
-                    lost.insert(digest(row)?, Unsettled { attempts, at_most });
-                }
-                let told_at: Option<i64> = row.try_get(9)?;
-                if told_at.is_none() && matches!(row.try_get(8)?, "answered" | "failed") {
-                    ended.push(turn(row)?.0);
-                }
-            }
-            let mut new = HashSet::new();
-            if !ended.is_empty() {
-                let query = sqlx::query(AssertSqlSafe(TELL.as_str())).bind(now());
-                // Of two processes that look at once the first one tells.
-                for row in bind_all(bind_slot(query, slot), &ended).fetch_all(&mut *connection).await? {
-                    new.insert(digest(&row)?);
-                }
-            }
-            if !lost.is_empty() {
-                let query = sqlx::query(AssertSqlSafe(TELL_LOST.as_str()));
-                let inputs: Vec<Digest> = lost.keys().copied().collect();
-                for row in bind_all(bind_slot(query, slot), &inputs).fetch_all(&mut *connection).await? {
-                    unsettled.add_all(lost.get(&digest(&row)?).copied().unwrap_or_default());
-                }
-            }
-            for row in &rows {
-                let (input, turn) = turn(row)?;
-                standings.insert(input, standing(row, turn, new.contains(&input))?);
-            }
-        }
-        Ok((standings, unsettled))
-    }
-
-    /// Which of these questions wait in batches. Nothing is told by that.
-    pub async fn waiting(&self, slot: &Slot, inputs: &[Digest]) -> Result<HashSet<Digest>, Error> {
-        let mut waiting = HashSet::new();
-        if self.access == Access::Old {
-            return Ok(waiting);
-        }
-        for group in inputs.chunks(BATCH) {
-            let query = bind_slot(sqlx::query(AssertSqlSafe(STAND.as_str())), slot);
-            for row in bind_all(query, group).fetch_all(&self.read).await? {
-                let (input, turn) = turn(&row)?;
-                if standing(&row, turn, false)? == Standing::Waiting {
-                    waiting.insert(input);
-                }
-            }
-        }
-        Ok(waiting)
-    }
-
-    /// Notes that a question has failed that was to be asked again, and that a run has told of it.
-    pub async fn fail_turn(&self, slot: &Slot, input: Digest, failure: &Failure) -> Result<(), Error> {
-        let query = sqlx::query(AssertSqlSafe(FAIL_TURN.as_str()))
-            .bind(failure.reason.as_str())
-            .bind(&failure.detail)
-            .bind(now());
-        bind_slot(query, slot).bind(&input.0[..]).execute(&self.read).await?;
-        Ok(())
-    }
-
-    /// Forgets what runs have told of these slots' questions, failures only where `failures` says so: then they are asked
-    /// again. What has been answered elsewhere meanwhile is forgotten, too.
-    pub async fn forget_told(&self, slots: &[Arc<Slot>], failures: bool) -> Result<(), Error> {
-        for slot in slots {
-            if !self.has_batched(slot).await? {
-                continue;
-            }
-            let query = sqlx::query(AssertSqlSafe(format!("SELECT {SLOT}")));
-            let id: Option<i64> = bind_slot(query, slot).fetch_one(&self.read).await?.try_get(0)?;
-            for part in 0..PARTS {
-                let from = |part: u8| vec![part.saturating_mul(u8::MAX / PARTS + 1)];
-                // Longer than any digest, and so after all of them.
-                let to = if part + 1 == PARTS { vec![u8::MAX; 33] } else { from(part + 1) };
-                sqlx::query(FORGET)
-                    .bind(id)
-                    .bind(from(part))
-                    .bind(to)
-                    .bind(failures)
-                    .execute(&self.read)
-                    .await?;
-            }
-        }
-        Ok(())
-    }
 }
 
-type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
+pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
 
-fn bind_slot<'q>(query: Query<'q>, slot: &'q Slot) -> Query<'q> {
+pub(super) fn bind_slot<'q>(query: Query<'q>, slot: &'q Slot) -> Query<'q> {
     query.bind(&slot.lens).bind(&slot.model).bind(slot.version).bind(slot.sample)
 }
 
 /// Binds up to [`BATCH`] digests to as many places: what a short group leaves over repeats its last one.
-fn bind_all<'q>(mut query: Query<'q>, inputs: &'q [Digest]) -> Query<'q> {
+pub(super) fn bind_all<'q>(mut query: Query<'q>, inputs: &'q [Digest]) -> Query<'q> {
     for place in 0..BATCH {
         query = query.bind(&inputs[place.min(inputs.len() - 1)].0[..]);
     }
@@ -540,7 +394,7 @@ async fn update(
     Ok(())
 }
 
-fn digest(row: &SqliteRow) -> Result<Digest, Error> {
+pub(super) fn digest(row: &SqliteRow) -> Result<Digest, Error> {
     let input: &[u8] = row.try_get(0)?;
     input.try_into().map(Digest).map_err(|_| Error::Statement {
         reason: "a stored question of a batch has an unreadable key".to_owned(),
@@ -549,7 +403,7 @@ fn digest(row: &SqliteRow) -> Result<Digest, Error> {
 }
 
 /// A question, and how it is asked next.
-fn turn(row: &SqliteRow) -> Result<(Digest, Turn), Error> {
+pub(super) fn turn(row: &SqliteRow) -> Result<(Digest, Turn), Error> {
     let count =
         |column: usize| -> Result<u64, Error> { Ok(row.try_get::<i64, _>(column)?.try_into().unwrap_or(0)) };
     let tries = count(1)?.try_into().unwrap_or(u32::MAX);
@@ -569,26 +423,11 @@ fn turn(row: &SqliteRow) -> Result<(Digest, Turn), Error> {
 }
 
 /// A failure as it is stored; a reason of a newer version goes into its words.
-fn failure(reason: &str, detail: impl Into<String> + Display) -> Failure {
+pub(super) fn failure(reason: &str, detail: impl Into<String> + Display) -> Failure {
     match Reason::named(reason) {
         Some(reason) => Failure::new(reason, detail),
         None => Failure::new(Reason::Rejected, format!("{reason}: {detail}")),
     }
-}
-
-fn standing(row: &SqliteRow, turn: Turn, is_new: bool) -> Result<Standing, Error> {
-    let told_at: Option<i64> = row.try_get(9)?;
-    Ok(match row.try_get(8)? {
-        "again" => Standing::Again(turn),
-        "failed" => {
-            let failure = turn.last.unwrap_or_else(|| failure("failed", "in a batch"));
-            Standing::Failed { failure, usage: turn.usage, is_new }
-        }
-        "answered" if is_new => Standing::New,
-        "answered" => Standing::Told(told_at.unwrap_or_default()),
-        // In a state of a newer version: it is not asked twice.
-        _ => Standing::Waiting,
-    })
 }
 
 #[cfg(test)]

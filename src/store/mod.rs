@@ -8,6 +8,7 @@ mod batched;
 mod batches;
 mod history;
 mod runs;
+mod standing;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub use batched::MOST_TRIES;
 pub use batches::{Batch, Change, FORM, Fate, Lesson, NewBatch, Settled, Stage, Standing, Turn};
 pub use history::{Group, Prune, Stats, Usual};
 pub use runs::Runs;
+pub use standing::Forget;
 pub use writer::{Attempt, NewAnswer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();

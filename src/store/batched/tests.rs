@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{Change, Lesson, NewAnswer, NewBatch, Prune, Stage};
+use super::super::standing::{FAIL_TURN, FORGET, STAND, TELL, TELL_LOST};
+use super::super::{Change, Forget, Lesson, NewAnswer, NewBatch, Prune, Stage, Standing};
 use super::*;
 use crate::model::Price;
-use crate::rating::answer::{Answer, Provenance};
+use crate::rating::answer::{Answer, Provenance, Unsettled};
 
 fn digest(n: u32) -> Digest {
     let mut bytes = [7; 32];
@@ -433,14 +434,14 @@ async fn what_was_told_is_forgotten_and_nothing_else() {
     found.execute(&world.store.read).await.unwrap();
 
     let elsewhere = Arc::new(Slot { version: 2, ..(*slot()).clone() });
-    world.store.forget_told(&[elsewhere], true).await.unwrap();
+    world.store.forget_told(&[elsewhere], Forget::Failed).await.unwrap();
     assert_eq!(world.states().await.values().sum::<i64>(), 10, "another slot's");
-    world.store.forget_told(&[slot()], false).await.unwrap();
+    world.store.forget_told(&[slot()], Forget::Answered).await.unwrap();
     let count = |states: &BTreeMap<String, i64>| {
         ["waiting", "again", "failed", "answered"].map(|state| states.get(state).copied().unwrap_or(0))
     };
     assert_eq!(count(&world.states().await), [2, 1, 2, 2]);
-    world.store.forget_told(&[slot()], true).await.unwrap();
+    world.store.forget_told(&[slot()], Forget::Failed).await.unwrap();
     assert_eq!(count(&world.states().await), [2, 1, 1, 2]);
     assert!(world.store.has_batched(&slot()).await.unwrap());
     // A failure that a complete run has told of is asked again.
@@ -452,7 +453,7 @@ async fn what_was_told_is_forgotten_and_nothing_else() {
 async fn a_slot_without_batches_is_known_to_have_none() {
     let world = World::new().await;
     assert!(!world.store.has_batched(&slot()).await.unwrap());
-    world.store.forget_told(&[slot()], true).await.unwrap();
+    world.store.forget_told(&[slot()], Forget::Failed).await.unwrap();
     assert!(world.store.stand(&slot(), &inputs(0..3)).await.unwrap().0.is_empty());
     let batch = world.batch(0..1).await;
     assert!(world.store.has_batched(&slot()).await.unwrap());

@@ -1,0 +1,188 @@
+//! Where the questions of batches stand for a run: looked up, told of once, and forgotten when that is done.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, LazyLock};
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::answers::BATCH;
+use super::batched::{SLOT, TURN, bind_all, bind_slot, digest, failure, turn};
+use super::batches::{Standing, Turn};
+use super::{Access, Error, Slot, Store, now};
+use crate::model::Money;
+use crate::rating::answer::Unsettled;
+use crate::rating::failure::Failure;
+use crate::rating::question::Digest;
+
+pub(super) static STAND: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {TURN}, state, told_at, lost, lost_at_most FROM batch_questions WHERE slot = {SLOT} AND input IN (?{})",
+        ",?".repeat(BATCH - 1)
+    )
+});
+
+pub(super) static TELL: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE batch_questions SET told_at = ? WHERE slot = {SLOT} AND input IN (?{}) AND told_at IS NULL \
+         AND +state IN ('answered', 'failed') RETURNING input",
+        ",?".repeat(BATCH - 1)
+    )
+});
+
+pub(super) static TELL_LOST: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE batch_questions SET lost = 0, lost_at_most = 0 WHERE slot = {SLOT} AND input IN (?{}) AND +lost > 0 \
+         RETURNING input",
+        ",?".repeat(BATCH - 1)
+    )
+});
+
+pub(super) static FAIL_TURN: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE batch_questions SET state = 'failed', tries = tries + 1, reason = ?, detail = ?, told_at = ? \
+         WHERE slot = {SLOT} AND input = ? AND +state = 'again'"
+    )
+});
+
+/// What no run needs any more, of the questions from one digest to another.
+pub(super) const FORGET: &str = "DELETE FROM batch_questions WHERE slot = ?1 AND input >= ?2 AND input < ?3 AND \
+     ((state = 'answered' AND told_at IS NOT NULL) OR (?4 AND state = 'failed' AND told_at IS NOT NULL) OR \
+     (state IN ('again', 'failed') AND EXISTS (SELECT 1 FROM answers \
+     WHERE answers.slot = batch_questions.slot AND answers.input = batch_questions.input)))";
+
+/// Parts in which [`FORGET`] goes through a slot, so that others can write in between.
+const PARTS: u8 = 64;
+
+/// What is forgotten of questions that a run has told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forget {
+    /// Those that were answered.
+    Answered,
+    /// Those that failed, too: they are asked again.
+    Failed,
+}
+
+impl Store {
+    /// Whether any question of this slot is in a batch, or was in one and is not forgotten.
+    pub async fn has_batched(&self, slot: &Slot) -> Result<bool, Error> {
+        let statement = format!("SELECT EXISTS (SELECT 1 FROM batch_questions WHERE slot = {SLOT})");
+        let query = bind_slot(sqlx::query(AssertSqlSafe(statement)), slot);
+        Ok(query.fetch_one(&self.read).await?.try_get(0)?)
+    }
+
+    /// Where questions stand that are or were in batches; no entry for those that never were. One that is [`Standing::New`], or
+    /// failed and is new, counts as told of from here on. And of their replies those that never came, each of them told once.
+    pub async fn stand(
+        &self,
+        slot: &Slot,
+        inputs: &[Digest],
+    ) -> Result<(HashMap<Digest, Standing>, Unsettled), Error> {
+        let (mut standings, mut unsettled) = (HashMap::new(), Unsettled::default());
+        let mut connection = self.read.acquire().await?;
+        for group in inputs.chunks(BATCH) {
+            let query = bind_slot(sqlx::query(AssertSqlSafe(STAND.as_str())), slot);
+            let rows = bind_all(query, group).fetch_all(&mut *connection).await?;
+            let (mut ended, mut lost) = (Vec::new(), HashMap::new());
+            for row in &rows {
+                let attempts: i64 = row.try_get(10)?;
+                if attempts > 0 {
+                    let at_most = row.try_get::<Option<f64>, _>(11)?.map(Money::from_dollars);
+                    let attempts = attempts.unsigned_abs();
+                    lost.insert(digest(row)?, Unsettled { attempts, at_most });
+                }
+                let told_at: Option<i64> = row.try_get(9)?;
+                if told_at.is_none() && matches!(row.try_get(8)?, "answered" | "failed") {
+                    ended.push(turn(row)?.0);
+                }
+            }
+            let mut new = HashSet::new();
+            if !ended.is_empty() {
+                let query = sqlx::query(AssertSqlSafe(TELL.as_str())).bind(now());
+                // Of two processes that look at once the first one tells.
+                for row in bind_all(bind_slot(query, slot), &ended).fetch_all(&mut *connection).await? {
+                    new.insert(digest(&row)?);
+                }
+            }
+            if !lost.is_empty() {
+                let query = sqlx::query(AssertSqlSafe(TELL_LOST.as_str()));
+                let inputs: Vec<Digest> = lost.keys().copied().collect();
+                for row in bind_all(bind_slot(query, slot), &inputs).fetch_all(&mut *connection).await? {
+                    unsettled.add_all(lost.get(&digest(&row)?).copied().unwrap_or_default());
+                }
+            }
+            for row in &rows {
+                let (input, turn) = turn(row)?;
+                standings.insert(input, standing(row, turn, new.contains(&input))?);
+            }
+        }
+        Ok((standings, unsettled))
+    }
+
+    /// Which of these questions wait in batches. Nothing is told by that.
+    pub async fn waiting(&self, slot: &Slot, inputs: &[Digest]) -> Result<HashSet<Digest>, Error> {
+        let mut waiting = HashSet::new();
+        if self.access == Access::Old {
+            return Ok(waiting);
+        }
+        for group in inputs.chunks(BATCH) {
+            let query = bind_slot(sqlx::query(AssertSqlSafe(STAND.as_str())), slot);
+            for row in bind_all(query, group).fetch_all(&self.read).await? {
+                let (input, turn) = turn(&row)?;
+                if standing(&row, turn, false)? == Standing::Waiting {
+                    waiting.insert(input);
+                }
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// Notes that a question has failed that was to be asked again, and that a run has told of it.
+    pub async fn fail_turn(&self, slot: &Slot, input: Digest, failure: &Failure) -> Result<(), Error> {
+        let query = sqlx::query(AssertSqlSafe(FAIL_TURN.as_str()))
+            .bind(failure.reason.as_str())
+            .bind(&failure.detail)
+            .bind(now());
+        bind_slot(query, slot).bind(&input.0[..]).execute(&self.read).await?;
+        Ok(())
+    }
+
+    /// Forgets what runs have told of these slots' questions, and what has been answered elsewhere meanwhile.
+    pub async fn forget_told(&self, slots: &[Arc<Slot>], forget: Forget) -> Result<(), Error> {
+        for slot in slots {
+            if !self.has_batched(slot).await? {
+                continue;
+            }
+            let query = sqlx::query(AssertSqlSafe(format!("SELECT {SLOT}")));
+            let id: Option<i64> = bind_slot(query, slot).fetch_one(&self.read).await?.try_get(0)?;
+            for part in 0..PARTS {
+                let from = |part: u8| vec![part.saturating_mul(u8::MAX / PARTS + 1)];
+                // Longer than any digest, and so after all of them.
+                let to = if part + 1 == PARTS { vec![u8::MAX; 33] } else { from(part + 1) };
+                sqlx::query(FORGET)
+                    .bind(id)
+                    .bind(from(part))
+                    .bind(to)
+                    .bind(forget == Forget::Failed)
+                    .execute(&self.read)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn standing(row: &SqliteRow, turn: Turn, is_new: bool) -> Result<Standing, Error> {
+    let told_at: Option<i64> = row.try_get(9)?;
+    Ok(match row.try_get(8)? {
+        "again" => Standing::Again(turn),
+        "failed" => {
+            let failure = turn.last.unwrap_or_else(|| failure("failed", "in a batch"));
+            Standing::Failed { failure, usage: turn.usage, is_new }
+        }
+        "answered" if is_new => Standing::New,
+        "answered" => Standing::Told(told_at.unwrap_or_default()),
+        // In a state of a newer version: it is not asked twice.
+        _ => Standing::Waiting,
+    })
+}
