@@ -138,7 +138,6 @@ fn what_cannot_be_read_is_not_asked_again_and_is_read_when_it_can_be() {
         (content(302, json!({})), "HTTP 302"),
         (content(404, json!({})), "HTTP 404"),
         (content(410, json!({})), "HTTP 410"),
-        (content(200, json!("<html>\nbusy\n</html>")), "no line of a batch's file"),
         (content(200, json!("{}\n".repeat(1_181))), "more than 1180 lines for 60 requests"),
         (content(200, json!("\n".repeat(1_181))), "more than 1180 lines for 60 requests"),
     ];

@@ -44,14 +44,16 @@ pub(in crate::batch) fn sql(world: &World, statement: &'static str) {
 
 #[test]
 fn a_database_that_is_locked_while_replies_are_collected_is_waited_for() {
-    let (world, standin) = faulty(vec![RequestRule::nth(Kind::Content, 1, Fault::Late(300))], vec![]);
+    let (world, standin) = faulty(vec![RequestRule::nth(Kind::Content, 1, Fault::Late(3_600_000))], vec![]);
     let child = world.start(&RUN);
     standin.wait_for(Kind::Content, 1);
     let options = SqliteConnectOptions::new().filename(database(&world));
     blocking(async {
         let mut other = SqliteConnection::connect_with(&options).await.unwrap();
         let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        // The replies come now.
+        standin.hurry();
+        tokio::time::sleep(Duration::from_secs(1)).await;
         lock.rollback().await.unwrap();
     });
     complete(&Run::of(child.wait_with_output().unwrap()), "locked");

@@ -89,7 +89,7 @@ fn kept(world: &World) -> u64 {
 }
 
 /// Batches that are not collected.
-fn open(world: &World) -> u64 {
+pub(super) fn open(world: &World) -> u64 {
     count(world, "SELECT count(*) FROM batches WHERE stage != 'collected'")
 }
 
