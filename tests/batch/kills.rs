@@ -65,7 +65,7 @@ fn complete(world: &World, what: &str) -> BTreeMap<String, [u64; 2]> {
 fn killed_at_any_step_no_question_is_answered_twice_and_none_is_lost() {
     let next = std::sync::Mutex::new(moments().into_iter());
     std::thread::scope(|scope| {
-        for _ in 0..4 {
+        for _ in 0..8 {
             scope.spawn(|| {
                 while let Some(moment) = { next.lock().unwrap().next() } {
                     kill_at(moment);

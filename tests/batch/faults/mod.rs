@@ -119,6 +119,11 @@ fn at_once(code: u16) -> Fault {
     Fault::Status { code, body: None, headers: [("retry-after".to_owned(), "0".to_owned())].into() }
 }
 
+/// This fault with the first so many requests, and flags.
+fn first(kind: Kind, times: u64, fault: Fault) -> (Vec<RequestRule>, &'static [&'static str]) {
+    (vec![RequestRule::first(kind, times, fault)], &[])
+}
+
 /// These faults pass: at the end nothing is missing, and everything was handed over once.
 fn passes(cases: &[(Vec<RequestRule>, &[&str])]) {
     each(cases, |(requests, flags)| {
