@@ -137,6 +137,14 @@ fn a_batch_of_a_newer_program_is_left_alone_and_its_questions_wait() {
 #[test]
 fn more_questions_than_a_file_may_have_go_into_two() {
     let (world, standin) = super::with(slow());
+    // A lens of few words in place of the built-in one: 50,000 requests are long enough.
+    let file = |name: &str, text: &str| world.write(&format!("lenses/textbook_quality/{name}"), text);
+    file("config.json", r#"{"input_fields": ["text"], "type": "score"}"#);
+    let properties = json!({"why": {"type": "string"}, "overall": {"type": "number", "enum": [1, 2]}});
+    let parameters = json!({"type": "object", "required": ["why", "overall"], "properties": properties});
+    file("functions.json", &json!({"name": "rate", "parameters": parameters}).to_string());
+    file("system.jinja", "Rate.");
+    file("prompt.jinja", "{{ text }}");
     let text = |row: usize| json!({"text": row.to_string()}).to_string() + "\n";
     world.write("rows.jsonl", (0..50_001).map(text).collect::<String>());
     let run = summary(&world, &["--batch", "--yes"]).exits(75);
