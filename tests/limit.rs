@@ -29,7 +29,7 @@ pub(crate) async fn plan(world: &World, standin: &Standin, questions: Option<u64
         account: Vec::new(),
         model: "m".into(),
         answers: "m".into(),
-        timeout: Duration::from_secs(10),
+        timeout: Duration::from_mins(1),
         max_generation_tokens: 256,
         sampling: Sampling::default(),
         reply: ReplyForm::Tools,

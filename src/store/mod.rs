@@ -14,7 +14,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -234,28 +234,29 @@ fn opened(path: &Path) -> impl Fn(sqlx::Error) -> Error + Copy {
 /// A connection with the write-ahead log where it can be had, else with a rollback journal.
 ///
 /// Two processes that open a new file at once may find it locked while one of them switches the journal; SQLite does
-/// not wait for that lock, so we do.
+/// not wait for that lock, so we do, as long as it waits for any other.
 async fn connect(options: &SqliteConnectOptions) -> Result<(SqliteConnection, Journal), sqlx::Error> {
-    let mut last = None;
-    for attempt in 0..20_u64 {
-        match SqliteConnection::connect_with(options).await {
+    let (began, mut pause) = (Instant::now(), Duration::from_millis(10));
+    loop {
+        let busy = match SqliteConnection::connect_with(options).await {
             Ok(mut connection) => {
                 let mode: Result<String, _> =
                     sqlx::query_scalar("PRAGMA journal_mode = WAL").fetch_one(&mut connection).await;
                 match mode {
                     Ok(mode) if mode == "wal" => return Ok((connection, Journal::Wal)),
-                    Err(error) if is_busy(&error) => last = Some(error),
+                    Err(error) if is_busy(&error) => error,
                     // Another journal, or an error of the file system: no write-ahead log here.
                     Ok(_) | Err(_) => break,
                 }
             }
-            Err(error) if is_busy(&error) => last = Some(error),
+            Err(error) if is_busy(&error) => error,
             Err(error) => return Err(error),
+        };
+        if began.elapsed() >= BUSY_TIMEOUT {
+            return Err(busy);
         }
-        tokio::time::sleep(Duration::from_millis(10 * (attempt + 1))).await;
-    }
-    if let Some(error) = last {
-        return Err(error);
+        tokio::time::sleep(pause).await;
+        pause = (2 * pause).min(Duration::from_millis(200));
     }
     let rollback = options.clone().journal_mode(SqliteJournalMode::Delete);
     Ok((SqliteConnection::connect_with(&rollback).await?, Journal::Rollback))

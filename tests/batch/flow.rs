@@ -123,17 +123,17 @@ fn a_batch_that_somebody_cancelled_is_handed_over_again_by_the_next_run_alone() 
 
 #[test]
 fn a_limit_of_enqueued_tokens_is_learned_and_kept() {
-    let batches = Batches { enqueued_tokens: Some(20_000), ..Batches::default() };
+    let batches = Batches { enqueued_tokens: Some(40_000), ..Batches::default() };
     let (world, standin) = world(batches);
     let run = summary(&world, &["--batch", "--wait"]).exits(0);
     assert_eq!(rows(&run, "rated"), ALL);
-    assert!(run.stderr.contains("20000 input tokens"), "{}", run.stderr);
+    assert!(run.stderr.contains("40000 input tokens"), "{}", run.stderr);
     assert_eq!(answered(&standin), [(1, ALL)].into());
     // It is remembered: other questions go into files that fit from the start.
     let before = standin.batches().len();
     let run = summary(&world, &["--batch", "--wait", "--version", "2"]).exits(0);
     assert_eq!(rows(&run, "rated"), ALL);
-    assert!(!run.stderr.contains("20000 input tokens"), "{}", run.stderr);
+    assert!(!run.stderr.contains("40000 input tokens"), "{}", run.stderr);
     let first = &standin.batches()[before]["request_counts"]["total"];
     assert!(first.as_u64().is_some_and(|first| first < ALL), "{first}");
 }
@@ -237,14 +237,14 @@ fn an_answer_that_does_not_fit_is_repaired_live_where_that_is_wished() {
 #[test]
 fn a_cap_on_money_counts_open_batches_and_the_same_command_goes_on() {
     let (world, standin) = world(slow());
-    let run = summary(&world, &["--batch", "--max-cost", "0.05"]).exits(4);
+    let run = summary(&world, &["--batch", "--max-cost", "0.12"]).exits(4);
     let first = standin.batches()[0]["request_counts"]["total"].as_u64().unwrap_or_default();
     assert!(run.stderr.contains("--max-cost"), "{}", run.stderr);
     // What is under way counts: nothing more fits.
-    summary(&world, &["--batch", "--max-cost", "0.05"]).exits(4);
+    summary(&world, &["--batch", "--max-cost", "0.12"]).exits(4);
     assert_eq!(standin.counters().batches, 1);
     standin.hurry();
-    let run = summary(&world, &["--batch", "--wait", "--max-cost", "0.05"]).exits(0);
+    let run = summary(&world, &["--batch", "--wait", "--max-cost", "0.12"]).exits(0);
     assert!(first < ALL && rows(&run, "rated") == ALL, "{first} {}", run.stdout);
     assert_eq!(answered(&standin), [(1, ALL)].into());
 }

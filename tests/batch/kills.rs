@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::faults::machine::sql;
+use super::faults::{machine::sql, open};
 use super::{ROWS, answered, rules};
 use crate::standin::{BatchRule, Batches, Fault, Kind, RequestRule, Twist};
 use crate::standin::{Config, Standin};
@@ -66,7 +66,7 @@ fn complete(world: &World, what: &str) -> BTreeMap<String, [u64; 2]> {
 fn killed_at_any_step_no_question_is_answered_twice_and_none_is_lost() {
     let next = std::sync::Mutex::new(moments().into_iter());
     std::thread::scope(|scope| {
-        for _ in 0..4 {
+        for _ in 0..8 {
             scope.spawn(|| {
                 while let Some(moment) = { next.lock().unwrap().next() } {
                     kill_at(moment);
@@ -100,8 +100,7 @@ fn kill_at((kind, number, fault): (Kind, u64, Fault)) {
         assert_eq!(counters.files, counters.batches, "{what}: a file was uploaded twice");
     }
     // Nothing is left behind that a later run would look after.
-    let run = world.run(&["batch", "list", "--format", "json"]).exits(0);
-    assert_eq!(run.json()["batches"].as_array().unwrap().len(), 0, "{what}: {}", run.stdout);
+    assert_eq!(open(&world), 0, "{what}");
 }
 
 #[test]

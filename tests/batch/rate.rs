@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use classified::dataset::{self, Dataset};
 use classified::endpoint::Dialect;
@@ -13,7 +14,7 @@ use classified::rating::answer::{Answer, Provenance, Unsettled, Usage};
 use classified::rating::failure::{Failure, Reason};
 use classified::rating::question::{Digest, Question};
 use classified::rating::{Fate, Rating};
-use classified::store::{self, Batch, Change, NewBatch, Settled, Store, Turn};
+use classified::store::{self, Batch, Change, NewAnswer, NewBatch, Settled, Store, Turn};
 use futures::StreamExt as _;
 use serde_json::json;
 
@@ -156,12 +157,12 @@ fn used(input: u64) -> Usage {
 }
 
 fn answered() -> store::Fate {
+    store::Fate::Answered(an_answer())
+}
+
+fn an_answer() -> Arc<Answer> {
     let provenance = Provenance { usage: used(1), answered_at: 1, ..Provenance::default() };
-    store::Fate::Answered(Arc::new(Answer {
-        scores: vec![2.0; 9],
-        rationales: vec![String::new()],
-        provenance,
-    }))
+    Arc::new(Answer { scores: vec![2.0; 9], rationales: vec![String::new()], provenance })
 }
 
 fn invalid() -> Failure {
@@ -292,30 +293,44 @@ async fn a_live_repair_that_fails_too_fails_the_row() {
 
 #[tokio::test]
 async fn what_is_handed_over_while_a_run_goes_on_is_not_asked_by_it() {
-    let script = Script(vec![Rule::always(Action::Delay(5))]);
-    let rows: Vec<usize> = (0..1_200).collect();
+    // More rows than are held at once: while the first one has no reply the last ones are not looked up.
+    const MANY: usize = 4_400;
+    let script = Script(vec![Rule::always(Action::Delay(3_600_000))]);
+    let rows: Vec<usize> = (0..MANY).collect();
     let batched = Batched::of(&rows, Config { script, ..Config::default() }).await;
     let (batch, store) = (batched.batch([]).await, batched.store().await);
-    let last: Vec<Digest> = batched.questions[1_190..].iter().map(|question| question.digest).collect();
     let plan = batched.plan(Asks::Everything).await;
+    let form = form_of(&plan);
+    let known = |question: &Question| NewAnswer {
+        slot: Arc::clone(&form.slot),
+        input: question.digest,
+        lens_digest: form.lens_digest,
+        answer: an_answer(),
+    };
+    store.put(batched.questions[1..MANY - 10].iter().map(known).collect()).await.unwrap();
+    let last: Vec<Digest> = batched.questions[MANY - 10..].iter().map(|question| question.digest).collect();
     let stop = tokio::sync::watch::Sender::new(false);
     let mut events = rate(Arc::clone(&plan), batched.rows().await, stop.subscribe());
-    let mut rated = 0;
-    let end = loop {
-        match events.next().await.unwrap() {
-            Event::Rated(_) => {
-                rated += 1;
-                // The first rows are rated before the last ones are read.
-                if rated == 1 {
-                    assert_eq!(store.reserve(&batch, &last).await.unwrap().len(), 10);
-                }
+    let handing_over = async {
+        while batched.standin.counters().requests == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(store.reserve(&batch, &last).await.unwrap().len(), 10);
+        batched.standin.hurry();
+    };
+    let rating = async {
+        let mut rated = 0;
+        loop {
+            match events.next().await.unwrap() {
+                Event::Rated(_) => rated += 1,
+                Event::End(end) => break (rated, end),
+                Event::Progress(_) | Event::Note(_) => {}
             }
-            Event::End(end) => break end,
-            Event::Progress(_) | Event::Note(_) => {}
         }
     };
+    let ((), (rated, end)) = tokio::join!(handing_over, rating);
     assert!(matches!(end, End::Waiting(Left { waiting: 10, unasked: 0 })), "{end:?}");
-    assert_eq!((rated, batched.standin.counters().requests), (1_190, 1_190));
+    assert_eq!((rated, batched.standin.counters().requests), (MANY - 10, 1));
     store_of(&plan).close().await.unwrap();
 }
 

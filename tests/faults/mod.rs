@@ -276,7 +276,7 @@ pub(crate) fn confined(program: &Command, shell: &[&str], script: &str) -> Run {
 
 /// Waits until something holds; a minute without is a failure.
 #[track_caller]
-pub(crate) fn until(holds: impl Fn() -> bool) {
+pub(crate) fn until(mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < Duration::from_mins(1), "it never happens");

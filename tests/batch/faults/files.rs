@@ -97,16 +97,16 @@ fn lines_for_no_question_twice_the_same_and_no_lines_are_passed_over_with_one_wa
 
 #[test]
 fn a_page_in_place_of_a_file_is_no_file_of_the_batch() {
-    let (world, standin) = faulty(vec![RequestRule::first(Kind::Content, 2, page())], vec![]);
+    let (world, standin) = faulty(vec![RequestRule::first(Kind::Content, 1, page())], vec![]);
     complete(&summary(&world, &WAIT), "a page");
     sound(&world, &standin, "a page");
 }
 
 #[test]
 fn a_file_that_breaks_off_is_read_again_from_its_start() {
-    let cases = [(Fault::CutBody, "60"), (Fault::StallBody, "1"), (Fault::Hang, "1")];
-    each(&cases, |(fault, timeout)| {
-        let (world, standin) = faulty(vec![RequestRule::first(Kind::Content, 2, fault.clone())], vec![]);
+    let cases = [(Fault::CutBody, 2, "60"), (Fault::StallBody, 1, "1"), (Fault::Hang, 1, "1")];
+    each(&cases, |(fault, times, timeout)| {
+        let (world, standin) = faulty(vec![RequestRule::first(Kind::Content, *times, fault.clone())], vec![]);
         let run = summary(&world, &[&WAIT[..], &["--timeout", timeout]].concat());
         complete(&run, &format!("{fault:?}"));
         assert!(!run.stderr.contains("passed over"), "{fault:?}: {}", run.stderr);

@@ -44,14 +44,16 @@ pub(in crate::batch) fn sql(world: &World, statement: &'static str) {
 
 #[test]
 fn a_database_that_is_locked_while_replies_are_collected_is_waited_for() {
-    let (world, standin) = faulty(vec![RequestRule::nth(Kind::Content, 1, Fault::Late(300))], vec![]);
+    let (world, standin) = faulty(vec![RequestRule::nth(Kind::Content, 1, Fault::Late(3_600_000))], vec![]);
     let child = world.start(&RUN);
     standin.wait_for(Kind::Content, 1);
     let options = SqliteConnectOptions::new().filename(database(&world));
     blocking(async {
         let mut other = SqliteConnection::connect_with(&options).await.unwrap();
         let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        // The replies come now.
+        standin.hurry();
+        tokio::time::sleep(Duration::from_secs(1)).await;
         lock.rollback().await.unwrap();
     });
     complete(&Run::of(child.wait_with_output().unwrap()), "locked");
@@ -135,6 +137,14 @@ fn a_batch_of_a_newer_program_is_left_alone_and_its_questions_wait() {
 #[test]
 fn more_questions_than_a_file_may_have_go_into_two() {
     let (world, standin) = super::with(slow());
+    // A lens of few words in place of the built-in one: 50,000 requests are long enough.
+    let file = |name: &str, text: &str| world.write(&format!("lenses/textbook_quality/{name}"), text);
+    file("config.json", r#"{"input_fields": ["text"], "type": "score"}"#);
+    let properties = json!({"why": {"type": "string"}, "overall": {"type": "number", "enum": [1, 2]}});
+    let parameters = json!({"type": "object", "required": ["why", "overall"], "properties": properties});
+    file("functions.json", &json!({"name": "rate", "parameters": parameters}).to_string());
+    file("system.jinja", "Rate.");
+    file("prompt.jinja", "{{ text }}");
     let text = |row: usize| json!({"text": row.to_string()}).to_string() + "\n";
     world.write("rows.jsonl", (0..50_001).map(text).collect::<String>());
     let run = summary(&world, &["--batch", "--yes"]).exits(75);

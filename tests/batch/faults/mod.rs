@@ -89,7 +89,7 @@ fn kept(world: &World) -> u64 {
 }
 
 /// Batches that are not collected.
-fn open(world: &World) -> u64 {
+pub(super) fn open(world: &World) -> u64 {
     count(world, "SELECT count(*) FROM batches WHERE stage != 'collected'")
 }
 
@@ -117,6 +117,11 @@ fn page() -> Fault {
 /// A status that says how long to wait: not at all.
 fn at_once(code: u16) -> Fault {
     Fault::Status { code, body: None, headers: [("retry-after".to_owned(), "0".to_owned())].into() }
+}
+
+/// This fault with the first so many requests, and flags.
+fn first(kind: Kind, times: u64, fault: Fault) -> (Vec<RequestRule>, &'static [&'static str]) {
+    (vec![RequestRule::first(kind, times, fault)], &[])
 }
 
 /// These faults pass: at the end nothing is missing, and everything was handed over once.

@@ -1,16 +1,10 @@
 //! Requests for files and batches that go wrong.
 
-use std::time::Duration;
-
 use super::{
-    ALL, WAIT, at_once, balanced, complete, faulty, page, passes, recovers, rows, sound, stops, summary,
+    ALL, WAIT, at_once, balanced, complete, faulty, first, page, passes, recovers, rows, sound, stops,
+    summary,
 };
 use crate::standin::{Batches, Fault, Kind, RequestRule, Rules};
-
-/// This fault with the first so many requests, and flags.
-fn first(kind: Kind, times: u64, fault: Fault) -> (Vec<RequestRule>, &'static [&'static str]) {
-    (vec![RequestRule::first(kind, times, fault)], &[])
-}
 
 #[test]
 fn an_upload_that_fails_is_made_again_unless_the_file_has_arrived() {
@@ -38,9 +32,7 @@ fn an_upload_that_fails_is_made_again_unless_the_file_has_arrived() {
 fn a_batch_that_may_have_begun_is_looked_for_before_it_is_begun_again() {
     passes(&[
         first(Kind::Create, 1, Fault::Lost),
-        first(Kind::Create, 1, Fault::status(500)),
         first(Kind::Create, 2, at_once(429)),
-        first(Kind::Create, 1, page()),
         (vec![RequestRule::nth(Kind::Create, 1, Fault::Silent)], &["--timeout", "1"]),
         (vec![RequestRule::nth(Kind::Create, 1, Fault::CutBody)], &[]),
         (
@@ -59,39 +51,13 @@ fn a_batch_that_may_have_begun_is_looked_for_before_it_is_begun_again() {
 #[test]
 fn a_batch_that_begins_after_the_connection_broke_is_not_begun_twice() {
     let rules = Rules {
-        requests: vec![RequestRule::nth(Kind::Create, 1, Fault::LostThenDone(2500))],
+        requests: vec![RequestRule::nth(Kind::Create, 1, Fault::LostThenDone(1500))],
         batches: vec![],
     };
-    let (world, standin) =
-        super::with(Batches { running: Duration::from_secs(3), rules, ..Batches::default() });
+    let (world, standin) = super::with(Batches { rules, ..Batches::default() });
     complete(&summary(&world, &WAIT), "late");
     assert_eq!(standin.counters().batches, 1);
     sound(&world, &standin, "late");
-}
-
-#[test]
-fn what_cannot_be_handed_over_at_once_is_handed_over_by_a_run_that_waits() {
-    // Each request is made six times: then the run takes the batch back, or looks for it, and tries once more.
-    let cases =
-        [(Kind::Create, at_once(429)), (Kind::Upload, at_once(429)), (Kind::Upload, Fault::status(500))];
-    crate::faults::each(&cases, |(kind, fault)| {
-        let what = format!("{kind:?} {fault:?}");
-        let (world, standin) = faulty(vec![RequestRule::first(*kind, 7, fault.clone())], vec![]);
-        let run = summary(&world, &WAIT);
-        complete(&run, &what);
-        assert!(run.stderr.contains("asked again for an hour"), "{what}: {}", run.stderr);
-        sound(&world, &standin, &what);
-        assert_eq!(standin.counters().batches, 1, "{what}");
-    });
-}
-
-#[test]
-fn what_one_lens_is_kept_up_by_is_kept_from_no_other_lens() {
-    let (world, standin) = faulty(vec![RequestRule::first(Kind::Create, 7, at_once(429))], vec![]);
-    let lenses = "textbook_quality,textbook_depth";
-    world.run(&["summary", "rows.jsonl", "text", lenses, "--batch", "--wait"]).exits(0);
-    assert_eq!(super::answered(&standin), [(1, 2 * ALL)].into());
-    assert_eq!(standin.counters().batches, 2);
 }
 
 #[test]
@@ -99,7 +65,7 @@ fn a_server_that_does_not_tell_of_its_batches_for_a_moment_is_asked_again() {
     passes(&[
         first(Kind::ListBatches, 1, at_once(500)),
         first(Kind::ListBatches, 2, at_once(429)),
-        first(Kind::GetBatch, 3, Fault::status(500)),
+        first(Kind::GetBatch, 2, Fault::status(500)),
         first(Kind::GetBatch, 2, Fault::Close),
         first(Kind::GetBatch, 2, page()),
         (vec![RequestRule::first(Kind::GetBatch, 1, Fault::Hang)], &["--timeout", "1"]),
@@ -111,9 +77,8 @@ fn a_server_that_does_not_tell_of_its_batches_for_a_moment_is_asked_again() {
 #[test]
 fn a_server_that_is_gone_while_somebody_waits_is_asked_until_it_is_back() {
     let rules =
-        Rules { requests: vec![RequestRule::first(Kind::GetBatch, 3, Fault::Close)], batches: vec![] };
-    let (world, standin) =
-        super::with(Batches { running: Duration::from_secs(1), rules, ..Batches::default() });
+        Rules { requests: vec![RequestRule::first(Kind::GetBatch, 2, Fault::Close)], batches: vec![] };
+    let (world, standin) = super::with(Batches { rules, ..Batches::default() });
     let run = summary(&world, &WAIT);
     complete(&run, "gone");
     assert_eq!(run.stderr.matches("asked again for an hour").count(), 1, "{}", run.stderr);

@@ -23,8 +23,8 @@ use super::{
 /// Lines that are run before others get a turn.
 const SLICE: usize = 128;
 
-/// How long a poll waits for what is to be done before it.
-const POLL: Duration = Duration::from_secs(5);
+/// How long a poll waits for what is to be done before it: less than a client's patience, and enough for the slowest machine.
+const POLL: Duration = Duration::from_secs(30);
 
 /// How far a batch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -108,7 +108,8 @@ impl RequestRule {
     }
 }
 
-/// What goes wrong with a request. "Done" is what the request wants: the file is stored, the batch is made.
+/// What goes wrong with a request. "Done" is what the request wants: the file is stored, the batch is made. Milliseconds pass at
+/// once when nothing is to take time any more.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Fault {

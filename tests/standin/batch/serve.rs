@@ -143,7 +143,9 @@ async fn perform(
     let (shared, rooms) = (Arc::clone(state), Arc::clone(room));
     // A task of its own: a server does what it was asked for, whether the client waits or not.
     let doing = tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(delay)).await;
+        if delay > 0 {
+            shared.delay(Duration::from_millis(delay)).await;
+        }
         act(&shared, &rooms, request).await
     });
     if let Some(Fault::LostThenDone(_)) = fault {
@@ -157,7 +159,7 @@ async fn perform(
         Some(Fault::Lost) => Err(Closed),
         Some(Fault::Silent) => std::future::pending().await,
         Some(Fault::Late(milliseconds)) => {
-            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            state.delay(Duration::from_millis(milliseconds)).await;
             Ok(response)
         }
         Some(Fault::CutBody) => Ok(half_of(response, Ending::Closed)),

@@ -366,10 +366,11 @@ async fn a_request_can_be_done_and_its_reply_lost() {
     assert_eq!(World::told(world.creation(&file)).await.0, 200);
     assert_eq!(world.standin.arrived(Kind::Create), 2);
 
-    let world = faulty(RequestRule::first(Kind::Create, 1, Fault::LostThenDone(50)));
+    let world = faulty(RequestRule::first(Kind::Create, 1, Fault::LostThenDone(3_600_000)));
     let file = world.upload(&lines(1)).await;
     assert!(world.creation(&file).send().await.is_err());
     assert_eq!(world.standin.batches().len(), 0, "it is made only later");
+    world.standin.hurry();
     while world.standin.batches().is_empty() {
         tokio::task::yield_now().await;
     }
