@@ -9,26 +9,25 @@ use std::time::Duration;
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
-use crate::standin::Config;
+use crate::standin::{Action, Config, Rule};
 use crate::world::Run;
 
 use super::{ROWS, Trial, blocking, confined, each, until};
 
 #[test]
 fn a_database_that_another_process_has_locked_is_waited_for() {
-    let trial = Trial::with(Config { delay: Duration::from_millis(200), ..Config::default() });
+    // Nothing is answered before the database is locked.
+    let trial = Trial::new(vec![Rule::always(Action::Until(u64::MAX))]);
     let child = trial.start(&[]);
-    until(|| trial.standin.counters().requests > 0);
+    until(|| trial.standin.counters().requests >= 4);
     let options = SqliteConnectOptions::new().filename(trial.database());
     blocking(async {
         let mut other = SqliteConnection::connect_with(&options).await.unwrap();
         let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        trial.standin.recover();
         // All that was asked at first is answered, and nothing of it can be committed.
-        let answered = || trial.standin.counters().by_status.get(&200).is_some_and(|times| *times >= 4);
-        while !answered() {
-            tokio::task::yield_now().await;
-        }
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        until(|| trial.standin.counters().by_status.get(&200).is_some_and(|times| *times >= 4));
+        tokio::time::sleep(Duration::from_secs(1)).await;
         lock.rollback().await.unwrap();
     });
     let run = Run::of(child.wait_with_output().unwrap()).exits(0);

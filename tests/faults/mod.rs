@@ -88,6 +88,8 @@ impl Trial {
     #[track_caller]
     fn recovers(&self) {
         self.standin.recover();
+        // What a program that was killed has sent does not count for the next.
+        self.standin.settle();
         let kept = self.committed();
         let paid = self.standin.answered();
         let asked = self.standin.counters().requests;

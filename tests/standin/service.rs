@@ -46,6 +46,12 @@ pub(super) struct State {
     wire: bool,
     /// For how long the server is to go away.
     away: watch::Sender<Duration>,
+    /// The number of the last completion request, for those that wait for it. Without rules nobody does.
+    arrived: watch::Sender<u64>,
+    /// Whether the script is over.
+    recovered: watch::Sender<bool>,
+    /// One for each connection that is open, and this one.
+    open: Arc<()>,
     journal: Mutex<Journal>,
     batches: Option<Arc<Room>>,
 }
@@ -61,6 +67,9 @@ impl State {
             forms: Forms::default(),
             wire: script.0.iter().any(|rule| matches!(rule.action, Action::Wire(_))),
             away: watch::Sender::new(Duration::ZERO),
+            arrived: watch::Sender::new(0),
+            recovered: watch::Sender::new(false),
+            open: Arc::default(),
             play: (!script.0.is_empty()).then(|| Mutex::new(Play::new(script))),
             journal: Mutex::new(Journal::new(config.log)),
             batches: config.batches.take().map(|batches| Arc::new(Room::new(batches))),
@@ -79,13 +88,39 @@ impl State {
         }
     }
 
-    /// From now on the script says nothing.
+    /// From now on the script says nothing: who waits by its word waits no longer, and who is away comes back.
     pub(super) fn recover(&self) {
+        self.recovered.send_replace(true);
         if let Some(play) = &self.play {
             *play.lock().unwrap_or_else(PoisonError::into_inner) = Play::new(Script::default());
         }
         if let Some(batches) = &self.batches {
             batches.recover();
+        }
+    }
+
+    /// Counts a connection as open for as long as this is held.
+    pub(super) fn open(&self) -> Arc<()> {
+        Arc::clone(&self.open)
+    }
+
+    /// How many connections are open.
+    pub(super) fn connections(&self) -> usize {
+        Arc::strong_count(&self.open) - 1
+    }
+
+    /// Returns when the script is over.
+    pub(super) async fn recovery(&self) {
+        // An error means that the state is gone, and the server with it.
+        let _ = self.recovered.subscribe().wait_for(|recovered| *recovered).await;
+    }
+
+    /// Returns when so many completion requests have arrived, or the script is over.
+    async fn until(&self, arrived: u64) {
+        let mut last = self.arrived.subscribe();
+        tokio::select! {
+            _ = last.wait_for(|number| *number >= arrived) => {}
+            () = self.recovery() => {}
         }
     }
 
@@ -356,6 +391,9 @@ async fn complete(state: Arc<State>, head: &Parts, body: Bytes) -> Result<Respon
     let entry = state.journal().arrive(head, &body, digest);
     let mut waiting = Waiting { state, entry, outcome: Outcome::default() };
     let state = &waiting.state;
+    if state.play.is_some() {
+        state.arrived.send_modify(|last| *last = entry.number.max(*last));
+    }
 
     let question = match state.admit(head, &question) {
         Ok(question) => question,
@@ -372,7 +410,8 @@ async fn complete(state: Arc<State>, head: &Parts, body: Bytes) -> Result<Respon
         tokens: question.prompt_tokens + question.room.unwrap_or(0),
         at: Instant::now(),
     };
-    let Decision { delay, limits, says, action } = state.decide(&seen);
+    let Decision { delay, until, limits, says, action } = state.decide(&seen);
+    state.until(until).await;
     let delay = delay + state.config.delay;
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
@@ -472,6 +511,7 @@ fn perform(action: &Action, asked: &Asked<'_>) -> (Response, Worth, Billed) {
         // What passes a request on has passed it on; closing, hanging and going away are done by the caller.
         Action::Answer
         | Action::Delay(_)
+        | Action::Until(_)
         | Action::RateLimit(_)
         | Action::Usage(_)
         | Action::Refuse { .. }
