@@ -178,7 +178,7 @@ fn a_server_on_the_loopback_of_ipv6_is_an_endpoint() {
     }
     let config = Config {
         host: Ipv6Addr::LOCALHOST.into(),
-        script: Script(vec![Rule::once_per_question(Action::status(503))]),
+        script: Script(vec![Rule::first(1, Action::status(503))]),
         delay: Duration::from_millis(1),
         ..Config::default()
     };

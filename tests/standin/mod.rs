@@ -164,7 +164,8 @@ impl Standin {
         // Who is away has ended all connections.
         let Ok(mut last) = TcpStream::connect(self.address) else { return };
         // Connections are taken in the order of their coming: when this one has a reply all before it are counted.
-        last.write_all(b"GET /standin/counters HTTP/1.1\r\nhost: standin\r\n\r\n").expect("a stand-in that reads");
+        last.write_all(b"GET /standin/counters HTTP/1.1\r\nhost: standin\r\n\r\n")
+            .expect("a stand-in that reads");
         last.read_exact(&mut [0]).expect("a stand-in that answers");
         drop(last);
         let began = Instant::now();

@@ -493,7 +493,10 @@ fn what_a_dead_client_has_sent_is_counted_when_the_stand_in_has_settled() {
     for rule in [Rule::always(Action::Hang), Rule::always(Action::Wire(Wire::HalfClosed))] {
         let standin = scripted(vec![rule]);
         let body = question("text").to_string();
-        let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
         for _ in 0..20 {
             let mut client = TcpStream::connect(standin.address).unwrap();
             client.write_all((head.clone() + &body).as_bytes()).unwrap();
