@@ -26,7 +26,7 @@ fn what_never_passes_over_one_row_fails_that_row_alone() {
     ];
     std::thread::scope(|scope| {
         // Only who falls silent needs a limit: in so short a time a busy machine may miss any reply.
-        scope.spawn(|| fails_one_row(&[(Action::Hang, "timeout")], &["--timeout", "1"]));
-        fails_one_row(&cases, &[]);
+        scope.spawn(|| fails_one_row(&[(Action::Hang, "timeout")], &["--timeout", "1"], None));
+        fails_one_row(&cases, &[], None);
     });
 }

@@ -120,7 +120,7 @@ fn refusals_and_filters_fail_their_row_without_another_request() {
         (Action::ContentFilter, "content_filter"),
         (Action::error(400, "content_filter"), "content_filter"),
     ];
-    fails_one_row(&cases, &[]);
+    fails_one_row(&cases, &[], Some(1));
 }
 
 #[test]

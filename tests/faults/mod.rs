@@ -237,10 +237,16 @@ fn mended(rule: Rule, more: &[&str]) {
 }
 
 /// One row meets these always and fails for this reason; the others are rated, and the server's recovery mends it.
-fn fails_one_row(cases: &[(Action, &str)], more: &[&str]) {
+/// With a number, that row is asked about so often.
+fn fails_one_row(cases: &[(Action, &str)], more: &[&str], attempts: Option<usize>) {
     each(cases, |(action, reason)| {
         let trial = Trial::new(vec![only_row_three(action.clone())]);
         let run = trial.run(more);
+        let requests = trial.standin.counters().requests;
+        assert!(
+            attempts.is_none_or(|attempts| requests == (ROWS - 1 + attempts) as u64),
+            "{action:?}: {requests}"
+        );
         assert_eq!(run.code, 3, "{action:?}: {}{}", run.stdout, run.stderr);
         let ledger = run.ledger();
         let expected = serde_json::json!({*reason: 1});
