@@ -84,8 +84,8 @@ fn a_full_disk_under_the_database_ends_the_run_and_keeps_what_was_committed() {
              DATABASE_URL=small/ratings.db \"$@\"; code=$?; cp small/ratings.db* {STORE}/; exit $code"
         )
     };
-    // As it is now, from 208 to 250 KiB.
-    let sizes = (144..336).step_by(16).collect();
+    // As it is now, from 208 to 230 KiB.
+    let sizes = (176..288).step_by(12).collect();
     full_disks(&Disk { shell: &["unshare", "-rm"], sizes, words: "the disk is full: make room" }, script);
 }
 
@@ -109,7 +109,7 @@ fn a_full_disk_under_the_results_ends_the_run_and_keeps_what_was_committed() {
 fn a_limit_on_the_size_of_files_ends_the_run_and_keeps_what_was_committed() {
     // The unit of `ulimit -f` is 512 bytes in some shells and 1024 in others.
     let script = |size: u32| format!("trap '' XFSZ; ulimit -f {size}; exec \"$@\"");
-    // As it is now, from 176 to 196 KiB.
+    // As it is now, from 176 to 208 KiB.
     let sizes = (160..=208).step_by(16).chain((320..=416).step_by(16)).collect();
     full_disks(&Disk { shell: &["env"], sizes, words: "the database" }, script);
 }

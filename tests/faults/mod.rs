@@ -29,7 +29,7 @@ use crate::world::{Run, World};
 const KEY: &str = "sk-faults-5f0c2e71d94b";
 
 /// Rows of a trial, enough to have some in flight, some done and some to come.
-const ROWS: usize = 12;
+const ROWS: usize = 9;
 
 /// The log is one more place in which the key must not be found.
 const RATE: [&str; 12] = [
