@@ -207,8 +207,10 @@ fn cause(error: &hyper::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
 
@@ -277,7 +279,10 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_there_is_told_at_once() {
-        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        // A port that is taken and does not listen: a free one may be the next that another test gets.
+        let nobody = TcpSocket::new_v4().unwrap();
+        nobody.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = nobody.local_addr().unwrap();
         let ended = to(&format!("http://{address}/")).unwrap().post(Bytes::new()).await;
         assert!(matches!(ended, Err(Error::Connect(_))), "{ended:?}");
     }

@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_secs(1);
 
 /// How long the last words of a child that has ended are waited for: a grandchild may hold the pipe open.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A running child. Dropped, it is asked to end, and killed where it does not.
 #[derive(Debug)]

@@ -97,7 +97,8 @@ async fn a_server_that_says_nothing_is_told_so() {
 
 #[tokio::test]
 async fn a_server_that_never_listens_is_given_up_and_gone() {
-    let script = Script::new("echo $$ > pid; echo working; exec /bin/sleep 600");
+    // The number is there whole or not at all: between opening a file and writing it the script may be killed.
+    let script = Script::new("echo $$ > part; /bin/mv part pid; echo working; exec /bin/sleep 600");
     let mut tries = 0;
     // It may be given up before it has written its number: as soon as it has, it must be gone.
     while !script.path("pid").exists() {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::make::{gz, jsonl, parquet};
 use super::{ids, offline, ratings, refused, summary};
+use crate::faults::until;
 use crate::testhub::{Action, Fault, Repos, Side, TestHub};
 use crate::world::{Run, World};
 
@@ -135,9 +136,7 @@ fn a_killed_download_leaves_nothing_that_is_taken_for_the_file() {
     let arguments = [&["summary", SET, "text"], &super::QUIET[..]].concat();
     let mut child = super::command(&world, &hub, &arguments).spawn().unwrap();
     let begun = || hub.log().iter().any(|request| request.side == "cdn" && request.bytes >= 1_000);
-    while !begun() {
-        std::thread::yield_now();
-    }
+    until(begun);
     child.kill().unwrap();
     child.wait().unwrap();
     hub.clear_faults();

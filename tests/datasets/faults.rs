@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use classified::dataset::{self, Access, Request};
+use classified::dataset::{self, Access, Request, Row};
 use classified::hub::Options;
 use classified::rating::run::Sample;
 use futures::StreamExt as _;
@@ -30,21 +30,27 @@ const SETS: [&str; 3] = ["acme/parquet", "acme/jsonl", "acme/arrow"];
 fn lines_of(hub: &TestHub, set: &str, flags: &[&str]) -> String {
     let world = World::new();
     summary(&world, hub, &[&[set, "text"], flags].concat()).exits(0);
-    assert_eq!(lines(&world).len(), if flags.contains(&"--max") { 40 } else { 300 });
+    assert_eq!(lines(&world).len(), 300);
     ratings(&world)
 }
 
-/// Faults that pass.
-fn passing() -> Vec<Fault> {
-    let hub = |path: &str, action| Fault::new(Side::Hub, path, action);
-    let cdn = |action| Fault::new(Side::Cdn, "", action);
+/// A Hub of its own with the same files: making them takes longer than serving them.
+fn another(hub: &TestHub) -> TestHub {
+    TestHub::start(Repos::at(hub.repos().root()))
+}
+
+/// Faults that pass, and the sets whose reading they may disturb: of a list all formats know the same.
+fn passing() -> Vec<(Fault, &'static [&'static str])> {
+    let list = |path: &str, action| (Fault::new(Side::Hub, path, action), &SETS[..1]);
+    let hub = |path: &str, action| (Fault::new(Side::Hub, path, action), &SETS[..]);
+    let cdn = |action| (Fault::new(Side::Cdn, "", action), &SETS[..]);
     vec![
-        hub("/api/datasets/", Action::rate_limited(0)),
+        list("/api/datasets/", Action::rate_limited(0)),
         hub("/resolve/", Action::status(429).header("RateLimit", "").header("RateLimit-Policy", "")),
-        hub("/api/datasets/", Action::status(500)),
-        hub("/tree/", Action::truncated(30)),
+        list("/api/datasets/", Action::status(500)),
+        list("/tree/", Action::truncated(30)),
         hub("/resolve/", Action::dropped()),
-        hub("/resolve/", Action::expired()).times(1).skip(1),
+        (Fault::new(Side::Hub, "/resolve/", Action::expired()).skip(1), &SETS[..]),
         cdn(Action::status(503)),
         cdn(Action::status(429).header("Retry-After", "1")),
         cdn(Action::truncated(100)),
@@ -65,32 +71,35 @@ fn after_a_fault_that_passes_every_line_is_as_without_it() {
         assert_eq!(stream, download);
     }
     let faults = passing();
-    let streams = [&["--stream"][..], &[]];
-    let each = faults.iter().flat_map(|fault| SETS.iter().zip(&expected).map(move |set| (fault, set)));
-    let each = each.flat_map(|(fault, set)| streams.map(|flags| (fault, set, flags)));
+    let each = faults.iter().flat_map(|(fault, sets)| {
+        let expected = SETS.iter().zip(&expected).filter(|(set, _)| sets.contains(set));
+        expected.flat_map(move |set| [&["--stream"][..], &[]].map(|flags| (fault, set, flags)))
+    });
     // All at once: most of the time is spent in waiting for the next try.
     at_once(&each.collect::<Vec<_>>(), |(fault, (set, (expected, _)), flags)| {
-        let hub = TestHub::start(repos());
+        let hub = another(&clean);
         hub.fault((*fault).clone());
         assert_eq!(&lines_of(&hub, set, flags), expected, "{set} {flags:?} {fault:?}");
     });
 }
 
-#[test]
-fn a_sample_is_the_same_after_a_fault_that_passes() {
-    let clean = TestHub::start(repos());
-    let flags = ["--stream", "--max", "40"];
-    let expected = lines_of(&clean, "acme/parquet", &flags);
-    at_once(&[Action::truncated(100), Action::dropped(), Action::ignoring_range()], |action| {
-        let hub = TestHub::start(repos());
-        // Not the first request, which fetches a footer, but those of the rows.
-        hub.fault(Fault::new(Side::Cdn, "", action.clone()).skip(2).times(2));
-        assert_eq!(lines_of(&hub, "acme/parquet", &flags), expected, "{action:?}");
-    });
-}
-
 /// How all rows of a set are read when every wait is a millisecond: how many come, and the error that ends them.
 fn read(hub: &TestHub, home: &Path, set: &str, access: Access) -> (usize, Option<String>) {
+    let (rows, error) = sampled(hub, home, set, (access, Sample::All), LONG);
+    (rows.len(), error)
+}
+
+/// Longer than a busy machine lets anybody wait.
+const LONG: Duration = Duration::from_mins(1);
+
+/// As [`read`], the rows of a sample; a server may be silent for so long.
+fn sampled(
+    hub: &TestHub,
+    home: &Path,
+    set: &str,
+    (access, sample): (Access, Sample),
+    idle: Duration,
+) -> (Vec<Row>, Option<String>) {
     let look_up = |name: &str| match name {
         "HF_ENDPOINT" => Some(hub.endpoint().to_owned()),
         "HF_HOME" => Some(home.display().to_string()),
@@ -98,22 +107,18 @@ fn read(hub: &TestHub, home: &Path, set: &str, access: Access) -> (usize, Option
     };
     let mut options = Options::from(&look_up).unwrap();
     options.timeouts.backoff = Duration::from_millis(1);
-    options.timeouts.idle = Duration::from_millis(200);
-    let request = Request {
-        access,
-        sample: Sample::All,
-        ..Request::new(set, vec!["text".to_owned()], Arc::new(options))
-    };
+    options.timeouts.idle = idle;
+    let request = Request { access, sample, ..Request::new(set, vec!["text".to_owned()], Arc::new(options)) };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let dataset = match dataset::open(request).await {
             Ok(dataset) => dataset,
-            Err(error) => return (0, Some(error.to_string())),
+            Err(error) => return (Vec::new(), Some(error.to_string())),
         };
         let mut batches = pin!(dataset.batches());
-        let mut rows = 0;
+        let mut rows = Vec::new();
         while let Some(batch) = batches.next().await {
             match batch {
-                Ok(batch) => rows += batch.len(),
+                Ok(batch) => rows.extend(batch),
                 Err(error) => return (rows, Some(error.to_string())),
             }
         }
@@ -122,15 +127,39 @@ fn read(hub: &TestHub, home: &Path, set: &str, access: Access) -> (usize, Option
 }
 
 #[test]
+fn a_sample_is_the_same_after_a_fault_that_passes() {
+    let drawn = |hub: &TestHub| {
+        let home = tempfile::tempdir().unwrap();
+        let sample = Sample::Random { rows: 40, seed: 42 };
+        let (rows, error) = sampled(hub, home.path(), "acme/parquet", (Access::Stream, sample), LONG);
+        assert_eq!((rows.len(), error), (40, None));
+        rows
+    };
+    let clean = TestHub::start(repos());
+    let expected = drawn(&clean);
+    at_once(&[Action::truncated(100), Action::dropped(), Action::ignoring_range()], |action| {
+        let hub = another(&clean);
+        // Not the first request, which fetches a footer, but those of the rows.
+        hub.fault(Fault::new(Side::Cdn, "", action.clone()).skip(2).times(2));
+        assert_eq!(drawn(&hub), expected, "{action:?}");
+        assert!(
+            hub.log().iter().filter(|request| request.side == "cdn").count() > 3,
+            "{action:?} was not met"
+        );
+    });
+}
+
+#[test]
 fn a_fault_that_stays_is_an_error_and_never_fewer_rows() {
-    let cdn = |action| Fault::new(Side::Cdn, "", action).times(u64::MAX);
-    let hub_side = |path, action| Fault::new(Side::Hub, path, action).times(u64::MAX);
+    let cdn = |action| (Fault::new(Side::Cdn, "", action).times(u64::MAX), LONG);
+    let hub_side = |path, action| (Fault::new(Side::Hub, path, action).times(u64::MAX), LONG);
+    let silent = (cdn(Action::stalled(100)).0, Duration::from_millis(200));
     let cases = [
         (cdn(Action::status(503)), "answers 503"),
         (cdn(Action::status(429).header("Retry-After", "0")), "limits the rate"),
         (cdn(Action::truncated(100)), "127.0.0.1"),
         (cdn(Action::dropped()), "cannot read from 127.0.0.1"),
-        (cdn(Action::stalled(100)), "cannot read from 127.0.0.1"),
+        (silent, "cannot read from 127.0.0.1"),
         (cdn(Action::status(403)), "answers 403"),
         (cdn(Action::default().header("Content-Length", "50")), "127.0.0.1"),
         (cdn(Action::default().header("Content-Range", "bytes 7-90/100")), "sends wrong bytes"),
@@ -144,14 +173,16 @@ fn a_fault_that_stays_is_an_error_and_never_fewer_rows() {
         (hub_side("/resolve/", Action::expired()), "answers 403"),
     ];
     let each: Vec<_> = cases.iter().flat_map(|case| SETS.map(|set| (case, set))).collect();
-    at_once(&each, |((fault, words), set)| {
-        let hub = TestHub::start(repos());
+    let clean = TestHub::start(repos());
+    at_once(&each, |(((fault, idle), words), set)| {
+        let hub = another(&clean);
         let home = tempfile::tempdir().unwrap();
         for access in [Access::Stream, Access::Download] {
             hub.clear_faults();
             hub.fault(fault.clone());
-            let (rows, error) = read(&hub, home.path(), set, access);
-            let error = error.unwrap_or_else(|| panic!("{rows} rows of {set}, {access:?}: {fault:?}"));
+            let (rows, error) = sampled(&hub, home.path(), set, (access, Sample::All), *idle);
+            let error =
+                error.unwrap_or_else(|| panic!("{} rows of {set}, {access:?}: {fault:?}", rows.len()));
             assert!(error.contains(words), "{set}, {access:?}, {fault:?}: {error}");
             assert!(!error.contains("Signature"), "{error}");
         }

@@ -93,7 +93,8 @@ fn measured(mut command: std::process::Command) -> (u64, Run) {
         let value = now.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let value = value.and_then(|value| value.trim().trim_end_matches(" kB").parse().ok());
         most = most.max(value.unwrap_or(0));
-        std::thread::yield_now();
+        // Between two looks the machine is the program's.
+        std::thread::sleep(std::time::Duration::from_millis(2));
     }
     (most, Run::of(child.wait_with_output().unwrap()))
 }

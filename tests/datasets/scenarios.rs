@@ -109,10 +109,14 @@ fn a_body_that_is_cut_is_read_on() {
 #[test]
 fn a_limit_that_lasts_ends_the_run_and_says_when_to_come_back() {
     let hub = TestHub::start(textbooks(Repos::new()));
+    // Five tries, of which the last says how long to wait.
+    let soon = Action::status(429).header("Retry-After", "0");
+    hub.fault(Fault::new(Side::Hub, "/tree/", soon).times(4));
     hub.fault(Fault::new(Side::Hub, "/tree/", Action::rate_limited(0)).times(99));
     let words: &[&str] = &["limits the rate of requests", "try again in 1 s", "HF_TOKEN"];
     let case = ("56-rate-limited-forever", "vikp/textbooks markdown --stream", &[][..], Refused(1, words));
     check(&hub, &case);
+    assert_eq!(hub.log().iter().filter(|request| request.path.contains("/tree/")).count(), 5);
 }
 
 #[test]

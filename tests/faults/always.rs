@@ -21,9 +21,12 @@ fn what_never_passes_over_one_row_fails_that_row_alone() {
         (Action::status(504), "server_error"),
         (Action::Wire(Wire::Reset), "connection"),
         (Action::Wire(Wire::LargeHeader(1 << 20)), "connection"),
-        (Action::Hang, "timeout"),
         (Action::NotJson, "connection"),
         (no_choices, "connection"),
     ];
-    fails_one_row(&cases, &["--timeout", "2"]);
+    std::thread::scope(|scope| {
+        // Only who falls silent needs a limit: in so short a time a busy machine may miss any reply.
+        scope.spawn(|| fails_one_row(&[(Action::Hang, "timeout")], &["--timeout", "1"], None));
+        fails_one_row(&cases, &[], None);
+    });
 }

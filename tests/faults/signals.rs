@@ -34,6 +34,8 @@ fn signals_at_random_moments_lose_what_was_in_flight_and_nothing_else() {
             let name = ["INT", "TERM", "KILL"][usize::try_from(next(&mut seed, 3)).unwrap()];
             signal(name, &child);
             let run = Run::of(child.wait_with_output().unwrap());
+            // What it sent last does not count for the next.
+            trial.standin.settle();
             // Who was killed, or ended before it had begun, leaves nothing to look at but the store.
             if !run.stdout.is_empty() {
                 trial.sound_since(&run, &paid);

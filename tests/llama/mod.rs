@@ -6,14 +6,15 @@
 mod broken;
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::standin::Config;
+use crate::standin::{Action, Config, Rule, Script};
 use crate::world::{Run, World};
 
 /// One thread, or it waits more than it computes on a busy machine.
@@ -21,14 +22,35 @@ const ARGS: &str = "-t 1";
 const LOG: [&str; 4] = ["--log", "log.jsonl", "--log-level", "debug"];
 const SUMMARY: [&str; 5] = ["summary", "rows.jsonl", "text", "--format", "json"];
 
-/// The tests here take turns: each server wants a whole processor.
-static TURN: Mutex<()> = Mutex::new(());
+/// Servers that run for tests here: each wants a whole processor.
+static BUSY: Mutex<usize> = Mutex::new(0);
+static FREE: Condvar = Condvar::new();
+
+/// A processor, as far as the tests here go. Who wants one waits until one is free.
+struct Processor;
+
+impl Processor {
+    fn take() -> Self {
+        let all = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let busy = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut busy = FREE.wait_while(busy, |busy| *busy >= all).unwrap_or_else(PoisonError::into_inner);
+        *busy += 1;
+        Self
+    }
+}
+
+impl Drop for Processor {
+    fn drop(&mut self) {
+        *BUSY.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        FREE.notify_one();
+    }
+}
 
 /// A world with a model and rows, and the real server.
 struct Llama {
     world: World,
     server: PathBuf,
-    _turn: MutexGuard<'static, ()>,
+    _processor: Processor,
 }
 
 /// The real server: what `LLAMA_SERVER` names, what the script has got, or the one in `PATH`.
@@ -51,7 +73,7 @@ impl Llama {
             println!("skipped: there is no llama-server here (tests/llama/get.sh gets one)");
             return None;
         };
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let processor = Processor::take();
         let world = World::new();
         fs::copy(
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/llama/tiny.gguf"),
@@ -60,7 +82,7 @@ impl Llama {
         .unwrap();
         let lines: Vec<String> = (0..rows).map(|row| json!({"text": text(row)}).to_string()).collect();
         world.write("rows.jsonl", lines.join("\n"));
-        Some(Self { world, server, _turn: turn })
+        Some(Self { world, server, _processor: processor })
     }
 
     /// The program told to rate the rows with the model's file.
@@ -140,7 +162,8 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
     let began = Instant::now();
     while !done() {
         assert!(began.elapsed() < Duration::from_mins(2), "it never came that {what}");
-        std::thread::yield_now();
+        // Between two looks the machine is the server's.
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -212,7 +235,7 @@ fn the_server_is_gone_after_every_signal() {
 fn the_server_is_gone_after_a_kill_at_any_moment() {
     let Some(llama) = Llama::new(300) else { return };
     let mut kept = 0;
-    for more in [0, 1, 9] {
+    for more in [0, 1, 20] {
         let mut child = llama.start();
         until("a server is there", || !llama.servers().is_empty());
         llama.until_answered(more);
@@ -220,8 +243,8 @@ fn the_server_is_gone_after_a_kill_at_any_moment() {
         child.wait().unwrap();
         llama.gone();
         let now = llama.kept();
-        // At most the four in flight were answered and not yet kept.
-        assert!(now + 4 >= kept + more as u64, "{now} ratings after {kept}, {more} more were answered");
+        // At four slots no more than fifteen questions are begun and not yet kept, however slow the disk.
+        assert!(now + 15 >= kept + more as u64, "{now} ratings after {kept}, {more} more were answered");
         kept = now;
     }
 }
@@ -246,7 +269,8 @@ fn a_second_signal_takes_the_server_along_at_once() {
 fn a_server_that_dies_in_the_middle_ends_the_run_which_can_go_on() {
     let Some(llama) = Llama::new(60) else { return };
     let child = llama.start();
-    llama.until_answered(5);
+    // Early, so that most are left however late this is noticed.
+    llama.until_answered(1);
     for pid in llama.servers() {
         // What it has of ours: neither keys nor places.
         let environment =
@@ -382,8 +406,11 @@ fn arguments_that_the_server_does_not_take_are_told() {
 
 #[test]
 fn no_more_is_asked_at_once_than_a_server_has_slots() {
+    // Three are asked at once, however slow the machine: before that none has its reply. A fourth has time to come.
     let delay = Duration::from_millis(20);
-    let (world, standin) = World::with_endpoint(Config { slots: Some(3), delay, ..Config::default() });
+    let script = Script(vec![Rule::always(Action::Until(3))]);
+    let (world, standin) =
+        World::with_endpoint(Config { slots: Some(3), delay, script, ..Config::default() });
     world.rows("rows.jsonl", 30);
     world.run(&[&SUMMARY[..], &["--workers", "16"]].concat()).exits(0);
     assert_eq!(standin.counters().in_flight_peak, 3);

@@ -26,7 +26,10 @@ pub(super) async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
         drop(listener);
         // Bound and not listening: connections are refused, and nobody else gets the port.
         let socket = bound(address).await;
-        tokio::time::sleep(absence).await;
+        tokio::select! {
+            () = tokio::time::sleep(absence) => {}
+            () = state.recovery() => {}
+        }
         match socket.listen(1024) {
             Ok(again) => listener = again,
             Err(_) => return,
@@ -55,11 +58,15 @@ async fn accept(
         };
         // Without it a small reply can wait for the client's delayed acknowledgement; a failure only costs time.
         let _ = stream.set_nodelay(true);
-        if state.by_wire() {
-            connections.spawn(wire::serve(stream, Arc::clone(state)));
-        } else {
-            connections.spawn(by_hyper(stream, Arc::clone(state)));
-        }
+        let (state, open) = (Arc::clone(state), state.open());
+        connections.spawn(async move {
+            let _open = open;
+            if state.by_wire() {
+                wire::serve(stream, state).await;
+            } else {
+                by_hyper(stream, state).await;
+            }
+        });
     }
 }
 

@@ -31,14 +31,15 @@ mod wire;
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::Arc,
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
-use tokio::sync::oneshot;
+use tokio::{net::TcpSocket, sync::oneshot};
 
 pub(crate) use batch::{BatchRule, Batches, Fault, Kind, RequestRule, Rules, Twist};
 pub(crate) use completion::Says;
@@ -148,9 +149,30 @@ impl Standin {
         format!("http://{}/openai/deployments/{deployment}", self.address)
     }
 
-    /// From now on every request gets the default reply, whatever the script says.
+    /// From now on every request gets the default reply, whatever the script says. Requests that it holds are answered,
+    /// and a server that is away comes back.
     pub(crate) fn recover(&self) {
         self.state.recover();
+    }
+
+    /// Waits until all that clients who are gone have sent is read and counted, and their connections have ended: what
+    /// a killed program has sent may come after its death. No client may be left.
+    ///
+    /// # Panics
+    /// When a client stays for a minute.
+    pub(crate) fn settle(&self) {
+        // Who is away has ended all connections.
+        let Ok(mut last) = TcpStream::connect(self.address) else { return };
+        // Connections are taken in the order of their coming: when this one has a reply all before it are counted.
+        last.write_all(b"GET /standin/counters HTTP/1.1\r\nhost: standin\r\n\r\n")
+            .expect("a stand-in that reads");
+        last.read_exact(&mut [0]).expect("a stand-in that answers");
+        drop(last);
+        let began = Instant::now();
+        while self.state.connections() > 0 {
+            assert!(began.elapsed() < Duration::from_mins(1), "a client of the stand-in stays");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// How often each question was answered by a reply that a client can use, by the digest of its messages. An answer's
@@ -230,6 +252,28 @@ impl Drop for Standin {
             // A panic of the serving thread has been printed; a second one in a drop would abort the tests.
             let _ = thread.join();
         }
+    }
+}
+
+/// A port of 127.0.0.1 at which nobody listens, and which nobody else gets as long as this lives: one that a server has
+/// left may be the next that the system gives away.
+#[derive(Debug)]
+pub(crate) struct Nobody(TcpSocket);
+
+impl Nobody {
+    /// Takes a free port.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub(crate) fn new() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+        Self(socket)
+    }
+
+    /// The base URL for a client: `http://127.0.0.1:PORT/v1`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/v1", self.0.local_addr().expect("the address of a bound socket"))
     }
 }
 

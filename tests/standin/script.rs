@@ -1,8 +1,8 @@
 //! Scripts: which requests do not get the default reply, and what they get.
 //!
 //! A script is a list of rules. The first rule that matches a request decides its reply; [`Action::Delay`],
-//! [`Action::RateLimit`], [`Action::Usage`] and [`Action::Refuse`] pass a request that they let through on to the
-//! rules below. As a file:
+//! [`Action::Until`], [`Action::RateLimit`], [`Action::Usage`] and [`Action::Refuse`] pass a request that they let
+//! through on to the rules below. As a file:
 //!
 //! ```json
 //! [
@@ -102,6 +102,9 @@ pub(crate) enum Action {
     },
     /// Wait so many milliseconds, or until nothing is to take time any more, then look at the next rules.
     Delay(u64),
+    /// Wait until so many completion requests have arrived, this one among them, or the server recovers; then look at
+    /// the next rules. Where a reply must come after others this says so exactly, and a delay only hopes.
+    Until(u64),
     /// 429 above the limit, below it the next rules. Replies carry `x-ratelimit-*` as the limit tells them.
     RateLimit(RateLimit),
     /// Other numbers in the usage of the reply that the rules below decide; above 0 what is told is a lie.
@@ -208,6 +211,8 @@ pub(super) struct Seen<'a> {
 pub(super) struct Decision {
     /// The sum of all delays that applied.
     pub(super) delay: Duration,
+    /// How many requests must have arrived first.
+    pub(super) until: u64,
     /// The state of the limits of requests and of tokens that were looked at last.
     pub(super) limits: [Option<Limit>; 2],
     /// What the usage says instead of the truth.
@@ -266,6 +271,7 @@ impl Play {
             }
             match &scene.rule.action {
                 Action::Delay(milliseconds) => decision.delay += Duration::from_millis(*milliseconds),
+                Action::Until(arrived) => decision.until = decision.until.max(*arrived),
                 Action::Usage(says) => decision.says = says.clone(),
                 // Passed on where the parameter is not set: `applies` has looked.
                 Action::Refuse { parameter, .. } => {
@@ -378,11 +384,13 @@ mod tests {
     fn delays_add_up_and_pass_on() {
         let mut play = play(vec![
             Rule::always(Action::Delay(20)),
+            Rule::always(Action::Until(3)),
             Rule::always(Action::Delay(5)),
+            Rule::always(Action::Until(2)),
             Rule::always(Action::ContentFilter),
         ]);
         let decision = play.decide(&seen(1, 1));
-        assert_eq!(decision.delay, Duration::from_millis(25));
+        assert_eq!((decision.delay, decision.until), (Duration::from_millis(25), 3));
         assert_eq!(decision.action, Action::ContentFilter);
     }
 
@@ -459,11 +467,11 @@ mod tests {
             {"action": "close_without_reply"}, {"action": "hang"}, {"action": "answer"}, {},
             {"action": {"rate_limit": {"per_minute": 60, "burst": 2, "unit": "tokens", "window": {"fixed": 60},
              "told": {"claim": 600}}}}, {"action": {"usage": {"prompt": 4096, "cached": 1024, "tier": "flex"}}},
-            {"action": {"refuse": {"parameter": "tool_choice", "value": "\"required\""}}},
+            {"action": {"refuse": {"parameter": "tool_choice", "value": "\"required\""}}}, {"action": {"until": 3}},
             {"action": "no_tools"}, {"action": {"go_away": 500}}, {"action": {"wire": {"trickle": 1000}}}
         ]"#;
         let Script(rules) = serde_json::from_str(script).unwrap();
-        assert_eq!(rules.len(), 24);
+        assert_eq!(rules.len(), 25);
         assert_eq!(rules[0].nth, Some(1..=2));
         assert_eq!(rules[17].action, Action::Answer);
         let mistyped = serde_json::from_str::<Script>(r#"[{"time": 1}]"#).unwrap_err().to_string();

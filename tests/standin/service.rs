@@ -48,6 +48,12 @@ pub(super) struct State {
     away: watch::Sender<Duration>,
     /// Whether nothing takes time any more.
     hurry: watch::Sender<bool>,
+    /// The number of the last completion request, for those that wait for it. Without rules nobody does.
+    arrived: watch::Sender<u64>,
+    /// Whether the script is over.
+    recovered: watch::Sender<bool>,
+    /// One for each connection that is open, and this one.
+    open: Arc<()>,
     journal: Mutex<Journal>,
     batches: Option<Arc<Room>>,
 }
@@ -64,6 +70,9 @@ impl State {
             wire: script.0.iter().any(|rule| matches!(rule.action, Action::Wire(_))),
             away: watch::Sender::new(Duration::ZERO),
             hurry: watch::Sender::new(false),
+            arrived: watch::Sender::new(0),
+            recovered: watch::Sender::new(false),
+            open: Arc::default(),
             play: (!script.0.is_empty()).then(|| Mutex::new(Play::new(script))),
             journal: Mutex::new(Journal::new(config.log)),
             batches: config.batches.take().map(|batches| Arc::new(Room::new(batches))),
@@ -82,8 +91,9 @@ impl State {
         }
     }
 
-    /// From now on the script says nothing.
+    /// From now on the script says nothing: who waits by its word waits no longer, and who is away comes back.
     pub(super) fn recover(&self) {
+        self.recovered.send_replace(true);
         if let Some(play) = &self.play {
             *play.lock().unwrap_or_else(PoisonError::into_inner) = Play::new(Script::default());
         }
@@ -106,6 +116,31 @@ impl State {
         tokio::select! {
             () = tokio::time::sleep(time) => {}
             _ = hurry.wait_for(|hurry| *hurry) => {}
+        }
+    }
+
+    /// Counts a connection as open for as long as this is held.
+    pub(super) fn open(&self) -> Arc<()> {
+        Arc::clone(&self.open)
+    }
+
+    /// How many connections are open.
+    pub(super) fn connections(&self) -> usize {
+        Arc::strong_count(&self.open) - 1
+    }
+
+    /// Returns when the script is over.
+    pub(super) async fn recovery(&self) {
+        // An error means that the state is gone, and the server with it.
+        let _ = self.recovered.subscribe().wait_for(|recovered| *recovered).await;
+    }
+
+    /// Returns when so many completion requests have arrived, or the script is over.
+    async fn until(&self, arrived: u64) {
+        let mut last = self.arrived.subscribe();
+        tokio::select! {
+            _ = last.wait_for(|number| *number >= arrived) => {}
+            () = self.recovery() => {}
         }
     }
 
@@ -376,6 +411,9 @@ async fn complete(state: Arc<State>, head: &Parts, body: Bytes) -> Result<Respon
     let entry = state.journal().arrive(head, &body, digest);
     let mut waiting = Waiting { state, entry, outcome: Outcome::default() };
     let state = &waiting.state;
+    if state.play.is_some() {
+        state.arrived.send_modify(|last| *last = entry.number.max(*last));
+    }
 
     let question = match state.admit(head, &question) {
         Ok(question) => question,
@@ -392,7 +430,8 @@ async fn complete(state: Arc<State>, head: &Parts, body: Bytes) -> Result<Respon
         tokens: question.prompt_tokens + question.room.unwrap_or(0),
         at: Instant::now(),
     };
-    let Decision { delay, limits, says, action } = state.decide(&seen);
+    let Decision { delay, until, limits, says, action } = state.decide(&seen);
+    state.until(until).await;
     let delay = delay + state.config.delay;
     if !delay.is_zero() {
         state.delay(delay).await;
@@ -492,6 +531,7 @@ fn perform(action: &Action, asked: &Asked<'_>) -> (Response, Worth, Billed) {
         // What passes a request on has passed it on; closing, hanging and going away are done by the caller.
         Action::Answer
         | Action::Delay(_)
+        | Action::Until(_)
         | Action::RateLimit(_)
         | Action::Usage(_)
         | Action::Refuse { .. }

@@ -330,10 +330,12 @@ async fn models_health_counters_and_log_can_be_read_over_http() {
 
 #[test]
 fn it_can_be_started_without_a_runtime_and_again_on_its_port() {
-    let standin = Standin::start(Config::default());
-    let port = standin.port();
-    drop(standin);
-    let again = Standin::start(Config { port, ..Config::default() });
+    // Between the two anybody may get the port; not each time.
+    let again = || {
+        let port = Standin::start(Config::default()).port();
+        Some((port, Standin::bind(Config { port, ..Config::default() }).ok()?))
+    };
+    let (port, again) = (0..10).find_map(|_| again()).unwrap();
     assert_eq!(again.url(), format!("http://127.0.0.1:{port}/v1"));
     let error = Standin::bind(Config { port, ..Config::default() }).unwrap_err().to_string();
     assert_eq!(error, format!("cannot listen on port {port}"));
@@ -442,19 +444,76 @@ async fn what_a_model_s_entry_says_is_the_config_s() {
 
 #[tokio::test]
 async fn a_server_that_is_away_refuses_connections_and_comes_back() {
-    let away = Rule { nth: Some(2..=2), action: Action::GoAway(300), ..Rule::default() };
-    let standin = scripted(vec![away, Rule::always(Action::Delay(0))]);
+    let away = |number, milliseconds| Rule {
+        nth: Some(number..=number),
+        action: Action::GoAway(milliseconds),
+        ..Rule::default()
+    };
+    let standin = scripted(vec![away(2, 1), away(4, 3_600_000)]);
     assert_eq!(ask(&standin, "one").await.0, 200);
     assert!(post(&standin, &question("two")).send().await.is_err());
-    let mut refused = 0;
+    // After its time; whether somebody asks meanwhile is up to chance.
     let status = loop {
-        match post(&standin, &question("two")).send().await {
-            Ok(response) => break response.status().as_u16(),
-            Err(error) => refused += u32::from(error.is_connect()),
+        if let Ok(response) = post(&standin, &question("two")).send().await {
+            break response.status();
         }
     };
     assert_eq!(status, 200);
-    assert!(refused > 0, "nobody was refused");
+    // After its recovery, however long it wanted to stay away.
+    assert!(post(&standin, &question("three")).send().await.is_err());
+    assert!(post(&standin, &question("three")).send().await.unwrap_err().is_connect());
+    standin.recover();
+    while post(&standin, &question("three")).send().await.is_err() {}
+    assert_eq!(standin.counters().requests, 5);
+}
+
+#[tokio::test]
+async fn a_reply_can_wait_for_other_requests_and_for_a_recovery() {
+    let standin = scripted(vec![Rule::always(Action::Until(3))]);
+    let early = ["one", "two"].map(|text| tokio::spawn(post(&standin, &question(text)).send()));
+    while standin.counters().in_flight < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ask(&standin, "three").await.0, 200);
+    for reply in early {
+        assert_eq!(reply.await.unwrap().unwrap().status(), 200);
+    }
+    assert_eq!(standin.counters().in_flight_peak, 3);
+    let standin = scripted(vec![Rule::always(Action::Until(u64::MAX))]);
+    let held = tokio::spawn(post(&standin, &question("one")).send());
+    while standin.counters().in_flight == 0 {
+        tokio::task::yield_now().await;
+    }
+    standin.recover();
+    assert_eq!(held.await.unwrap().unwrap().status(), 200);
+}
+
+#[test]
+fn what_a_dead_client_has_sent_is_counted_when_the_stand_in_has_settled() {
+    for rule in [Rule::always(Action::Hang), Rule::always(Action::Wire(Wire::HalfClosed))] {
+        let standin = scripted(vec![rule]);
+        let body = question("text").to_string();
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        for _ in 0..20 {
+            let mut client = TcpStream::connect(standin.address).unwrap();
+            client.write_all((head.clone() + &body).as_bytes()).unwrap();
+        }
+        standin.settle();
+        let counters = standin.counters();
+        assert_eq!((counters.requests, counters.in_flight, counters.other_requests), (20, 0, 0));
+    }
+}
+
+#[test]
+fn nobody_listens_at_a_port_of_nobody() {
+    let nobody = Nobody::new();
+    let address = nobody.0.local_addr().unwrap();
+    assert_eq!(nobody.url(), format!("http://{address}/v1"));
+    assert_eq!(TcpStream::connect(address).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    assert!(TcpListener::bind(address).is_err());
 }
 
 #[tokio::test]
