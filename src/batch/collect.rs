@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 
-use super::Error;
 pub use super::intake::Gathered;
 use super::intake::{GROUP, GROUP_BYTES, Intake, Seen};
 use super::reader::{Reader, lessons_of, read_dialect};
+use super::{Error, may_pass, pause_after};
 use crate::endpoint::batches::{Counts, RemoteBatch, Status};
-use crate::endpoint::{Endpoint, Trouble};
+use crate::endpoint::{Endpoint, Refusal, Trouble};
 use crate::http::plain;
 use crate::model::Price;
-use crate::rate::retry::{self, Next, Policy};
+use crate::rate::retry::Policy;
 use crate::rating::failure::{Failure, Reason};
 use crate::store::{Batch, Store};
 
@@ -110,23 +110,18 @@ async fn download(
             }
             Err(trouble) => trouble,
         };
-        let mut wait = None;
-        match (&trouble, retry::judge(&trouble).next) {
-            (Trouble::Refused(refusal), _) if matches!(refusal.status, 404 | 410) => {
+        let pause = match &trouble {
+            Trouble::Refused(Refusal { status: 404 | 410, .. }) => {
                 gone += 1;
-                if gone == GONE {
-                    return Err(broken(intake.batch, file, &trouble));
-                }
+                pauses.next().filter(|_| gone < GONE)
             }
-            (Trouble::Refused(refusal), _) if refusal.status == 401 => {
+            Trouble::Refused(refusal) if refusal.status == 401 => {
                 return Err(Error::Stopped(endpoint.bad_key(refusal)));
             }
-            (_, Next::Retry { after, .. }) => wait = after,
-            (_, Next::Loading) => {}
-            _ => return Err(broken(intake.batch, file, &trouble)),
-        }
-        let Some(pause) = pauses.next() else { return Err(broken(intake.batch, file, &trouble)) };
-        tokio::time::sleep(wait.map_or(pause, |wait| wait.max(pause))).await;
+            trouble => pause_after(trouble, &mut pauses),
+        };
+        let Some(pause) = pause else { return Err(broken(intake.batch, file, &trouble)) };
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -134,9 +129,7 @@ async fn download(
 fn broken(batch: &Batch, file: &str, trouble: &Trouble) -> Error {
     let problem = format!("the file {file}: {trouble}");
     match trouble {
-        Trouble::Refused(_) if !matches!(retry::judge(trouble).next, Next::Retry { .. } | Next::Loading) => {
-            Error::unreadable(batch, &problem)
-        }
+        Trouble::Refused(_) if !may_pass(trouble) => Error::unreadable(batch, &problem),
         Trouble::Garbled(_) => Error::unreadable(batch, &problem),
         Trouble::Refused(_) | Trouble::Transport(_) => Error::Trouble(format!(
             "the replies of batch {} cannot be read now: {}",

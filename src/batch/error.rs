@@ -3,9 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::may_pass;
 use crate::endpoint::{Endpoint, Refusal, Trouble};
 use crate::http::plain;
-use crate::rate::retry::{Next, judge};
 use crate::store::{self, Batch};
 use crate::{endpoint, lens, rate};
 
@@ -99,7 +99,7 @@ impl Error {
             Trouble::Refused(refusal @ Refusal { status: 401 | 403, .. }) => {
                 Self::Stopped(endpoint.bad_key(refusal))
             }
-            Trouble::Refused(_) if !matches!(judge(trouble).next, Next::Retry { .. }) => {
+            Trouble::Refused(_) if !may_pass(trouble) => {
                 Self::Stopped(format!("the endpoint {url} does not {what}: {trouble}"))
             }
             _ => Self::Trouble(format!("the endpoint {url} did not {what}: {trouble}")),

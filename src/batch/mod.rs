@@ -65,9 +65,8 @@ impl Desk {
             let refused = matches!(trouble, Trouble::Refused(_));
             let pause = if refused { pause_after(&trouble, &mut pauses) } else { None };
             let Some(pause) = pause else {
-                let may_pass = matches!(judge(&trouble).next, Next::Retry { .. });
                 return Err(match self.endpoint.no_batches(&trouble) {
-                    endpoint::Error::Refused(words) if may_pass => Error::Trouble(words),
+                    endpoint::Error::Refused(words) if may_pass(&trouble) => Error::Trouble(words),
                     error => error.into(),
                 });
             };
@@ -134,8 +133,17 @@ async fn retrying<T>(ask: impl AsyncFn() -> Result<T, Trouble>) -> Result<T, Tro
 
 /// How long to wait until a request is made again that came to this; nothing where it is not made again.
 fn pause_after(trouble: &Trouble, pauses: &mut impl Iterator<Item = Duration>) -> Option<Duration> {
-    let Next::Retry { after, .. } = judge(trouble).next else { return None };
+    let after = match judge(trouble).next {
+        Next::Retry { after, .. } => after,
+        Next::Loading => None,
+        _ => return None,
+    };
     pauses.next().map(|pause| after.map_or(pause, |after| after.max(pause)))
+}
+
+/// Whether a request that came to this may do better later.
+fn may_pass(trouble: &Trouble) -> bool {
+    matches!(judge(trouble).next, Next::Retry { .. } | Next::Loading)
 }
 
 /// Whether the server may have done what a request asked for, though its reply says nothing of it.
@@ -144,5 +152,25 @@ fn may_be_done(trouble: &Trouble) -> bool {
         Trouble::Garbled(_) => true,
         Trouble::Transport(error) => !matches!(error, http::Error::Connect(_) | http::Error::Tls(_)),
         Trouble::Refused(Refusal { status, .. }) => *status >= 500 || *status == 408,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::ServerError;
+
+    #[test]
+    fn what_may_pass_is_asked_for_again_also_while_a_model_is_loaded() {
+        let refused = |status, message: &str| {
+            let error = ServerError { message: message.to_owned(), ..ServerError::default() };
+            Trouble::Refused(Refusal { status, retry_after: Some(Duration::from_mins(1)), error })
+        };
+        let pause = |trouble| pause_after(&trouble, &mut [Duration::from_secs(2)].into_iter());
+        assert_eq!(pause(refused(503, "busy")), Some(Duration::from_mins(1)));
+        assert_eq!(pause(refused(503, "Loading model")), Some(Duration::from_secs(2)));
+        assert_eq!(pause(refused(400, "no")), None);
+        let passes = [refused(503, "Loading model"), refused(429, "slow down"), refused(400, "no")];
+        assert_eq!(passes.each_ref().map(may_pass), [true, true, false]);
     }
 }

@@ -8,12 +8,12 @@ use futures::StreamExt;
 use super::gather::Gathered;
 use super::spool::rewound;
 use super::work::{Full, Work};
-use super::{Error, file_name, may_be_done, pause_after, retrying};
+use super::{Error, file_name, may_be_done, may_pass, pause_after, retrying};
 use crate::dataset::Dataset;
 use crate::endpoint::batches::{RemoteBatch, TokenLimit, token_limit};
 use crate::endpoint::{Refusal, Trouble};
 use crate::http::plain;
-use crate::rate::retry::{Next, Policy, judge};
+use crate::rate::retry::Policy;
 use crate::rate::{self, Plan};
 use crate::rating::question::Question;
 use crate::store::{Batch, Change, Lesson, Stage, now};
@@ -179,7 +179,7 @@ impl Work {
             self.too_many_tokens(batch, &limit);
             return Ok(());
         }
-        let passes = may_be_done(trouble) || matches!(judge(trouble).next, Next::Retry { .. });
+        let passes = may_be_done(trouble) || may_pass(trouble);
         if whose == Whose::Ours && !passes {
             self.give_back(batch).await?;
         } else {
