@@ -60,12 +60,12 @@ async fn accept(
         let _ = stream.set_nodelay(true);
         let (state, open) = (Arc::clone(state), state.open());
         connections.spawn(async move {
-            let _open = open;
             if state.by_wire() {
                 wire::serve(stream, state).await;
             } else {
                 by_hyper(stream, state).await;
             }
+            drop(open);
         });
     }
 }
