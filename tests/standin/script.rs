@@ -100,7 +100,7 @@ pub(crate) enum Action {
         #[serde(default)]
         headers: BTreeMap<String, String>,
     },
-    /// Wait so many milliseconds, then look at the next rules.
+    /// Wait so many milliseconds, or until nothing is to take time any more, then look at the next rules.
     Delay(u64),
     /// 429 above the limit, below it the next rules. Replies carry `x-ratelimit-*` as the limit tells them.
     RateLimit(RateLimit),

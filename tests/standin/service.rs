@@ -46,6 +46,8 @@ pub(super) struct State {
     wire: bool,
     /// For how long the server is to go away.
     away: watch::Sender<Duration>,
+    /// Whether nothing takes time any more.
+    hurry: watch::Sender<bool>,
     journal: Mutex<Journal>,
     batches: Option<Arc<Room>>,
 }
@@ -61,6 +63,7 @@ impl State {
             forms: Forms::default(),
             wire: script.0.iter().any(|rule| matches!(rule.action, Action::Wire(_))),
             away: watch::Sender::new(Duration::ZERO),
+            hurry: watch::Sender::new(false),
             play: (!script.0.is_empty()).then(|| Mutex::new(Play::new(script))),
             journal: Mutex::new(Journal::new(config.log)),
             batches: config.batches.take().map(|batches| Arc::new(Room::new(batches))),
@@ -86,6 +89,23 @@ impl State {
         }
         if let Some(batches) = &self.batches {
             batches.recover();
+        }
+    }
+
+    /// From now on nothing takes time.
+    pub(super) fn hurry(&self) {
+        self.hurry.send_replace(true);
+        if let Some(batches) = &self.batches {
+            batches.hurry();
+        }
+    }
+
+    /// Lets time pass, unless everybody is in a hurry.
+    pub(super) async fn delay(&self, time: Duration) {
+        let mut hurry = self.hurry.subscribe();
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            _ = hurry.wait_for(|hurry| *hurry) => {}
         }
     }
 
@@ -375,7 +395,7 @@ async fn complete(state: Arc<State>, head: &Parts, body: Bytes) -> Result<Respon
     let Decision { delay, limits, says, action } = state.decide(&seen);
     let delay = delay + state.config.delay;
     if !delay.is_zero() {
-        tokio::time::sleep(delay).await;
+        state.delay(delay).await;
     }
     if action == Action::Hang {
         return std::future::pending().await;
