@@ -124,7 +124,7 @@ fn a_limit_that_all_rows_share_costs_none_of_them() {
 #[test]
 fn a_reply_that_hangs_is_given_up_and_asked_again() {
     let (world, _standin) = world(1, vec![Rule::once_per_question(Action::Hang)]);
-    assert_eq!(world.run(&[&RATE[..], &["--timeout", "1"]].concat()).exits(0).ledger()["rated"], 1);
+    assert_eq!(world.run(&[&RATE[..], &["--timeout", "3"]].concat()).exits(0).ledger()["rated"], 1);
 }
 
 #[test]
