@@ -73,7 +73,7 @@ fn the_cap_is_never_exceeded_whatever_fails() {
                     action,
                     ..Rule::default()
                 };
-                let three = faults.into_iter().cycle().skip(seed as usize).take(3);
+                let three = faults.into_iter().cycle().skip(usize::try_from(seed).unwrap()).take(3);
                 let mut script: Vec<Rule> = (1..).zip(three).map(failing).collect();
                 script.push(Rule::always(Action::Delay(seed * 3)));
                 let (world, standin) = world(30, script);
