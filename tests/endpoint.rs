@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::standin::{Action, Config, RateLimit, Rule, Script};
-use crate::world::World;
+use crate::standin::{Action, Config, Rule, Script};
+use crate::world::{World, limited, until};
 
 const RATE: [&str; 6] = ["summary", "rows.jsonl", "text", "learning_value", "--format", "json"];
 
@@ -91,34 +91,40 @@ fn every_accepted_reply_is_an_answer() {
 
 #[test]
 fn passing_faults_are_retried() {
-    for action in [
-        Action::retry_after(429, 0),
-        Action::retry_after(500, 0),
-        Action::retry_after(503, 0),
-        Action::CutBody,
-        Action::CloseWithoutReply,
-        Action::NotJson,
-    ] {
-        let (world, standin) = world(4, vec![Rule::once_per_question(action.clone())]);
-        let run = world.run(&RATE).exits(0);
-        assert_eq!(run.ledger()["rated"], 4, "{action:?}");
-        assert!(completions(&standin).len() >= 8, "{action:?}");
-    }
+    // All at once: each run spends most of its time in pauses.
+    std::thread::scope(|scope| {
+        for action in [
+            limited(),
+            Action::retry_after(500, 0),
+            Action::retry_after(503, 0),
+            Action::CutBody,
+            Action::CloseWithoutReply,
+            Action::NotJson,
+        ] {
+            scope.spawn(move || {
+                let (world, standin) = world(4, vec![Rule::once_per_question(action.clone())]);
+                let run = world.run(&RATE).exits(0);
+                assert_eq!(run.ledger()["rated"], 4, "{action:?}");
+                assert!(completions(&standin).len() >= 8, "{action:?}");
+            });
+        }
+    });
 }
 
 #[test]
 fn a_limit_that_all_rows_share_costs_none_of_them() {
-    // Five requests may pass at once and ten a second after that: most first attempts are refused, and many later ones.
-    let limit = Action::RateLimit(RateLimit::requests(600, 5));
-    let (world, standin) = world(40, vec![Rule::always(limit)]);
-    assert_eq!(world.run(&[&RATE[..], &["--workers", "16"]].concat()).exits(0).ledger()["rated"], 40);
-    assert!(standin.counters().by_status[&429] > 0);
+    // One row is refused as often as it has attempts, while the others are answered, one after the other: they take four
+    // seconds at least, and its pauses are of one at most.
+    let refused = Rule { contains: Some("Row 0.".into()), times: Some(6), ..Rule::always(limited()) };
+    let (world, standin) = world(40, vec![refused, Rule::always(Action::Delay(100))]);
+    assert_eq!(world.run(&[&RATE[..], &["--workers", "1"]].concat()).exits(0).ledger()["rated"], 40);
+    assert_eq!(standin.counters().by_status, [(200, 40), (429, 6)].into());
 }
 
 #[test]
 fn a_reply_that_hangs_is_given_up_and_asked_again() {
     let (world, _standin) = world(1, vec![Rule::once_per_question(Action::Hang)]);
-    assert_eq!(world.run(&[&RATE[..], &["--timeout", "1"]].concat()).exits(0).ledger()["rated"], 1);
+    assert_eq!(world.run(&[&RATE[..], &["--timeout", "3"]].concat()).exits(0).ledger()["rated"], 1);
 }
 
 #[test]
@@ -177,8 +183,9 @@ fn what_no_retry_mends_stops_the_run_at_once_with_the_cause_said_once() {
         (Action::error(404, "model_not_found"), "--model"),
     ] {
         let (world, standin) = world(200, vec![Rule::always(action)]);
-        let run = world.run(&RATE).exits(1);
+        let run = world.run(&[&RATE[..], &["--workers", "8"]].concat()).exits(1);
         assert_eq!(run.stderr.matches(words).count(), 1, "{}", run.stderr);
+        // Eight in flight, and the five that may stand behind them.
         assert!(completions(&standin).len() <= 13, "{} requests", completions(&standin).len());
         assert_eq!(run.ledger()["not_reached"], 200);
     }
@@ -187,9 +194,10 @@ fn what_no_retry_mends_stops_the_run_at_once_with_the_cause_said_once() {
 #[test]
 fn an_endpoint_that_never_answers_stops_the_run() {
     let (world, standin) = world(500, vec![Rule::always(Action::error(400, "bad_parameter"))]);
-    let run = world.run(&RATE).exits(1);
+    let run = world.run(&[&RATE[..], &["--workers", "8"]].concat()).exits(1);
     assert!(run.stderr.contains("has not answered one question"), "{}", run.stderr);
-    assert!(completions(&standin).len() < 30);
+    // Those that are begun at once, and one more for each of the seven that fail before the run stops.
+    assert!(completions(&standin).len() <= 13 + 7, "{} requests", completions(&standin).len());
 }
 
 #[test]
@@ -221,7 +229,8 @@ fn rows_left_over_that_every_endpoint_rejects_do_not_stop_the_next_run() {
     let rejected = Rule { contains: Some("Row 1".into()), ..Rule::always(Action::error(400, "bad_prompt")) };
     let (world, _standin) = world(20, vec![rejected]);
     let expected = json!({"rejected": 11});
-    assert_eq!(world.run(&RATE).exits(3).ledger()["failed"], expected);
+    // One after the other: the first is answered before so many are rejected that the endpoint looks like one that never answers.
+    assert_eq!(world.run(&[&RATE[..], &["--workers", "1"]].concat()).exits(3).ledger()["failed"], expected);
     let again = world.run(&RATE).exits(3).ledger();
     assert_eq!((&again["failed"], &again["cached"]), (&expected, &json!(9)));
 }
@@ -280,13 +289,14 @@ fn an_odd_list_of_models_does_not_change_who_answered() {
         let _ = stream.read(&mut [0; 4096]).unwrap();
         stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n").unwrap();
     });
-    let mut command = world.command(&RATE);
-    let run = crate::world::Run::of(
-        command.env("OPENAI_BASE_URL", format!("http://127.0.0.1:{port}/v1")).output().unwrap(),
-    );
+    // The cap lets no question through: there is nobody to answer one.
+    let mut command = world.command(&[&RATE[..], &["--price", "1,1", "--max-cost", "0.000001"]].concat());
+    let url = format!("http://127.0.0.1:{port}/v1");
+    let run = crate::world::Run::of(command.env("OPENAI_BASE_URL", url).output().unwrap()).exits(4);
     server.join().unwrap();
     // Another address: nothing is remembered for it, so the name asked for stands, with a warning.
     assert!(run.stderr.contains("does not say who answers (HTTP 503"), "{}", run.stderr);
+    assert_eq!(run.json()["summaries"][0]["model"], "gpt-6-luna");
 }
 
 #[test]
@@ -328,11 +338,14 @@ fn a_server_with_one_model_is_known_by_that_model_s_name() {
 
 #[test]
 fn no_more_requests_are_in_flight_than_workers() {
-    let (world, standin) =
-        World::with_endpoint(Config { delay: std::time::Duration::from_millis(20), ..Config::default() });
-    world.rows("rows.jsonl", 60);
-    world.run(&[&RATE[..], &["--workers", "3"]].concat()).exits(0);
+    // The first two wait for their replies to the end; all others go by the third place.
+    let rules = vec![Rule::first(2, Action::Hang), Rule::always(Action::Delay(5))];
+    let (world, standin) = world(60, rules);
+    let mut child = world.start(&[&RATE[..], &["--workers", "3"]].concat());
+    until(&standin, 60);
     assert_eq!(standin.counters().in_flight_peak, 3);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

@@ -5,25 +5,17 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::standin::{Action, Config, Rule, Script, Standin};
-use crate::world::{Run, World};
+use crate::world::{HELD, Run, World, stopped_after, until, until_said};
 
 const ROWS: usize = 400;
 const RATE: [&str; 6] = ["summary", "rows.jsonl", "text", "--format", "json", "--workers=4"];
 
-/// A run takes a hundred times `delay` at least: long enough to be met half-way on a busy machine.
-fn world(delay: Duration) -> (World, Standin) {
-    let (world, standin) = World::with_endpoint(Config { delay, ..Config::default() });
+fn world(script: Vec<Rule>) -> (World, Standin) {
+    let delay = Duration::from_millis(4);
+    let (world, standin) =
+        World::with_endpoint(Config { delay, script: Script(script), ..Config::default() });
     world.rows("rows.jsonl", ROWS);
     (world, standin)
-}
-
-/// Waits until the stand-in has been asked so often; a run that never gets there fails the test.
-fn until(standin: &Standin, requests: u64) {
-    let began = Instant::now();
-    while standin.counters().requests < requests {
-        assert!(began.elapsed() < Duration::from_mins(1), "the run does not ask");
-        std::thread::yield_now();
-    }
 }
 
 fn ratings(world: &World) -> u64 {
@@ -33,12 +25,15 @@ fn ratings(world: &World) -> u64 {
 
 #[test]
 fn killing_the_run_at_ten_moments_loses_at_most_what_was_in_flight() {
-    let (world, standin) = world(Duration::from_millis(4));
+    // Moments spread unevenly over the run.
+    let (script, moments) = stopped_after((1..=10).map(|moment| 7 + moment * moment % 31), 4);
+    let (world, standin) = world(script);
     let mut kept = 0;
-    // Moments spread unevenly over the run; where in a write or a request each one falls is up to the machine.
-    for moment in 1..=10_u64 {
+    for (later, requests) in (0..).zip(&moments) {
         let mut child = world.start(&RATE);
-        until(&standin, standin.counters().requests + 7 + moment * moment % 31);
+        until(&standin, *requests);
+        // The last answers gather for 8 ms, and then they are committed: where in that a kill falls is up to the machine.
+        std::thread::sleep(Duration::from_millis(later));
         child.kill().unwrap();
         child.wait().unwrap();
         let now = ratings(&world);
@@ -46,6 +41,7 @@ fn killing_the_run_at_ten_moments_loses_at_most_what_was_in_flight() {
         kept = now;
     }
     let asked = standin.counters().requests;
+    assert_eq!(Some(&asked), moments.last());
     // With 4 workers at most 7 questions are being asked, and 8 answers gathered or being committed.
     assert!(asked - kept <= 10 * 15, "{asked} asked, {kept} kept: more is lost than was in flight");
 
@@ -68,16 +64,18 @@ fn killing_the_run_at_ten_moments_loses_at_most_what_was_in_flight() {
 #[test]
 fn a_signal_finishes_what_is_in_flight_and_shows_what_there_is() {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        let (world, standin) = world(Duration::from_millis(20));
-        let child = world.start(&RATE);
-        until(&standin, 50);
+        let (world, standin) = world(vec![Rule { nth: Some(9..=u64::MAX), ..Rule::always(HELD) }]);
+        let mut child = world.start(&RATE);
+        until(&standin, 12);
         let kill =
             std::process::Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
         assert!(kill.unwrap().success());
+        let _stderr = until_said(&mut child, "what is in flight is finished");
+        standin.hurry();
         let run = Run::of(child.wait_with_output().unwrap()).exits(code);
         let ledger = run.ledger();
         let count = |key: &str| ledger[key].as_u64().unwrap();
-        assert!(count("rated") > 0 && count("not_reached") > 0, "{ledger}");
+        assert!(count("rated") >= 12 && count("not_reached") > 0, "{ledger}");
         assert_eq!(count("rated") + count("not_reached"), ROWS as u64);
         assert_eq!(ratings(&world), standin.counters().requests, "what was asked is kept");
         let summary = &run.json()["summaries"][0];
@@ -113,10 +111,11 @@ fn a_second_signal_does_not_wait_for_what_is_in_flight() {
 
 #[test]
 fn two_runs_that_would_write_the_same_file_do_not() {
-    let (world, standin) = world(Duration::from_millis(20));
+    let (world, standin) = world(vec![Rule::always(HELD)]);
     let mut first = world.start(&RATE);
-    until(&standin, 20);
+    until(&standin, 4);
     let second = world.run(&RATE).exits(75);
     assert!(second.stderr.contains("another run is writing"), "{}", second.stderr);
+    standin.hurry();
     assert!(first.wait().unwrap().success());
 }

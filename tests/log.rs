@@ -5,13 +5,13 @@ use std::fs;
 use serde_json::Value;
 
 use crate::standin::{Action, Config, Rule, Script, Standin};
-use crate::world::{Run, World};
+use crate::world::{Run, World, limited};
 
 const KEY: &str = "sk-secret-of-the-test";
 
 fn world() -> (World, Standin) {
     let script = Script(vec![
-        Rule::once_per_question(Action::retry_after(429, 0)),
+        Rule::once_per_question(limited()),
         // A gateway that shows the request's header in its error.
         Rule {
             contains: Some("Row 1.".to_owned()),

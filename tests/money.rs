@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::standin::{Action, Config, Rule, Script, Standin};
-use crate::world::{Run, World};
+use crate::world::{Run, World, limited};
 
 /// US dollars per million tokens, of the prompt and of the answer: a request is about a cent, and six at most.
 const PRICE: (f64, f64) = (10.0, 40.0);
@@ -57,25 +57,26 @@ fn the_cap_is_never_exceeded_whatever_fails() {
         for seed in 0..6_u64 {
             scope.spawn(move || {
                 let share = |nth: u64| 0.05 + (seed * 7 + nth * 3) as f64 % 5.0 / 20.0;
-                let failing = |nth, action| Rule {
+                let faults = [
+                    limited(),
+                    Action::CutBody,
+                    Action::CloseWithoutReply,
+                    Action::status(502),
+                    Action::NotJson,
+                    // As long as the answer, so that every reply costs as much.
+                    Action::Content("no ".repeat(ANSWER.len()).split_off(2 * ANSWER.len())),
+                ];
+                // Three kinds of them for each seed: a row that meets more of them pauses for long.
+                let failing = |(nth, action)| Rule {
                     fraction: Some(share(nth)),
                     times_per_question: Some(1),
                     action,
                     ..Rule::default()
                 };
-                let (world, standin) = world(
-                    30,
-                    vec![
-                        failing(1, Action::retry_after(429, 0)),
-                        failing(2, Action::CutBody),
-                        failing(3, Action::CloseWithoutReply),
-                        failing(4, Action::status(502)),
-                        failing(5, Action::NotJson),
-                        // As long as the answer, so that every reply costs as much.
-                        failing(6, Action::Content("no ".repeat(ANSWER.len()).split_off(2 * ANSWER.len()))),
-                        Rule::always(Action::Delay(seed * 3)),
-                    ],
-                );
+                let three = faults.into_iter().cycle().skip(usize::try_from(seed).unwrap()).take(3);
+                let mut script: Vec<Rule> = (1..).zip(three).map(failing).collect();
+                script.push(Rule::always(Action::Delay(seed * 3)));
+                let (world, standin) = world(30, script);
                 let (cap, workers) = ((150 + 33 * seed) as f64 / 1e3, (1 + seed * 5).to_string());
                 let (mut runs, mut rated) = (0, 0);
                 loop {

@@ -1,13 +1,12 @@
 //! `report` and `summary --report`: what runs leave in the store, and what is said of them.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
-use crate::standin::{Action, Config, Rule, Script, Standin};
-use crate::world::{Run, World};
+use crate::standin::{Action, Config, Rule, Script};
+use crate::world::{HELD, Run, World, stopped_after, until};
 
 const RATE: [&str; 6] = ["summary", "rows.jsonl", "text", "--model", "heuristic", "--quiet"];
 
@@ -86,20 +85,11 @@ fn what_came_of_a_run_is_recorded_with_all_that_a_comparison_needs() {
     assert_eq!(verdicts.iter().filter_map(Value::as_u64).sum::<u64>(), 40);
 }
 
-/// Waits until the stand-in has been asked so often.
-fn until(standin: &Standin, requests: u64) {
-    let began = Instant::now();
-    while standin.counters().requests < requests {
-        assert!(began.elapsed() < Duration::from_mins(1), "the run does not ask");
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn a_killed_run_is_shown_and_one_that_met_another_leaves_no_trace() {
-    let (world, standin) =
-        World::with_endpoint(Config { delay: Duration::from_millis(20), ..Config::default() });
-    world.rows("rows.jsonl", 200);
+    let (script, moments) = stopped_after([16], 4);
+    let (world, standin) = World::with_endpoint(Config { script: Script(script), ..Config::default() });
+    world.rows("rows.jsonl", 50);
     let rate = [
         "summary",
         "rows.jsonl",
@@ -111,7 +101,7 @@ fn a_killed_run_is_shown_and_one_that_met_another_leaves_no_trace() {
         "--quiet",
     ];
     let mut killed = world.start(&rate);
-    until(&standin, 20);
+    until(&standin, moments[0]);
     // Whichever lens's file it meets first, neither has a run of its own.
     let other =
         ["summary", "rows.jsonl", "text", "textbook_depth,textbook_quality", "--price", "1,1", "--quiet"];
@@ -299,10 +289,10 @@ fn after_a_day_of_cron_the_report_shows_exactly_what_happened() {
         contains: Some("(worse)".into()),
         ..Rule::always(Action::Arguments(r#"{"rationale": "Nothing is explained.", "overall": 1}"#.into()))
     };
-    let slow = Rule { contains: Some("(slow)".into()), ..Rule::always(Action::Delay(100)) };
-    let script = Script(vec![slow, worse]);
-    let config = Config { delay: Duration::from_millis(3), script, ..Config::default() };
-    let (world, standin) = World::with_endpoint(config);
+    let held = Rule { contains: Some("(held)".into()), ..Rule::always(HELD) };
+    let hangs = Rule { contains: Some("(hangs)".into()), ..Rule::always(Action::Hang) };
+    let script = Script(vec![held, hangs, worse]);
+    let (world, standin) = World::with_endpoint(Config { script, ..Config::default() });
     let run = [
         "summary",
         "rows.jsonl",
@@ -317,7 +307,8 @@ fn after_a_day_of_cron_the_report_shows_exactly_what_happened() {
         // Half of the rows are new each time.
         let lines = (0..ROWS).map(|row| {
             let start = match nth {
-                7 => "(slow)",
+                7 => "(held)",
+                12 if row >= ROWS * 3 / 4 => "(hangs)",
                 16 if row.is_multiple_of(2) => "(worse)",
                 _ => "",
             };
@@ -331,8 +322,9 @@ fn after_a_day_of_cron_the_report_shows_exactly_what_happened() {
         match nth {
             7 => {
                 data(nth);
+                let requests = standin.counters().requests + 4;
                 let child = world.start(&run);
-                until(&standin, standin.counters().requests + 5);
+                until(&standin, requests);
                 first = Some(child);
             }
             8 => {
@@ -340,12 +332,15 @@ fn after_a_day_of_cron_the_report_shows_exactly_what_happened() {
                 let second = world.run(&run).exits(75);
                 let child = first.take().unwrap();
                 assert!(second.stderr.contains(&child.id().to_string()), "{}", second.stderr);
+                standin.hurry();
                 assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
             }
             12 => {
                 data(nth);
+                // A quarter of the rows is new and answered, and then the four workers wait in vain.
+                let requests = standin.counters().requests + ROWS as u64 / 4 + 4;
                 let mut child = world.start(&run);
-                until(&standin, standin.counters().requests + 20);
+                until(&standin, requests);
                 child.kill().unwrap();
                 child.wait().unwrap();
             }

@@ -175,7 +175,7 @@ impl Asker {
         let mut course =
             Course { form, question, usage: turn.usage, attempts: turn.tries, repair, room: room(&turn) };
         loop {
-            let Completion { reply, latency, dialect, prompt } =
+            let Completion { reply, latency, prompt, again } =
                 self.completion(&mut course, &mut stop).await?;
             let usage = reply.usage.unwrap_or(Usage::UNKNOWN);
             course.usage.add(&usage);
@@ -183,7 +183,6 @@ impl Asker {
             if let (Prompt::Cut { tokens, read }, in_a_row) = prompt {
                 return Err(self.cut(&course, (tokens, read), in_a_row, usage).await);
             }
-            let again = self.endpoint.heard(&form.wire, dialect, reply.call);
             let (reason, said, wrong) = match reply.said.judged(&form.lens) {
                 Judged::Scored(scored) => {
                     let provenance = Provenance {

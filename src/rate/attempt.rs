@@ -28,19 +28,19 @@ pub(super) struct Completion {
     pub(super) reply: Reply,
     /// How long the attempt took that brought it.
     pub(super) latency: Duration,
-    /// In which dialect it was asked for.
-    pub(super) dialect: Dialect,
     /// Whether the server read the prompt, and how many in a row it did not.
     pub(super) prompt: (Prompt, u32),
+    /// Whether it is asked again for want of a call, which no row pays for.
+    pub(super) again: bool,
 }
 
 impl Completion {
     /// What an error told of a reply that the server kept.
-    fn without_reply(said: Said, latency: Duration, dialect: Dialect) -> Self {
+    fn without_reply(said: Said, latency: Duration) -> Self {
         // Its usage is not told: it counts among the attempts that may be billed.
         let usage = Some(Usage::default());
         let reply = Reply { said, call: Call::Unclear, model: None, finish_reason: None, usage };
-        Self { reply, latency, dialect, prompt: (Prompt::Unknown, 0) }
+        Self { reply, latency, prompt: (Prompt::Unknown, 0), again: false }
     }
 }
 
@@ -77,20 +77,22 @@ impl Asker {
             course.attempts += 1;
             let began = Instant::now();
             let attempted = self.endpoint.attempt(&request).await;
+            let latency = began.elapsed();
             permit.told(&attempted.told);
-            // Before the permit goes on to the next, which would send what is known to be refused.
+            // Before the permit goes on to the next, which would send what is known to be refused, or to bring no call. And
+            // what replies say of the server is taken in as they came, however late their tasks go on.
             let adapted = match &attempted.result {
                 Err(Trouble::Refused(refusal)) => self.endpoint.adapt(&form.wire, request.dialect, refusal),
                 _ => Adapted::No,
             };
+            let (prompt, again) = match &attempted.result {
+                Ok(reply) => self.hear(form, &messages, request.dialect, reply),
+                Err(_) => ((Prompt::Unknown, 0), false),
+            };
             permit.settle(self.judged(course, &attempted.result));
-            log(course, began.elapsed(), &attempted);
+            log(course, latency, &attempted);
             let trouble = match attempted.result {
-                Ok(reply) => {
-                    let (latency, dialect) = (began.elapsed(), request.dialect);
-                    let prompt = self.endpoint.prompt(&form.wire, &messages, reply.usage.as_ref());
-                    return Ok(Completion { reply, latency, dialect, prompt });
-                }
+                Ok(reply) => return Ok(Completion { reply, latency, prompt, again }),
                 Err(trouble) => trouble,
             };
             if may_be_billed(&trouble) {
@@ -119,11 +121,10 @@ impl Asker {
                 Next::Loading => (Reason::ServerError, None, true),
                 Next::Unusable => {
                     let said = Said::Broken(String::new(), trouble.to_string());
-                    return Ok(Completion::without_reply(said, began.elapsed(), request.dialect));
+                    return Ok(Completion::without_reply(said, latency));
                 }
                 Next::CutShort => {
-                    let (said, latency) = (Said::Truncated, began.elapsed());
-                    return Ok(Completion::without_reply(said, latency, request.dialect));
+                    return Ok(Completion::without_reply(Said::Truncated, latency));
                 }
                 Next::Fail(reason) => {
                     let failure = Failure::new(reason, detail(&trouble));
@@ -153,6 +154,20 @@ impl Asker {
             // Our own pause has the jitter that keeps workers from coming back together.
             self.pause(after.map_or(pause, |after| after.max(pause)), stop).await?;
         }
+    }
+
+    /// What a reply to a request that was `sent` in this dialect says of the server: whether it read the prompt, how many in a
+    /// row it did not, and whether the turn is asked again for want of a call.
+    fn hear(
+        &self,
+        form: &TargetForm,
+        messages: &[Message<'_>],
+        sent: Dialect,
+        reply: &Reply,
+    ) -> ((Prompt, u32), bool) {
+        let prompt = self.endpoint.prompt(&form.wire, messages, reply.usage.as_ref());
+        let is_cut = matches!(prompt.0, Prompt::Cut { .. });
+        (prompt, !is_cut && self.endpoint.heard(&form.wire, sent, reply.call))
     }
 
     /// The request of a turn in the present dialect, and what it needs.

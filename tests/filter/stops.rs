@@ -1,39 +1,37 @@
 //! Stopped at any moment: nothing paid is lost, no half output is left, and the same command finishes the job.
 
 use std::fs;
+use std::io::Read as _;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::{filter, kept, line, score, scored, those, world};
-use crate::standin::{Config, Standin};
-use crate::world::{Run, World};
+use crate::standin::{Rule, Standin};
+use crate::world::{HELD, Run, World, stopped_after, until, until_said};
 
 const FILTER: [&str; 8] =
     ["filter", "rows.jsonl", "text", "textbook_quality", "--min=2", "-o", "out", "--workers=4"];
 
-fn slow(rows: usize) -> (World, Standin) {
-    let config = Config { delay: Duration::from_millis(4), ..scored(rows, Vec::new()) };
-    let (world, standin) = World::with_endpoint(config);
+fn scripted(rows: usize, script: Vec<Rule>) -> (World, Standin) {
+    let (world, standin) = World::with_endpoint(scored(rows, script));
     world.write("rows.jsonl", (0..rows).map(|row| line(row).to_string()).collect::<Vec<_>>().join("\n"));
     (world, standin)
 }
 
-fn until(standin: &Standin, requests: u64) {
-    let began = Instant::now();
-    while standin.counters().requests < requests {
-        assert!(began.elapsed() < Duration::from_mins(1), "the run does not ask");
-        std::thread::yield_now();
-    }
+/// A world whose endpoint answers so many requests, and all others when it is told to hurry.
+fn held_after(answers: u64, rows: usize) -> (World, Standin) {
+    scripted(rows, vec![Rule { nth: Some(answers + 1..=u64::MAX), ..Rule::always(HELD) }])
 }
 
 #[test]
 fn killed_while_rating_and_finished_it_is_the_same_as_undisturbed() {
-    let (world, standin) = slow(200);
-    for moment in 1..=4 {
+    let (script, moments) = stopped_after([7, 18, 29, 40], 4);
+    let (world, standin) = scripted(200, script);
+    for requests in moments {
         let mut child = world.start(&FILTER);
-        until(&standin, standin.counters().requests + 11 * moment);
+        until(&standin, requests);
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!world.path("out").exists());
@@ -57,21 +55,25 @@ fn killed_while_rating_and_finished_it_is_the_same_as_undisturbed() {
 fn killed_while_writing_and_finished_it_is_the_same_as_undisturbed() {
     let (world, _standin) = world(0);
     let rows: String =
-        (0..60_000).map(|n| json!({"n": n, "text": format!("{n} ").repeat(40)}).to_string() + "\n").collect();
+        (0..30_000).map(|n| json!({"n": n, "text": format!("{n} ").repeat(40)}).to_string() + "\n").collect();
     world.write("rows.jsonl", rows);
     let command = |out: &'static str| ["filter", "rows.jsonl", "--by=row.n", "--min=100", "-o", out];
     world.run(&command("whole")).exits(0);
-    for wait in [5, 30, 60, 90, 120, 200] {
+    for wait in [0, 20, 50, 90, 130, 180] {
         let mut child = world.start(&command("out"));
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_millis(wait) && child.try_wait().unwrap().is_none() {
-            std::thread::yield_now();
+        // However long it takes to start: its work begins when it holds the lock.
+        let holds = format!("\"process\":{},", child.id());
+        let lock = || fs::read_to_string(world.path(".out.lock")).unwrap_or_default();
+        while !lock().contains(&holds) && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
         }
+        std::thread::sleep(Duration::from_millis(wait));
         child.kill().unwrap();
         child.wait().unwrap();
         // There is the whole output, or none.
         if world.path("out").exists() {
             assert!(world.path("out/classified.json").exists());
+            fs::remove_dir_all(world.path("out")).unwrap();
         }
     }
     world.run(&command("out")).exits(0);
@@ -118,13 +120,17 @@ fn a_file_that_may_not_grow_is_an_error_that_names_it_and_leaves_nothing() {
 #[cfg(unix)]
 #[test]
 fn a_signal_keeps_what_is_rated_and_writes_no_output() {
-    let (world, standin) = slow(200);
-    let child = world.start(&FILTER);
+    let (world, standin) = held_after(36, 200);
+    let mut child = world.start(&FILTER);
     until(&standin, 40);
     let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(kill.unwrap().success());
-    let run = Run::of(child.wait_with_output().unwrap()).exits(130);
-    assert!(run.stderr.contains("the same command"), "{}", run.stderr);
+    let mut stderr = until_said(&mut child, "what is in flight is finished");
+    standin.hurry();
+    Run::of(child.wait_with_output().unwrap()).exits(130);
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert!(said.contains("the same command"), "{said}");
     assert!(!world.path("out").exists());
     let asked = standin.counters().requests;
     world.run(&FILTER).exits(0);
@@ -146,9 +152,9 @@ fn at_the_cap_it_stops_and_goes_on_from_there() {
 
 #[test]
 fn of_two_at_once_the_second_names_the_first() {
-    let (world, standin) = slow(400);
+    let (world, standin) = held_after(0, 20);
     let mut child = world.start(&FILTER);
-    until(&standin, 10);
+    until(&standin, 4);
     let run = world.run(&FILTER).exits(75);
     assert!(run.stderr.contains(&child.id().to_string()), "{}", run.stderr);
     child.kill().unwrap();
@@ -157,12 +163,13 @@ fn of_two_at_once_the_second_names_the_first() {
 
 #[test]
 fn data_that_changes_meanwhile_gets_nobody_else_s_scores() {
-    let (world, standin) = slow(100);
+    let (world, standin) = held_after(16, 100);
     let child = world.start(&FILTER);
     until(&standin, 20);
     let backwards = (0..100).rev().map(|row| line(row).to_string()).collect::<Vec<_>>().join("\n");
     let next = world.write("next.jsonl", backwards);
     fs::rename(next, world.path("rows.jsonl")).unwrap();
+    standin.hurry();
     let run = Run::of(child.wait_with_output().unwrap()).exits(1);
     assert!(run.stderr.contains("changed"), "{}", run.stderr);
     assert!(!world.path("out").exists());

@@ -1,13 +1,15 @@
 //! A world for one test: a folder of its own, the program with a clean environment, and datasets made by hand.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::standin::{Config, Standin};
+use crate::standin::{Action, Config, Rule, Standin};
 
 /// A folder in which the program runs, with nothing of the developer's environment.
 pub(crate) struct World {
@@ -117,4 +119,55 @@ impl Run {
 pub(crate) fn text(row: usize) -> String {
     let sentence = "The number of ways to order a set grows with every element that joins it, because each new one can stand in any gap. ";
     format!("Row {row}. {}", sentence.repeat(7))
+}
+
+/// Until the stand-in is told to hurry: an hour.
+pub(crate) const HELD: Action = Action::Delay(3_600_000);
+
+/// A refusal for a limit that the server tells, and of which the next request is within. Where nothing is told the program
+/// tries what the limit may be, and goes on with one request a second.
+pub(crate) fn limited() -> Action {
+    let told = [
+        ("retry-after", "0"),
+        ("x-ratelimit-limit-requests", "60000"),
+        ("x-ratelimit-remaining-requests", "0"),
+        ("x-ratelimit-reset-requests", "1ms"),
+    ];
+    let headers = told.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Action::Status { code: 429, body: None, headers: headers.into() }
+}
+
+/// Rules by which each of several runs, one after the other, gets so many answers and no more: then its workers wait in vain
+/// until it is killed. Also the number of requests by which each has come to that.
+pub(crate) fn stopped_after(answers: impl IntoIterator<Item = u64>, workers: u64) -> (Vec<Rule>, Vec<u64>) {
+    let mut end = 0;
+    let stop = |answers| {
+        end += answers + workers;
+        (Rule { nth: Some(end - workers + 1..=end), ..Rule::always(Action::Hang) }, end)
+    };
+    answers.into_iter().map(stop).unzip()
+}
+
+/// How long a test waits for what surely comes: longer than any machine takes.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// Waits until the stand-in has been asked so often; a run that never gets there fails the test.
+pub(crate) fn until(standin: &Standin, requests: u64) {
+    let began = Instant::now();
+    while standin.counters().requests < requests {
+        assert!(began.elapsed() < PATIENCE, "the run does not ask");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits until the program has said these words on stderr; what it says after that line can be read from what is returned.
+#[track_caller]
+pub(crate) fn until_said(child: &mut Child, words: &str) -> BufReader<ChildStderr> {
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(words) {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "it never says `{words}`");
+    }
+    stderr
 }
