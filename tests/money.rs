@@ -63,19 +63,24 @@ fn the_cap_is_never_exceeded_whatever_fails() {
                     Action::CloseWithoutReply,
                     Action::status(502),
                     Action::NotJson,
-                    // As long as the answer, so that every reply costs as much.
-                    Action::Content("no ".repeat(ANSWER.len()).split_off(2 * ANSWER.len())),
                 ];
-                // Three kinds of them for each seed: a row that meets more of them pauses for long.
                 let failing = |(nth, action)| Rule {
                     fraction: Some(share(nth)),
                     times_per_question: Some(1),
                     action,
                     ..Rule::default()
                 };
-                let three = faults.into_iter().cycle().skip(usize::try_from(seed).unwrap()).take(3);
-                let mut script: Vec<Rule> = (1..).zip(three).map(failing).collect();
-                script.push(Rule::always(Action::Delay(seed * 3)));
+                // Two of them for each seed, since a row that meets more pauses for long, and replies that are no answers: as
+                // long as one, so that every reply costs as much, and none to a repair turn, at which the row would fail.
+                let two = faults.into_iter().cycle().skip(usize::try_from(seed).unwrap()).take(2);
+                let mut script: Vec<Rule> = (1..).zip(two).map(failing).collect();
+                let repaired = Action::Arguments(ANSWER.to_owned());
+                let none = Action::Content("no ".repeat(ANSWER.len()).split_off(2 * ANSWER.len()));
+                script.extend([
+                    Rule::always(Action::Delay(seed * 3)),
+                    Rule { contains: Some("That reply cannot be used".to_owned()), ..Rule::always(repaired) },
+                    failing((6, none)),
+                ]);
                 let (world, standin) = world(30, script);
                 let (cap, workers) = ((150 + 33 * seed) as f64 / 1e3, (1 + seed * 5).to_string());
                 let (mut runs, mut rated) = (0, 0);
