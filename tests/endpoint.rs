@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::standin::{Action, Config, Rule, Script};
+use crate::standin::{Action, Config, Nobody, Rule, Script};
 use crate::world::{World, limited, until};
 
 const RATE: [&str; 6] = ["summary", "rows.jsonl", "text", "learning_value", "--format", "json"];
@@ -279,7 +279,7 @@ fn an_odd_list_of_models_does_not_change_who_answered() {
     let (world, standin) = World::with_endpoint(Config { models: vec!["tiny".into()], ..Config::default() });
     world.rows("rows.jsonl", 3);
     world.run(&RATE).exits(0);
-    drop(standin);
+    let _nobody = Nobody::after(standin);
     // A server that is starting, or a proxy before it, answers every path with 503.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -330,7 +330,7 @@ fn a_server_with_one_model_is_known_by_that_model_s_name() {
     assert_eq!(run.json()["summaries"][0]["model"], "tiny");
     assert!(run.stderr.contains("serves one model: tiny"));
     // Without the server the last resolution counts, and says so.
-    drop(standin);
+    let _nobody = Nobody::after(standin);
     let offline = world.run(&RATE).exits(0);
     assert_eq!(offline.ledger()["cached"], 5);
     assert!(offline.stderr.contains("tiny, which answered there last"), "{}", offline.stderr);

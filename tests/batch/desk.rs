@@ -1,8 +1,8 @@
 //! `classified batch list`, `show` and `cancel`.
 
-use super::{ROWS, answered, gone, listed, rows, slow, summary, world};
+use super::{ROWS, answered, listed, rows, slow, summary, world};
 use crate::faults::until;
-use crate::standin::{Batches, Fault, Kind, RequestRule};
+use crate::standin::{Batches, Fault, Kind, Nobody, RequestRule};
 
 const ALL: u64 = ROWS as u64;
 
@@ -56,7 +56,7 @@ fn without_its_endpoint_a_batch_is_shown_as_the_store_knows_it() {
     let list = world.run(&["batch", "list", "--base-url", "http://127.0.0.1:1/v1"]).exits(0);
     assert!(list.stderr.contains("what the store knows is shown of batch 1 at http://"), "{}", list.stderr);
     assert!(list.stdout.contains("when last asked"), "{}", list.stdout);
-    let _port = gone(standin);
+    let _nobody = Nobody::after(standin);
     let list = world.run(&["batch", "list"]).exits(0);
     assert!(list.stderr.contains("what the store knows is shown: "), "{}", list.stderr);
     assert!(list.stdout.contains("when last asked"), "{}", list.stdout);
@@ -132,7 +132,7 @@ fn what_waits_elsewhere_is_named_and_is_nothing_to_collect_here() {
 fn an_endpoint_that_is_out_of_reach_for_a_while_is_to_be_tried_again_later() {
     let (world, standin) = world(Batches::default());
     summary(&world, &["--batch"]).exits(75);
-    let _port = gone(standin);
+    let _nobody = Nobody::after(standin);
     let run = world.run(&["batch", "collect"]).exits(75);
     assert!(run.stderr.contains("cannot be reached"), "{}", run.stderr);
 }

@@ -9,11 +9,9 @@ mod offline;
 mod rate;
 mod wire;
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::net::TcpSocket;
 
 use crate::standin::{BatchRule, Batches, RequestRule, Rules};
 use crate::standin::{Config, Standin};
@@ -40,16 +38,6 @@ fn rules(requests: Vec<RequestRule>, batches: Vec<BatchRule>) -> Batches {
 /// Batches that stay in progress for longer than any test.
 fn slow() -> Batches {
     Batches { running: Duration::from_hours(1), ..Batches::default() }
-}
-
-/// Ends a stand-in. As long as what it returns is held nobody else gets its port, and connections to it are refused.
-fn gone(standin: Standin) -> TcpSocket {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, standin.port()));
-    drop(standin);
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind(address).unwrap();
-    socket
 }
 
 /// Runs `summary` with these flags, and JSON.

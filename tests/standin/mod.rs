@@ -271,6 +271,20 @@ impl Nobody {
         Self(socket)
     }
 
+    /// Ends a stand-in and takes its port.
+    ///
+    /// # Panics
+    /// Where another process was faster.
+    pub(crate) fn after(standin: Standin) -> Self {
+        let address = standin.address;
+        drop(standin);
+        let socket = TcpSocket::new_v4().expect("a socket");
+        // Connections of the stand-in linger at this port.
+        socket.set_reuseaddr(true).expect("a socket that takes options");
+        socket.bind(address).expect("the port that was free a moment ago");
+        Self(socket)
+    }
+
     /// The base URL for a client: `http://127.0.0.1:PORT/v1`.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/v1", self.0.local_addr().expect("the address of a bound socket"))
