@@ -102,10 +102,23 @@ pub struct Pulse {
     hopeless: AtomicU32,
     /// Answers that the store had: this endpoint, or one like it, has worked.
     pub found: AtomicU64,
+    /// How often the store's batches were seen to have changed: what was looked up before may have been taken into one since.
+    pub batched: AtomicU64,
     /// Whether every question of the run is being asked by now.
     pub(super) all_begun: AtomicBool,
     /// The last trouble that made the endpoint look dead.
     pub(super) trouble: Mutex<String>,
+}
+
+/// A question that the store cannot answer.
+#[derive(Debug)]
+pub struct Queued {
+    /// The question.
+    pub question: Question,
+    /// What it has come to in batches.
+    pub turn: Turn,
+    /// [`Pulse::batched`] when it was looked up.
+    pub batched: u64,
 }
 
 /// Why there is no answer.
@@ -115,6 +128,8 @@ pub enum Unanswered {
     Failed(Failure),
     /// The run is stopping: the row was not reached.
     NotReached,
+    /// Another process has taken it into a batch before its turn came.
+    HandedOver,
     /// The bound on cost is reached: the next attempt may cost this much.
     OutOfBudget(Money),
     /// The run must stop.
@@ -137,6 +152,8 @@ pub(super) struct Course<'a> {
     pub(super) repair: Option<(String, String)>,
     /// Times the usual room for the answer.
     pub(super) room: u32,
+    /// [`Pulse::batched`] when it was last known to wait in no batch.
+    pub(super) batched: u64,
 }
 
 impl Asker {
@@ -145,20 +162,19 @@ impl Asker {
     pub async fn ask(
         &self,
         target: usize,
-        question: &Question,
-        turn: Turn,
+        queued: Queued,
         stop: watch::Receiver<bool>,
     ) -> Result<Arc<Answer>, Unanswered> {
         let form = &self.forms[target];
-        let (earlier, tries) = (turn.usage, turn.tries);
-        let asked = self.go_on(form, question, turn, stop).await;
+        let (earlier, tries) = (queued.turn.usage, queued.turn.tries);
+        let asked = self.go_on(form, &queued, stop).await;
         if matches!(asked, Ok(_) | Err(Unanswered::Failed(_))) {
             form.spend(&earlier);
         }
         if let (Err(Unanswered::Failed(failure)), 1..) = (&asked, tries) {
             // Its own words may quote the reply.
             let failure = Failure::new(failure.reason, "asked again live, it failed again");
-            self.store.fail_turn(&form.slot, question.digest, &failure).await?;
+            self.store.fail_turn(&form.slot, queued.question.digest, &failure).await?;
         }
         asked
     }
@@ -166,14 +182,21 @@ impl Asker {
     async fn go_on(
         &self,
         form: &TargetForm,
-        question: &Question,
-        turn: Turn,
+        queued: &Queued,
         mut stop: watch::Receiver<bool>,
     ) -> Result<Arc<Answer>, Unanswered> {
+        let Queued { question, turn, batched } = queued;
         // What a reply in a batch said is not kept.
-        let repair = wrong(&turn).map(|wrong| (String::new(), wrong.to_owned()));
-        let mut course =
-            Course { form, question, usage: turn.usage, attempts: turn.tries, repair, room: room(&turn) };
+        let repair = wrong(turn).map(|wrong| (String::new(), wrong.to_owned()));
+        let mut course = Course {
+            form,
+            question,
+            usage: turn.usage,
+            attempts: turn.tries,
+            repair,
+            room: room(turn),
+            batched: *batched,
+        };
         loop {
             let Completion { reply, latency, prompt, again } =
                 self.completion(&mut course, &mut stop).await?;

@@ -16,12 +16,16 @@ use crate::meter::{Health, Need, Outcome, Permit, Spent, Stopped};
 use crate::model::Money;
 use crate::rating::answer::Usage;
 use crate::rating::failure::{Failure, Reason};
+use crate::rating::question::Digest;
 
 /// How long the next attempt waits while a server loads its model.
 const LOADING: Duration = Duration::from_secs(2);
 
 /// How long a model may take to load.
 const LONGEST_LOADING: Duration = Duration::from_mins(10);
+
+/// What becomes of a permit with which nothing was sent.
+const UNUSED: Outcome = Outcome { health: Health::Alive, tokens: Some(0), spent: Spent::Nothing };
 
 /// A completion, and what is known beside it.
 pub(super) struct Completion {
@@ -64,12 +68,16 @@ impl Asker {
                 Err(stopped) => return Err(self.not_permitted(stopped, failed)),
                 Ok(permit) => permit,
             };
+            if self.is_handed_over(form, question.digest, &mut course.batched).await? {
+                permit.settle(UNUSED);
+                return Err(Unanswered::HandedOver);
+            }
             // The form may have changed while this one waited for its turn, and with it what it may cost.
             if request.dialect != self.endpoint.dialect() {
                 let (now, needs) = self.request(&messages, course)?;
                 request = now;
                 if needs.cost > need.cost {
-                    permit.settle(Outcome { health: Health::Alive, tokens: Some(0), spent: Spent::Nothing });
+                    permit.settle(UNUSED);
                     need = needs;
                     continue;
                 }
@@ -154,6 +162,21 @@ impl Asker {
             // Our own pause has the jitter that keeps workers from coming back together.
             self.pause(after.map_or(pause, |after| after.max(pause)), stop).await?;
         }
+    }
+
+    /// Whether another process has taken the question into a batch since it was looked up: asked too, it would be paid for twice.
+    async fn is_handed_over(
+        &self,
+        form: &TargetForm,
+        question: Digest,
+        looked_up: &mut u64,
+    ) -> Result<bool, Unanswered> {
+        let batched = self.pulse.batched.load(Ordering::Relaxed);
+        if batched == *looked_up {
+            return Ok(false);
+        }
+        *looked_up = batched;
+        Ok(!self.store.waiting(&form.slot, &[question]).await?.is_empty())
     }
 
     /// What a reply to a request that was `sent` in this dialect says of the server: whether it read the prompt, how many in a

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::stream::StreamExt;
 
 use super::ask::{Asker, TargetForm, turns};
+use super::prepare::prepared;
 use super::window::Window;
-use super::{Error, Plan, Rater, prepared};
+use super::{Error, Plan, Rater};
 use crate::chunk;
 use crate::dataset::{Dataset, Row};
 use crate::lens::Lens;

@@ -3,9 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Plan, Rater};
+use futures::stream::{Stream, StreamExt};
+
+use super::{Error, Plan, Rater};
 use crate::chunk;
-use crate::dataset::Row;
+use crate::dataset::{self, Row};
 use crate::heuristic;
 use crate::lens::Lens;
 use crate::rating::answer::{Answer, Provenance};
@@ -43,8 +45,25 @@ pub(super) enum Step {
     Done(Result<Arc<Answer>, Failure>),
 }
 
+/// Batches of prepared rows, in order, a few of them at work.
+pub(super) fn prepared(
+    plan: Arc<Plan>,
+    batches: impl Stream<Item = Result<Vec<Row>, dataset::Error>>,
+) -> impl Stream<Item = Result<Vec<Prepared>, Error>> {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    batches
+        .map(move |batch| {
+            let plan = Arc::clone(&plan);
+            async move {
+                let rows = batch?;
+                Ok(tokio::task::spawn_blocking(move || prepare(&plan, rows)).await?)
+            }
+        })
+        .buffered(threads)
+}
+
 /// Prepares a batch of rows. Work for a processor: call it where it may block.
-pub(super) fn prepare(plan: &Plan, rows: Vec<Row>) -> Vec<Prepared> {
+fn prepare(plan: &Plan, rows: Vec<Row>) -> Vec<Prepared> {
     rows.into_iter().map(|row| prepare_row(plan, row)).collect()
 }
 

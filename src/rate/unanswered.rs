@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures::stream::{Stream, StreamExt};
 
-use super::prepare::{Prepared, Ready, Step};
-use super::{Error, Plan, Rater, prepared};
+use super::prepare::{Prepared, Ready, Step, prepared};
+use super::{Error, Plan, Rater};
 use crate::dataset::Dataset;
 use crate::rating::question::{Digest, Question};
 

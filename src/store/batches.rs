@@ -362,6 +362,13 @@ impl Store {
         self.batches_where("stage <> 'collected'").await
     }
 
+    /// A mark that changes whenever questions are taken into a batch.
+    pub async fn batches_mark(&self) -> Result<[i64; 3], Error> {
+        let statement = "SELECT coalesce(max(id), 0), coalesce(sum(requests), 0), coalesce(max(changed_at), 0) FROM batches";
+        let row = sqlx::query(statement).fetch_one(&self.read).await?;
+        Ok([row.try_get(0)?, row.try_get(1)?, row.try_get(2)?])
+    }
+
     async fn batches_where(&self, condition: &'static str) -> Result<Vec<Batch>, Error> {
         let statement = format!("{BATCHES} WHERE {condition} ORDER BY batches.id");
         let mut batches = Vec::new();

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use classified::dataset::{self, Dataset};
 use classified::endpoint::Dialect;
 use classified::hub;
 use classified::model::Money;
-use classified::rate::ask::TargetForm;
+use classified::rate::ask::{Asker, TargetForm};
 use classified::rate::{Asks, End, Event, Left, Plan, Rater, forget_failures, rate, unanswered};
 use classified::rating::answer::{Answer, Provenance, Unsettled, Usage};
 use classified::rating::failure::{Failure, Reason};
@@ -137,14 +138,17 @@ struct Outcome {
     requests: u64,
 }
 
-fn store_of(plan: &Plan) -> &Arc<Store> {
+fn asker_of(plan: &Plan) -> &Asker {
     let Rater::Endpoint(asker) = &plan.rater else { panic!("not an endpoint") };
-    &asker.store
+    asker
+}
+
+fn store_of(plan: &Plan) -> &Arc<Store> {
+    &asker_of(plan).store
 }
 
 fn form_of(plan: &Plan) -> &TargetForm {
-    let Rater::Endpoint(asker) = &plan.rater else { panic!("not an endpoint") };
-    &asker.forms[0]
+    &asker_of(plan).forms[0]
 }
 
 /// The row's place in its file.
@@ -331,6 +335,38 @@ async fn what_is_handed_over_while_a_run_goes_on_is_not_asked_by_it() {
     let ((), (rated, end)) = tokio::join!(handing_over, rating);
     assert!(matches!(end, End::Waiting(Left { waiting: 10, unasked: 0 })), "{end:?}");
     assert_eq!((rated, batched.standin.counters().requests), (MANY - 10, 1));
+    store_of(&plan).close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_looked_up_already_is_not_asked_when_it_is_handed_over_before_its_turn() {
+    let script = Script(vec![Rule::always(Action::Delay(3_600_000))]);
+    let rows: Vec<usize> = (0..200).collect();
+    let batched = Batched::of(&rows, Config { script, ..Config::default() }).await;
+    let (batch, store) = (batched.batch([]).await, batched.store().await);
+    let plan = batched.plan(Asks::Everything).await;
+    let last: Vec<Digest> = batched.questions[190..].iter().map(|question| question.digest).collect();
+    let stop = tokio::sync::watch::Sender::new(false);
+    let mut events = rate(Arc::clone(&plan), batched.rows().await, stop.subscribe());
+    // All rows were looked up together: they stand behind the first ones, which have no reply.
+    let seen = || asker_of(&plan).pulse.batched.load(Ordering::Relaxed);
+    let (mut reserved, mut hurried) = (false, false);
+    let end = loop {
+        match events.next().await.unwrap() {
+            Event::End(end) => break end,
+            Event::Progress(_) if !reserved && seen() == 1 && batched.standin.counters().requests > 0 => {
+                assert_eq!(store.reserve(&batch, &last).await.unwrap().len(), 10);
+                reserved = true;
+            }
+            Event::Progress(_) if reserved && seen() > 1 && !hurried => {
+                batched.standin.hurry();
+                hurried = true;
+            }
+            Event::Progress(_) | Event::Rated(_) | Event::Note(_) => {}
+        }
+    };
+    assert!(matches!(end, End::Waiting(Left { waiting: 10, unasked: 0 })), "{end:?}");
+    assert_eq!(batched.standin.counters().requests, 190);
     store_of(&plan).close().await.unwrap();
 }
 
