@@ -93,10 +93,7 @@ impl Asker {
                 Err(Trouble::Refused(refusal)) => self.endpoint.adapt(&form.wire, request.dialect, refusal),
                 _ => Adapted::No,
             };
-            let (prompt, again) = match &attempted.result {
-                Ok(reply) => self.hear(form, &messages, request.dialect, reply),
-                Err(_) => ((Prompt::Unknown, 0), false),
-            };
+            let (prompt, again) = self.hear(form, &messages, request.dialect, &attempted.result);
             permit.settle(self.judged(course, &attempted.result));
             log(course, latency, &attempted);
             let trouble = match attempted.result {
@@ -186,8 +183,9 @@ impl Asker {
         form: &TargetForm,
         messages: &[Message<'_>],
         sent: Dialect,
-        reply: &Reply,
+        result: &Result<Reply, Trouble>,
     ) -> ((Prompt, u32), bool) {
+        let Ok(reply) = result else { return ((Prompt::Unknown, 0), false) };
         let prompt = self.endpoint.prompt(&form.wire, messages, reply.usage.as_ref());
         let is_cut = matches!(prompt.0, Prompt::Cut { .. });
         (prompt, !is_cut && self.endpoint.heard(&form.wire, sent, reply.call))

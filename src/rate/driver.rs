@@ -196,7 +196,7 @@ impl Driver {
     fn mark(&self) -> Option<impl Future<Output = Result<[i64; 3], store::Error>> + use<>> {
         let Rater::Endpoint(asker) = &self.plan.rater else { return None };
         let asker = Arc::clone(asker);
-        (!self.waiting.is_empty()).then(|| async move { asker.store.batches_mark().await })
+        (!self.waiting.is_empty()).then_some(async move { asker.store.batches_mark().await })
     }
 
     /// Takes in the mark of the store's batches.
