@@ -269,6 +269,10 @@ impl Session<'_> {
                 "batch {files} is a file for a runner of your own: `classified batch read` its answers, or `classified batch cancel {files}`"
             ));
         }
+        if ways.is_empty() {
+            // Another process has collected them, or taken them back.
+            ways.push("the same command goes on".to_owned());
+        }
         Ok(ways.join("; "))
     }
 

@@ -157,6 +157,17 @@ impl Control {
         self.flight.now -= 1;
     }
 
+    /// Undoes the start of an attempt of which nothing was sent.
+    pub(super) fn give_back(&mut self, started: &Started, now: Seconds) {
+        self.budget.settle(started.need.cost, Spent::Nothing);
+        self.requests.correct(started.at, -1.0);
+        self.tokens.correct(started.at, -started.tokens);
+        if started.is_probe {
+            self.breaker.probe_lost(now);
+        }
+        self.flight.now -= 1;
+    }
+
     fn learn(&mut self, started: &Started, outcome: Outcome, now: Seconds) {
         match outcome.health {
             Health::Answered | Health::Alive => {

@@ -170,7 +170,8 @@ struct Inner {
     next_number: u64,
 }
 
-/// The right to one attempt; dropped without [`Permit::settle`] its outcome is unknown, and costs what was reserved.
+/// The right to one attempt; dropped without [`Permit::settle`] or [`Permit::give_back`] its outcome is unknown, and costs what was
+/// reserved.
 #[derive(Debug)]
 pub struct Permit<'a> {
     meter: &'a Meter,
@@ -326,6 +327,15 @@ impl Permit<'_> {
     pub fn settle(mut self, outcome: Outcome) {
         if let Some(started) = self.started.take() {
             self.meter.settle(&started, Some(outcome));
+        }
+    }
+
+    /// Frees its place in flight: nothing was sent with it, so that it says nothing of the endpoint and counts nowhere.
+    pub fn give_back(mut self) {
+        if let Some(started) = self.started.take() {
+            let mut inner = self.meter.lock();
+            inner.control.give_back(&started, self.meter.now());
+            inner.wake_head();
         }
     }
 }

@@ -73,6 +73,30 @@ async fn tokens_are_paced_by_what_was_used() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_permit_that_is_given_back_was_never_taken() {
+    let meter = Meter::seeded(
+        Limits { workers: workers(1), rpm: NonZeroU32::new(60), tpm: NonZeroU32::new(600), max_cost: None },
+        1,
+    );
+    let began = Instant::now();
+    for _ in 0..100 {
+        meter.permit(tokens(600)).await.unwrap().give_back();
+    }
+    assert_eq!((began.elapsed().as_secs(), meter.state().in_flight), (0, 0));
+
+    // The endpoint does not answer: a probe with which nothing was sent says nothing of it.
+    let meter = Meter::seeded(NONE, 1);
+    while meter.state().pause != Some(Pause::Dead) {
+        meter.permit(Need::default()).await.unwrap().settle(failed(Health::Dead));
+    }
+    meter.permit(Need::default()).await.unwrap().give_back();
+    let probe = meter.permit(Need::default()).await.unwrap();
+    assert!(timeout(Duration::from_secs(1), meter.permit(Need::default())).await.is_err(), "one at a time");
+    probe.settle(answered(0));
+    assert!(meter.permit(Need::default()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_need_above_the_whole_limit_passes_alone() {
     let meter = limited(0, 6000);
     let began = Instant::now();

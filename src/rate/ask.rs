@@ -95,7 +95,7 @@ fn room(turn: &Turn) -> u32 {
     if turn.last.as_ref().is_some_and(|last| last.reason == Reason::Truncated) { 2 } else { 1 }
 }
 
-/// Counters that live while questions are in flight: the progress line reads them.
+/// Counters that live while questions are in flight.
 #[derive(Debug, Default)]
 pub struct Pulse {
     pub(super) answered: AtomicU64,
@@ -117,7 +117,7 @@ pub struct Queued {
     pub question: Question,
     /// What it has come to in batches.
     pub turn: Turn,
-    /// [`Pulse::batched`] when it was looked up.
+    /// [`Pulse::batched`] before it was looked up.
     pub batched: u64,
 }
 
@@ -128,8 +128,8 @@ pub enum Unanswered {
     Failed(Failure),
     /// The run is stopping: the row was not reached.
     NotReached,
-    /// Another process has taken it into a batch before its turn came.
-    HandedOver,
+    /// Another process has taken the question into a batch before its turn came, or answered it.
+    LookAgain(Question),
     /// The bound on cost is reached: the next attempt may cost this much.
     OutOfBudget(Money),
     /// The run must stop.

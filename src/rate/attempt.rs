@@ -16,16 +16,13 @@ use crate::meter::{Health, Need, Outcome, Permit, Spent, Stopped};
 use crate::model::Money;
 use crate::rating::answer::Usage;
 use crate::rating::failure::{Failure, Reason};
-use crate::rating::question::Digest;
+use crate::rating::question::Question;
 
 /// How long the next attempt waits while a server loads its model.
 const LOADING: Duration = Duration::from_secs(2);
 
 /// How long a model may take to load.
 const LONGEST_LOADING: Duration = Duration::from_mins(10);
-
-/// What becomes of a permit with which nothing was sent.
-const UNUSED: Outcome = Outcome { health: Health::Alive, tokens: Some(0), spent: Spent::Nothing };
 
 /// A completion, and what is known beside it.
 pub(super) struct Completion {
@@ -64,20 +61,22 @@ impl Asker {
         let mut loading = None;
         let mut failed: Option<Failure> = None;
         loop {
+            self.stands(form, question, &mut course.batched).await?;
             let permit = match self.permit(need, stop).await {
                 Err(stopped) => return Err(self.not_permitted(stopped, failed)),
                 Ok(permit) => permit,
             };
-            if self.is_handed_over(form, question.digest, &mut course.batched).await? {
-                permit.settle(UNUSED);
-                return Err(Unanswered::HandedOver);
+            // The wait may have been long.
+            if let Err(changed) = self.stands(form, question, &mut course.batched).await {
+                permit.give_back();
+                return Err(changed);
             }
             // The form may have changed while this one waited for its turn, and with it what it may cost.
             if request.dialect != self.endpoint.dialect() {
                 let (now, needs) = self.request(&messages, course)?;
                 request = now;
                 if needs.cost > need.cost {
-                    permit.settle(UNUSED);
+                    permit.give_back();
                     need = needs;
                     continue;
                 }
@@ -161,19 +160,24 @@ impl Asker {
         }
     }
 
-    /// Whether another process has taken the question into a batch since it was looked up: asked too, it would be paid for twice.
-    async fn is_handed_over(
+    /// Looks whether another process has taken the question into a batch since it was `looked_up`, or answered it: asked here too, it
+    /// would be paid for twice. What that process takes in the same moment is not seen.
+    async fn stands(
         &self,
         form: &TargetForm,
-        question: Digest,
+        question: &Question,
         looked_up: &mut u64,
-    ) -> Result<bool, Unanswered> {
+    ) -> Result<(), Unanswered> {
         let batched = self.pulse.batched.load(Ordering::Relaxed);
         if batched == *looked_up {
-            return Ok(false);
+            return Ok(());
         }
         *looked_up = batched;
-        Ok(!self.store.waiting(&form.slot, &[question]).await?.is_empty())
+        let digest = [question.digest];
+        // First where it waits: what is collected in between has its answer then.
+        let has_changed = !self.store.waiting(&form.slot, &digest).await?.is_empty()
+            || !self.store.find(&form.slot, &digest).await?.is_empty();
+        if has_changed { Err(Unanswered::LookAgain(question.clone())) } else { Ok(()) }
     }
 
     /// What a reply to a request that was `sent` in this dialect says of the server: whether it read the prompt, how many in a

@@ -60,6 +60,8 @@ pub(super) struct Driver {
     failed: HashMap<Subject, Failure>,
     /// Questions that the store does not know, in the order of the rows that ask them.
     queue: BTreeMap<Place, Queued>,
+    /// Questions of which the store may know more by now, by target.
+    again: Vec<Vec<Question>>,
     /// The mark of the store's batches when it was last looked at.
     mark: [i64; 3],
     /// Questions that are left to batches.
@@ -85,7 +87,6 @@ impl Driver {
         events: mpsc::Sender<Vec<Event>>,
     ) -> Self {
         Self {
-            plan,
             stop,
             halt: watch::Sender::new(false),
             events,
@@ -93,6 +94,7 @@ impl Driver {
             waiting: HashMap::new(),
             failed: HashMap::new(),
             queue: BTreeMap::new(),
+            again: vec![Vec::new(); plan.targets.len()],
             mark: [0; 3],
             left: Left::default(),
             asking: JoinSet::new(),
@@ -103,6 +105,7 @@ impl Driver {
             progress: Progress::default(),
             ticked: Instant::now(),
             end: None,
+            plan,
         }
     }
 
@@ -136,6 +139,8 @@ impl Driver {
                 Some(mark) = marks.next(), if !marks.is_empty() => self.marked(mark),
                 _ = tick.tick() => if marks.is_empty() { marks.extend(self.mark()) },
             }
+            let again = self.again.iter_mut().map(std::mem::take).collect();
+            lookups.extend(self.look_up(again));
             self.dispatch();
             if drawn && lookups.is_empty() && self.queue.is_empty() && self.asking.len() <= FEW {
                 self.all_begun();
@@ -201,15 +206,11 @@ impl Driver {
 
     /// Takes in the mark of the store's batches.
     fn marked(&mut self, mark: Result<[i64; 3], store::Error>) {
-        match mark {
-            Err(error) => self.stop_because(End::Failed(error.into())),
-            Ok(mark) if mark == self.mark => {}
-            Ok(mark) => {
-                self.mark = mark;
-                if let Rater::Endpoint(asker) = &self.plan.rater {
-                    asker.pulse.batched.fetch_add(1, Ordering::Relaxed);
-                }
-            }
+        let is_same = mark.as_ref().is_ok_and(|mark| *mark == self.mark);
+        self.mark = mark.unwrap_or_default();
+        // Where the store cannot tell, each question looks for itself when its turn comes.
+        if let (false, Rater::Endpoint(asker)) = (is_same, &self.plan.rater) {
+            asker.pulse.batched.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -355,9 +356,11 @@ impl Driver {
                 self.answer(subject, &Err(failure), Source::Asked);
             }
             Ok((_, Err(Unanswered::NotReached))) => {}
-            Ok((subject, Err(Unanswered::HandedOver))) => {
-                self.left.waiting += 1;
-                self.leave(subject);
+            Ok(((target, _), Err(Unanswered::LookAgain(question)))) => {
+                if let Some(left) = &self.plan.questions_left {
+                    left.fetch_add(1, Ordering::Relaxed);
+                }
+                self.again[target].push(question);
             }
             Ok((_, Err(Unanswered::OutOfBudget(next)))) => self.stop_because(End::Budget(next)),
             Ok((_, Err(Unanswered::Stop(error)))) => self.stop_because(End::Failed(error)),

@@ -18,22 +18,18 @@ pub(super) struct Found {
     pub(super) target: usize,
     pub(super) questions: Vec<Question>,
     pub(super) known: Result<Known, store::Error>,
-    /// [`Pulse::batched`](super::ask::Pulse::batched) when that was looked up.
+    /// [`Pulse::batched`](super::ask::Pulse::batched) before that was looked up.
     pub(super) batched: u64,
 }
 
 /// Looks questions up; in batches as well where their slot has any.
 pub(super) async fn look_up(plan: Arc<Plan>, target: usize, questions: Vec<Question>) -> Found {
-    let batched = match &plan.rater {
-        Rater::Endpoint(asker) => asker.pulse.batched.load(Ordering::Relaxed),
-        Rater::Heuristic(_) => 0,
-    };
-    let known = match &plan.rater {
+    let (batched, known) = match &plan.rater {
         Rater::Endpoint(asker) => {
             let digests: Vec<Digest> = questions.iter().map(|question| question.digest).collect();
-            stored(asker, target, &digests).await
+            (asker.pulse.batched.load(Ordering::Relaxed), stored(asker, target, &digests).await)
         }
-        Rater::Heuristic(_) => Ok(Known::default()),
+        Rater::Heuristic(_) => (0, Ok(Known::default())),
     };
     Found { target, questions, known, batched }
 }

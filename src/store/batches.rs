@@ -362,7 +362,7 @@ impl Store {
         self.batches_where("stage <> 'collected'").await
     }
 
-    /// A mark that changes whenever questions are taken into a batch.
+    /// A mark that changes whenever questions are taken into a batch, and with much else that becomes of one.
     pub async fn batches_mark(&self) -> Result<[i64; 3], Error> {
         let statement = "SELECT coalesce(max(id), 0), coalesce(sum(requests), 0), coalesce(max(changed_at), 0) FROM batches";
         let row = sqlx::query(statement).fetch_one(&self.read).await?;
