@@ -20,7 +20,7 @@ use crate::rating::answer::{Answer, Usage};
 use crate::rating::failure::Failure;
 use crate::rating::question::{Digest, Question};
 use crate::rating::{Fate, Source};
-use crate::store::{self, Forget, NewAnswer, Standing, Turn};
+use crate::store::{self, Forget, NewAnswer, Standing, Telling, Turn};
 
 /// Failed questions that a run remembers, so that their twins are not asked.
 const REMEMBERED: usize = 10_000;
@@ -118,6 +118,10 @@ impl Driver {
         let mut drawn = false;
         let mut stop = self.stop.clone();
         let mut tick = tokio::time::interval(TICK);
+        let telling = self.telling().await.unwrap_or_else(|error| {
+            self.stop_because(End::Failed(error.into()));
+            None
+        });
         loop {
             let draw =
                 !drawn && self.end.is_none() && self.queue.len() < BATCH && self.window.has_room_for(BATCH);
@@ -154,22 +158,34 @@ impl Driver {
             }
         }
         if self.tell(false).await.is_ok() {
-            self.forget().await;
+            self.told().await;
         }
+        drop(telling);
         // Without a consumer there is nobody to tell.
         let _ = self.tell(true).await;
     }
 
-    /// Ends a run in which every row was looked at: what it has told of batches is forgotten.
-    async fn forget(&mut self) {
-        let Rater::Endpoint(asker) = &self.plan.rater else { return };
-        if self.end.is_some() {
-            return;
+    /// The right to tell of batches, where the store has any.
+    async fn telling(&self) -> Result<Option<Telling>, store::Error> {
+        let Rater::Endpoint(asker) = &self.plan.rater else { return Ok(None) };
+        if asker.store.batches_mark().await? == [0; 3] {
+            return Ok(None);
         }
-        let is_complete = self.left == Left::default();
-        match asker.store.forget_told(&slots(asker), Forget::Answered).await {
-            Ok(()) => self.end = (!is_complete).then_some(End::Waiting(self.left)),
-            Err(error) => self.stop_because(End::Failed(error.into())),
+        asker.store.begin_telling().await.map(Some)
+    }
+
+    /// Ends the telling of batches: where every row was looked at, what was told is forgotten.
+    async fn told(&mut self) {
+        let Rater::Endpoint(asker) = &self.plan.rater else { return };
+        if self.end.is_none() && self.left != Left::default() {
+            self.end = Some(End::Waiting(self.left));
+        }
+        let forget = match self.end {
+            None | Some(End::Waiting(_)) => Forget::Answered,
+            Some(_) => Forget::Nothing,
+        };
+        if let Err(error) = asker.store.forget_told(&slots(asker), forget).await {
+            self.stop_because(End::Failed(error.into()));
         }
     }
 

@@ -26,7 +26,7 @@ pub use batched::MOST_TRIES;
 pub use batches::{Batch, Change, FORM, Fate, Lesson, NewBatch, Settled, Stage, Standing, Turn};
 pub use history::{Group, Prune, Stats, Usual};
 pub use runs::Runs;
-pub use standing::Forget;
+pub use standing::{Forget, Telling};
 pub use writer::{Attempt, NewAnswer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();

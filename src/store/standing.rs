@@ -1,6 +1,12 @@
 //! Where the questions of batches stand for a run: looked up, told of once, and forgotten when that is done.
+//!
+//! While a run tells of a question its `told_at` is below zero; it counts as told when the run has ended. What a run that was
+//! killed had told is told again: nobody has seen its figures.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use sqlx::sqlite::SqliteRow;
@@ -45,6 +51,9 @@ pub(super) static FAIL_TURN: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+/// What a run has told of counts as told, of the questions from one digest to another.
+const CONFIRM: &str = "UPDATE batch_questions SET told_at = -told_at WHERE slot = ?1 AND input >= ?2 AND input < ?3 AND told_at < 0";
+
 /// What no run needs any more, of the questions from one digest to another.
 pub(super) const FORGET: &str = "DELETE FROM batch_questions WHERE slot = ?1 AND input >= ?2 AND input < ?3 AND \
      ((state = 'answered' AND told_at IS NOT NULL) OR (?4 AND state = 'failed' AND told_at IS NOT NULL) OR \
@@ -54,9 +63,18 @@ pub(super) const FORGET: &str = "DELETE FROM batch_questions WHERE slot = ?1 AND
 /// Parts in which [`FORGET`] goes through a slot, so that others can write in between.
 const PARTS: u8 = 64;
 
+/// Held while a run tells of questions of batches, so that another process does not take it for one that was killed.
+#[derive(Debug)]
+pub struct Telling {
+    /// Whose lock ends with it; none where files cannot be locked.
+    _lock: Option<File>,
+}
+
 /// What is forgotten of questions that a run has told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forget {
+    /// Nothing: it counts as told.
+    Nothing,
     /// Those that were answered.
     Answered,
     /// Those that failed, too: they are asked again.
@@ -69,6 +87,29 @@ impl Store {
         let statement = format!("SELECT EXISTS (SELECT 1 FROM batch_questions WHERE slot = {SLOT})");
         let query = bind_slot(sqlx::query(AssertSqlSafe(statement)), slot);
         Ok(query.fetch_one(&self.read).await?.try_get(0)?)
+    }
+
+    /// Begins to tell of questions of batches. What runs that were killed had told of is new again, unless another process is telling:
+    /// a lock on a file beside the database says so.
+    pub async fn begin_telling(&self) -> Result<Telling, Error> {
+        let path = telling_path(&self.path);
+        let file = File::options().create(true).truncate(false).write(true).open(path);
+        // Where there is no lock nobody is taken for killed.
+        let Ok(file) = file else { return Ok(Telling { _lock: None }) };
+        if file.try_lock().is_ok() {
+            let left = "SELECT EXISTS (SELECT 1 FROM batch_questions WHERE told_at < 0)";
+            if sqlx::query(left).fetch_one(&self.read).await?.try_get(0)? {
+                sqlx::query("UPDATE batch_questions SET told_at = NULL WHERE told_at < 0")
+                    .execute(&self.read)
+                    .await?;
+            }
+        }
+        // In place of the lock that it has: another process may hold one for as long as the lines above take.
+        let lock = tokio::task::spawn_blocking(move || {
+            let _ = file.unlock();
+            file.lock_shared().is_ok().then_some(file)
+        });
+        Ok(Telling { _lock: lock.await.unwrap_or_default() })
     }
 
     /// Where questions stand that are or were in batches; no entry for those that never were. One that is [`Standing::New`], or
@@ -98,7 +139,7 @@ impl Store {
             }
             let mut new = HashSet::new();
             if !ended.is_empty() {
-                let query = sqlx::query(AssertSqlSafe(TELL.as_str())).bind(now());
+                let query = sqlx::query(AssertSqlSafe(TELL.as_str())).bind(-now());
                 // Of two processes that look at once the first one tells.
                 for row in bind_all(bind_slot(query, slot), &ended).fetch_all(&mut *connection).await? {
                     new.insert(digest(&row)?);
@@ -137,17 +178,18 @@ impl Store {
         Ok(waiting)
     }
 
-    /// Notes that a question has failed that was to be asked again, and that a run has told of it.
+    /// Notes that a question has failed that was to be asked again, and that a run tells of it.
     pub async fn fail_turn(&self, slot: &Slot, input: Digest, failure: &Failure) -> Result<(), Error> {
         let query = sqlx::query(AssertSqlSafe(FAIL_TURN.as_str()))
             .bind(failure.reason.as_str())
             .bind(&failure.detail)
-            .bind(now());
+            .bind(-now());
         bind_slot(query, slot).bind(&input.0[..]).execute(&self.read).await?;
         Ok(())
     }
 
-    /// Forgets what runs have told of these slots' questions, and what has been answered elsewhere meanwhile.
+    /// Ends a run that has told of these slots' questions, and forgets of them what it says, and what has been answered elsewhere
+    /// meanwhile.
     pub async fn forget_told(&self, slots: &[Arc<Slot>], forget: Forget) -> Result<(), Error> {
         for slot in slots {
             if !self.has_batched(slot).await? {
@@ -159,17 +201,28 @@ impl Store {
                 let from = |part: u8| vec![part.saturating_mul(u8::MAX / PARTS + 1)];
                 // Longer than any digest, and so after all of them.
                 let to = if part + 1 == PARTS { vec![u8::MAX; 33] } else { from(part + 1) };
-                sqlx::query(FORGET)
-                    .bind(id)
-                    .bind(from(part))
-                    .bind(to)
-                    .bind(forget == Forget::Failed)
-                    .execute(&self.read)
-                    .await?;
+                if forget != Forget::Nothing {
+                    sqlx::query(FORGET)
+                        .bind(id)
+                        .bind(from(part))
+                        .bind(&to)
+                        .bind(forget == Forget::Failed)
+                        .execute(&self.read)
+                        .await?;
+                }
+                sqlx::query(CONFIRM).bind(id).bind(from(part)).bind(&to).execute(&self.read).await?;
             }
         }
         Ok(())
     }
+}
+
+/// The file whose lock says that a process is telling.
+fn telling_path(database: &std::path::Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(database.file_name().unwrap_or_default());
+    name.push(".telling");
+    database.with_file_name(name)
 }
 
 fn standing(row: &SqliteRow, turn: Turn, is_new: bool) -> Result<Standing, Error> {
@@ -181,7 +234,7 @@ fn standing(row: &SqliteRow, turn: Turn, is_new: bool) -> Result<Standing, Error
             Standing::Failed { failure, usage: turn.usage, is_new }
         }
         "answered" if is_new => Standing::New,
-        "answered" => Standing::Told(told_at.unwrap_or_default()),
+        "answered" => Standing::Told(told_at.unwrap_or_default().abs()),
         // In a state of a newer version: it is not asked twice.
         _ => Standing::Waiting,
     })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::faults::{machine::sql, open};
-use super::{ROWS, answered, rules};
+use super::{ROWS, answered, cost, rows, rules, summary};
 use crate::standin::{BatchRule, Batches, Fault, Kind, RequestRule, Twist};
 use crate::standin::{Config, Standin};
 use crate::world::World;
@@ -132,4 +132,19 @@ fn what_a_killed_run_was_gathering_is_free_for_a_live_run() {
     sql(&world, "UPDATE batches SET stage = 'spooling'");
     let run = world.run(&["summary", "rows.jsonl", "text", "textbook_quality", "--format", "json"]).exits(0);
     assert_eq!(run.ledger()["rated"], ROWS);
+}
+
+#[test]
+fn what_a_run_told_when_it_was_killed_is_told_by_the_next_one_with_its_cost() {
+    let (world, _standin) = world(Batches::default());
+    summary(&world, &["--batch"]).exits(75);
+    world.run(&["batch", "collect"]).exits(0);
+    // As a run leaves it that is killed before it ends.
+    sql(&world, "UPDATE batch_questions SET told_at = -1700000000000 WHERE state = 'answered'");
+    let run = summary(&world, &["--batch"]).exits(0);
+    assert_eq!(rows(&run, "rated"), ROWS as u64);
+    assert!(cost(&run) > 0.0);
+    // It has ended: what it told is not told again.
+    let run = summary(&world, &["--batch"]).exits(0);
+    assert_eq!((rows(&run, "cached"), rows(&run, "rated")), (ROWS as u64, 0));
 }

@@ -419,6 +419,38 @@ async fn what_waits_is_seen_without_telling_of_anything() {
 }
 
 #[tokio::test]
+async fn what_a_killed_run_had_told_is_new_again_and_nobody_who_lives_is_taken_for_killed() {
+    let world = World::new().await;
+    let batch = world.batch(0..3).await;
+    let settled = [answered(0), no_answer(1, Fate::Failed), answered(2)];
+    world.store.settle(&batch, &settled).await.unwrap();
+    let (other, slot, inputs) = (world.other().await, slot(), inputs(0..3));
+    let new = async |store: &Store| {
+        let seen = store.stand(&slot, &inputs).await.unwrap().0;
+        let is_new = |standing: &Standing| match standing {
+            Standing::Failed { is_new, .. } => *is_new,
+            standing => *standing == Standing::New,
+        };
+        seen.values().filter(|standing| is_new(standing)).count()
+    };
+    let first = world.store.begin_telling().await.unwrap();
+    assert_eq!(new(&world.store).await, 3);
+    // Another process begins while the first one lives.
+    let second = other.begin_telling().await.unwrap();
+    assert_eq!(new(&other).await, 0);
+    // Both are killed.
+    drop((first, second));
+    let third = other.begin_telling().await.unwrap();
+    assert_eq!(new(&other).await, 3);
+    // It ends early: its figures were shown.
+    other.forget_told(&[Arc::clone(&slot)], Forget::Nothing).await.unwrap();
+    drop(third);
+    let _fourth = world.store.begin_telling().await.unwrap();
+    assert_eq!(new(&world.store).await, 0);
+    assert_eq!(world.states().await.values().sum::<i64>(), 3);
+}
+
+#[tokio::test]
 async fn what_was_told_is_forgotten_and_nothing_else() {
     let world = World::new().await;
     let batch = world.batch(0..10).await;
