@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
@@ -72,22 +73,20 @@ def main():
     }
     command = [PROGRAM, "summary", "rows.jsonl", "text", "textbook_quality", *FLAGS]
     chance = random.Random(7)
-    began, peaks, ends = time.monotonic(), [], []
+    began, peaks, ends, killed = time.monotonic(), [], [], 0
+    out = WORK / "out.json"
     try:
-        for _ in range(KILLS):
-            child = subprocess.Popen(command, cwd=WORK, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(chance.uniform(0.05, 20.0))
-            os.kill(child.pid, signal.SIGKILL)
-            peaks.append(peak(child))
-        while True:
-            out = WORK / "out.json"
+        while not ends or ends[-1]["code"] == 75:
             with out.open("w") as file, (WORK / "err.txt").open("a") as errors:
                 child = subprocess.Popen(command, cwd=WORK, env=environment, stdout=file, stderr=errors)
+                if killed < KILLS:
+                    threading.Timer(chance.uniform(0.05, 60.0 / KILLS), child.send_signal, [signal.SIGKILL]).start()
                 peaks.append(peak(child))
+            if child.returncode == -signal.SIGKILL:
+                killed += 1
+                continue
             summary = json.loads(out.read_text())["summaries"][0]
             ends.append({"code": child.returncode, "ledger": summary["ledger"], "usage": summary["usage"]})
-            if child.returncode != 75:
-                break
         seconds = time.monotonic() - began
         listed = subprocess.run(
             [PROGRAM, "batch", "list", "--all", "--format", "json"], env=environment, capture_output=True, check=True, cwd=WORK
@@ -98,7 +97,7 @@ def main():
         standin.kill()
     report = {
         "rows": ROWS,
-        "kills": KILLS,
+        "kills": killed,
         "seconds": round(seconds, 1),
         "peak_mb": round(max(peaks), 1),
         "questions_run": counters["batched"],
