@@ -1,6 +1,6 @@
 //! One question to its answer: attempts, one repair turn, one more try with twice the room.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -104,6 +104,8 @@ pub struct Pulse {
     pub found: AtomicU64,
     /// How often the store's batches were seen to have changed: what was looked up before may have been taken into one since.
     pub batched: AtomicU64,
+    /// [`Telling::told_at`](store::Telling::told_at) of the run.
+    pub(super) told_at: AtomicI64,
     /// Whether every question of the run is being asked by now.
     pub(super) all_begun: AtomicBool,
     /// The last trouble that made the endpoint look dead.
@@ -174,7 +176,8 @@ impl Asker {
         if let (Err(Unanswered::Failed(failure)), 1..) = (&asked, tries) {
             // Its own words may quote the reply.
             let failure = Failure::new(failure.reason, "asked again live, it failed again");
-            self.store.fail_turn(&form.slot, queued.question.digest, &failure).await?;
+            let told_at = self.pulse.told_at.load(Ordering::Relaxed);
+            self.store.fail_turn(&form.slot, queued.question.digest, &failure, told_at).await?;
         }
         asked
     }

@@ -118,9 +118,9 @@ impl Driver {
         let mut drawn = false;
         let mut stop = self.stop.clone();
         let mut tick = tokio::time::interval(TICK);
-        let telling = self.telling().await.unwrap_or_else(|error| {
+        let telling = self.begin_telling().await.unwrap_or_else(|error| {
             self.stop_because(End::Failed(error.into()));
-            None
+            Telling::at_once()
         });
         loop {
             let draw =
@@ -158,24 +158,24 @@ impl Driver {
             }
         }
         if self.tell(false).await.is_ok() {
-            self.told().await;
+            self.told(telling.told_at).await;
         }
         drop(telling);
         // Without a consumer there is nobody to tell.
         let _ = self.tell(true).await;
     }
 
-    /// The right to tell of batches, where the store has any.
-    async fn telling(&self) -> Result<Option<Telling>, store::Error> {
-        let Rater::Endpoint(asker) = &self.plan.rater else { return Ok(None) };
-        if asker.store.batches_mark().await? == [0; 3] {
-            return Ok(None);
-        }
-        asker.store.begin_telling().await.map(Some)
+    /// Begins to tell of batches.
+    async fn begin_telling(&mut self) -> Result<Telling, store::Error> {
+        let Rater::Endpoint(asker) = &self.plan.rater else { return Ok(Telling::at_once()) };
+        let has_batches = asker.store.batches_mark().await? != [0; 3];
+        let telling = if has_batches { asker.store.begin_telling().await? } else { Telling::at_once() };
+        asker.pulse.told_at.store(telling.told_at, Ordering::Relaxed);
+        Ok(telling)
     }
 
     /// Ends the telling of batches: where every row was looked at, what was told is forgotten.
-    async fn told(&mut self) {
+    async fn told(&mut self, told_at: i64) {
         let Rater::Endpoint(asker) = &self.plan.rater else { return };
         if self.end.is_none() && self.left != Left::default() {
             self.end = Some(End::Waiting(self.left));
@@ -184,8 +184,13 @@ impl Driver {
             None | Some(End::Waiting(_)) => Forget::Answered,
             Some(_) => Forget::Nothing,
         };
-        if let Err(error) = asker.store.forget_told(&slots(asker), forget).await {
-            self.stop_because(End::Failed(error.into()));
+        match asker.store.forget_told(&slots(asker), forget, told_at).await {
+            Ok(()) => {}
+            // It ends for another reason. What it told is told again.
+            Err(error) if forget == Forget::Nothing => {
+                tracing::warn!(%error, "what was told of batches is not noted");
+            }
+            Err(error) => self.stop_because(End::Failed(error.into())),
         }
     }
 

@@ -41,7 +41,8 @@ async fn stored(asker: &Asker, target: usize, digests: &[Digest]) -> Result<Know
     // Each time: another process may hand questions over while this run goes on.
     if asker.store.has_batched(slot).await? {
         // Before the answers: what another process collects in between has its answer then.
-        let (stand, lost) = asker.store.stand(slot, digests).await?;
+        let (stand, lost) =
+            asker.store.stand(slot, digests, asker.pulse.told_at.load(Ordering::Relaxed)).await?;
         standings = stand;
         form.unsettled.lock().unwrap_or_else(PoisonError::into_inner).add_all(lost);
     }

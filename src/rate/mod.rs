@@ -179,7 +179,7 @@ pub fn rate(
 pub async fn forget_failures(plan: &Plan) -> Result<(), store::Error> {
     match &plan.rater {
         Rater::Endpoint(asker) if plan.asks != Asks::Everything => {
-            asker.store.forget_told(&slots(asker), Forget::Failed).await
+            asker.store.forget_told(&slots(asker), Forget::Failed, store::now()).await
         }
         _ => Ok(()),
     }

@@ -1,12 +1,12 @@
 //! Where the questions of batches stand for a run: looked up, told of once, and forgotten when that is done.
 //!
-//! While a run tells of a question its `told_at` is below zero; it counts as told when the run has ended. What a run that was
-//! killed had told is told again: nobody has seen its figures.
+//! While a run tells of a question its `told_at` is the run's own number below zero; it counts as told when the run has ended. What a
+//! run that was killed had told is told again, since nobody has seen its figures; but for replies that never came, which are told once.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use sqlx::sqlite::SqliteRow;
@@ -51,12 +51,13 @@ pub(super) static FAIL_TURN: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What a run has told of counts as told, of the questions from one digest to another.
-const CONFIRM: &str = "UPDATE batch_questions SET told_at = -told_at WHERE slot = ?1 AND input >= ?2 AND input < ?3 AND told_at < 0";
+/// What a run has told of counts as told.
+const CONFIRM: &str = "UPDATE batch_questions SET told_at = -told_at WHERE slot = ? AND told_at = ?";
 
 /// What no run needs any more, of the questions from one digest to another.
 pub(super) const FORGET: &str = "DELETE FROM batch_questions WHERE slot = ?1 AND input >= ?2 AND input < ?3 AND \
-     ((state = 'answered' AND told_at IS NOT NULL) OR (?4 AND state = 'failed' AND told_at IS NOT NULL) OR \
+     ((state = 'answered' AND (told_at > 0 OR told_at = ?5)) OR \
+     (?4 AND state = 'failed' AND (told_at > 0 OR told_at = ?5)) OR \
      (state IN ('again', 'failed') AND EXISTS (SELECT 1 FROM answers \
      WHERE answers.slot = batch_questions.slot AND answers.input = batch_questions.input)))";
 
@@ -66,8 +67,17 @@ const PARTS: u8 = 64;
 /// Held while a run tells of questions of batches, so that another process does not take it for one that was killed.
 #[derive(Debug)]
 pub struct Telling {
-    /// Whose lock ends with it; none where files cannot be locked.
+    /// What it writes for `told_at`: below zero while it can be known for killed.
+    pub told_at: i64,
+    /// Whose lock ends with it.
     _lock: Option<File>,
+}
+
+impl Telling {
+    /// Of a run that cannot be known for killed: what it tells of counts as told at once.
+    pub fn at_once() -> Self {
+        Self { told_at: now(), _lock: None }
+    }
 }
 
 /// What is forgotten of questions that a run has told of.
@@ -92,10 +102,9 @@ impl Store {
     /// Begins to tell of questions of batches. What runs that were killed had told of is new again, unless another process is telling:
     /// a lock on a file beside the database says so.
     pub async fn begin_telling(&self) -> Result<Telling, Error> {
-        let path = telling_path(&self.path);
+        let path = telling_path(&self.path.canonicalize().unwrap_or_else(|_| self.path.clone()));
         let file = File::options().create(true).truncate(false).write(true).open(path);
-        // Where there is no lock nobody is taken for killed.
-        let Ok(file) = file else { return Ok(Telling { _lock: None }) };
+        let Ok(file) = file else { return Ok(Telling::at_once()) };
         if file.try_lock().is_ok() {
             let left = "SELECT EXISTS (SELECT 1 FROM batch_questions WHERE told_at < 0)";
             if sqlx::query(left).fetch_one(&self.read).await?.try_get(0)? {
@@ -109,15 +118,18 @@ impl Store {
             let _ = file.unlock();
             file.lock_shared().is_ok().then_some(file)
         });
-        Ok(Telling { _lock: lock.await.unwrap_or_default() })
+        let lock = lock.await.unwrap_or_default();
+        Ok(if lock.is_some() { Telling { told_at: -now(), _lock: lock } } else { Telling::at_once() })
     }
 
     /// Where questions stand that are or were in batches; no entry for those that never were. One that is [`Standing::New`], or
-    /// failed and is new, counts as told of from here on. And of their replies those that never came, each of them told once.
+    /// failed and is new, is told of from here on, as [`Telling::told_at`] has it. And of their replies those that never came, each of
+    /// them told once.
     pub async fn stand(
         &self,
         slot: &Slot,
         inputs: &[Digest],
+        told_at: i64,
     ) -> Result<(HashMap<Digest, Standing>, Unsettled), Error> {
         let (mut standings, mut unsettled) = (HashMap::new(), Unsettled::default());
         let mut connection = self.read.acquire().await?;
@@ -139,7 +151,7 @@ impl Store {
             }
             let mut new = HashSet::new();
             if !ended.is_empty() {
-                let query = sqlx::query(AssertSqlSafe(TELL.as_str())).bind(-now());
+                let query = sqlx::query(AssertSqlSafe(TELL.as_str())).bind(told_at);
                 // Of two processes that look at once the first one tells.
                 for row in bind_all(bind_slot(query, slot), &ended).fetch_all(&mut *connection).await? {
                     new.insert(digest(&row)?);
@@ -179,38 +191,46 @@ impl Store {
     }
 
     /// Notes that a question has failed that was to be asked again, and that a run tells of it.
-    pub async fn fail_turn(&self, slot: &Slot, input: Digest, failure: &Failure) -> Result<(), Error> {
+    pub async fn fail_turn(
+        &self,
+        slot: &Slot,
+        input: Digest,
+        failure: &Failure,
+        told_at: i64,
+    ) -> Result<(), Error> {
         let query = sqlx::query(AssertSqlSafe(FAIL_TURN.as_str()))
             .bind(failure.reason.as_str())
             .bind(&failure.detail)
-            .bind(-now());
+            .bind(told_at);
         bind_slot(query, slot).bind(&input.0[..]).execute(&self.read).await?;
         Ok(())
     }
 
-    /// Ends a run that has told of these slots' questions, and forgets of them what it says, and what has been answered elsewhere
-    /// meanwhile.
-    pub async fn forget_told(&self, slots: &[Arc<Slot>], forget: Forget) -> Result<(), Error> {
+    /// Ends a run that has told of these slots' questions by this [`Telling::told_at`]. Forgets what `forget` says of what was told, and
+    /// what has been answered elsewhere meanwhile.
+    pub async fn forget_told(&self, slots: &[Arc<Slot>], forget: Forget, told_at: i64) -> Result<(), Error> {
         for slot in slots {
             if !self.has_batched(slot).await? {
                 continue;
             }
             let query = sqlx::query(AssertSqlSafe(format!("SELECT {SLOT}")));
             let id: Option<i64> = bind_slot(query, slot).fetch_one(&self.read).await?.try_get(0)?;
-            for part in 0..PARTS {
+            let parts = if forget == Forget::Nothing { 0 } else { PARTS };
+            for part in 0..parts {
                 let from = |part: u8| vec![part.saturating_mul(u8::MAX / PARTS + 1)];
                 // Longer than any digest, and so after all of them.
                 let to = if part + 1 == PARTS { vec![u8::MAX; 33] } else { from(part + 1) };
-                if forget != Forget::Nothing {
-                    sqlx::query(FORGET)
-                        .bind(id)
-                        .bind(from(part))
-                        .bind(&to)
-                        .bind(forget == Forget::Failed)
-                        .execute(&self.read)
-                        .await?;
-                }
-                sqlx::query(CONFIRM).bind(id).bind(from(part)).bind(&to).execute(&self.read).await?;
+                sqlx::query(FORGET)
+                    .bind(id)
+                    .bind(from(part))
+                    .bind(to)
+                    .bind(forget == Forget::Failed)
+                    .bind(told_at)
+                    .execute(&self.read)
+                    .await?;
+            }
+            if told_at < 0 {
+                sqlx::query(CONFIRM).bind(id).bind(told_at).execute(&self.read).await?;
             }
         }
         Ok(())
@@ -218,7 +238,7 @@ impl Store {
 }
 
 /// The file whose lock says that a process is telling.
-fn telling_path(database: &std::path::Path) -> PathBuf {
+fn telling_path(database: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(database.file_name().unwrap_or_default());
     name.push(".telling");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::standing::{FAIL_TURN, FORGET, STAND, TELL, TELL_LOST};
-use super::super::{Change, Forget, Lesson, NewAnswer, NewBatch, Prune, Stage, Standing};
+use super::super::{Change, Forget, Lesson, NewAnswer, NewBatch, Prune, Stage, Standing, Telling};
 use super::*;
 use crate::model::Price;
 use crate::rating::answer::{Answer, Provenance, Unsettled};
@@ -231,7 +231,7 @@ async fn a_batch_that_is_read_twice_settles_each_question_once() {
     let stats = world.store.stats().await.unwrap();
     assert_eq!((stats.groups[0].answers, stats.attempts, stats.waiting), (1, 2, 0));
 
-    let standings = world.store.stand(&slot(), &inputs(0..5)).await.unwrap().0;
+    let standings = world.store.stand(&slot(), &inputs(0..5), now()).await.unwrap().0;
     assert_eq!(standings[&digest(0)], Standing::New);
     assert_eq!(standings[&digest(1)], Standing::Again(turn_of(1, 0.25)));
     let failure = Failure::new(Reason::Invalid, "`overall` is 7, not one of 1 to 3");
@@ -253,7 +253,7 @@ async fn a_question_is_settled_by_the_batch_that_it_waits_in_alone() {
     assert_eq!(world.store.waiting_in(first.id, &inputs(0..2)).await.unwrap().len(), 0);
     assert_eq!(world.store.waiting_in(second.id, &inputs(0..2)).await.unwrap(), taken);
     assert_eq!(world.store.settle(&second, &[no_answer(0, Fate::Failed), answered(1)]).await.unwrap(), 2);
-    let standings = world.store.stand(&slot(), &inputs(0..2)).await.unwrap().0;
+    let standings = world.store.stand(&slot(), &inputs(0..2), now()).await.unwrap().0;
     let failure = Failure::new(Reason::Invalid, "`overall` is 7, not one of 1 to 3");
     let both = Usage { input: 200, cached_input: 20, cache_write: 0, output: 40, cost: dollars(0.5) };
     assert_eq!(standings[&digest(0)], Standing::Failed { failure, usage: both, is_new: true });
@@ -286,7 +286,7 @@ async fn a_batch_that_never_began_leaves_its_questions_as_they_were() {
     let after_a_kill = world.other().await;
     after_a_kill.abandon_batch(second.id).await.unwrap();
     assert_eq!(after_a_kill.batches().await.unwrap().len(), 1);
-    let standings = after_a_kill.stand(&slot(), &inputs(0..5)).await.unwrap().0;
+    let standings = after_a_kill.stand(&slot(), &inputs(0..5), now()).await.unwrap().0;
     assert_eq!(standings[&digest(0)], Standing::Again(turn_of(1, 0.25)));
     assert_eq!(standings.len(), 2, "the others were never asked");
     after_a_kill.abandon_batch(second.id).await.unwrap();
@@ -322,7 +322,7 @@ async fn what_was_not_run_is_asked_again_and_what_is_lost_three_times_fails() {
         assert_eq!(world.store.close_batch(batch.id, &lost).await.unwrap(), again);
         assert_eq!(world.known(&batch).await.failed, taken.len() as u64 - again);
     }
-    let standings = world.store.stand(&slot(), &inputs(0..3)).await.unwrap().0;
+    let standings = world.store.stand(&slot(), &inputs(0..3), now()).await.unwrap().0;
     assert!(matches!(&standings[&digest(0)], Standing::Failed { failure, .. } if *failure == lost));
 }
 
@@ -341,7 +341,7 @@ async fn being_not_run_does_not_hide_what_an_earlier_reply_was_wrong_for() {
             world.store.close_batch(batch.id, &Failure::new(Reason::Timeout, "it expired")).await.unwrap();
         }
     }
-    let standings = world.store.stand(&slot(), &inputs(0..1)).await.unwrap().0;
+    let standings = world.store.stand(&slot(), &inputs(0..1), now()).await.unwrap().0;
     assert_eq!(standings[&digest(0)], Standing::Again(turn_of(1, 0.25)));
 }
 
@@ -352,13 +352,14 @@ async fn the_first_of_two_processes_that_look_tells_of_what_is_new() {
     let settled: Vec<Settled> = (0..300).map(answered).collect();
     world.store.settle(&batch, &settled).await.unwrap();
     let (other, slot, inputs) = (world.other().await, slot(), inputs(0..300));
-    let (one, two) = tokio::join!(world.store.stand(&slot, &inputs), other.stand(&slot, &inputs));
+    let (one, two) =
+        tokio::join!(world.store.stand(&slot, &inputs, now()), other.stand(&slot, &inputs, now()));
     let (one, two) = (one.unwrap().0, two.unwrap().0);
     for input in &inputs {
         let new = [&one, &two].into_iter().filter(|seen| seen[input] == Standing::New).count();
         assert_eq!(new, 1, "{input}");
     }
-    let again = world.store.stand(&slot, &inputs).await.unwrap().0;
+    let again = world.store.stand(&slot, &inputs, now()).await.unwrap().0;
     assert!(again.values().all(|standing| matches!(standing, Standing::Told(at) if *at > 1_700_000_000_000)));
 }
 
@@ -391,7 +392,7 @@ async fn a_reply_that_never_came_is_told_once_with_what_it_can_cost() {
         world.store.change_batch(batch.id, change).await.unwrap();
         world.store.close_batch(batch.id, &lost).await.unwrap();
     }
-    let stand = async |questions| world.store.stand(&slot(), &inputs(questions)).await.unwrap().1;
+    let stand = async |questions| world.store.stand(&slot(), &inputs(questions), now()).await.unwrap().1;
     assert_eq!(stand(0..3).await, Unsettled { attempts: 6, at_most: dollars(3.0) });
     assert_eq!(stand(0..4).await, Unsettled { attempts: 2, at_most: dollars(1.0) }, "the others are told");
 
@@ -415,7 +416,7 @@ async fn what_waits_is_seen_without_telling_of_anything() {
         .unwrap();
     let waiting = world.store.waiting(&slot(), &inputs(0..5)).await.unwrap();
     assert_eq!(waiting, [digest(3)].into());
-    assert_eq!(world.store.stand(&slot(), &inputs(0..1)).await.unwrap().0[&digest(0)], Standing::New);
+    assert_eq!(world.store.stand(&slot(), &inputs(0..1), now()).await.unwrap().0[&digest(0)], Standing::New);
 }
 
 #[tokio::test]
@@ -425,8 +426,8 @@ async fn what_a_killed_run_had_told_is_new_again_and_nobody_who_lives_is_taken_f
     let settled = [answered(0), no_answer(1, Fate::Failed), answered(2)];
     world.store.settle(&batch, &settled).await.unwrap();
     let (other, slot, inputs) = (world.other().await, slot(), inputs(0..3));
-    let new = async |store: &Store| {
-        let seen = store.stand(&slot, &inputs).await.unwrap().0;
+    let new = async |store: &Store, telling: &Telling| {
+        let seen = store.stand(&slot, &inputs, telling.told_at).await.unwrap().0;
         let is_new = |standing: &Standing| match standing {
             Standing::Failed { is_new, .. } => *is_new,
             standing => *standing == Standing::New,
@@ -434,19 +435,20 @@ async fn what_a_killed_run_had_told_is_new_again_and_nobody_who_lives_is_taken_f
         seen.values().filter(|standing| is_new(standing)).count()
     };
     let first = world.store.begin_telling().await.unwrap();
-    assert_eq!(new(&world.store).await, 3);
+    assert_eq!(new(&world.store, &first).await, 3);
     // Another process begins while the first one lives.
     let second = other.begin_telling().await.unwrap();
-    assert_eq!(new(&other).await, 0);
-    // Both are killed.
+    assert_eq!(new(&other, &second).await, 0);
+    // It ends, and with it nothing of what the first one tells under another number. Then that is killed.
+    other.forget_told(&[Arc::clone(&slot)], Forget::Failed, second.told_at - 1).await.unwrap();
     drop((first, second));
     let third = other.begin_telling().await.unwrap();
-    assert_eq!(new(&other).await, 3);
+    assert_eq!(new(&other, &third).await, 3);
     // It ends early: its figures were shown.
-    other.forget_told(&[Arc::clone(&slot)], Forget::Nothing).await.unwrap();
+    other.forget_told(&[Arc::clone(&slot)], Forget::Nothing, third.told_at).await.unwrap();
     drop(third);
-    let _fourth = world.store.begin_telling().await.unwrap();
-    assert_eq!(new(&world.store).await, 0);
+    let fourth = world.store.begin_telling().await.unwrap();
+    assert_eq!(new(&world.store, &fourth).await, 0);
     assert_eq!(world.states().await.values().sum::<i64>(), 3);
 }
 
@@ -459,21 +461,21 @@ async fn what_was_told_is_forgotten_and_nothing_else() {
     settled.extend((6..8).map(|n| no_answer(n, Fate::Repair)));
     world.store.settle(&batch, &settled).await.unwrap();
     // Told: two answers, a failure. Answered by somebody else meanwhile: one that is to be asked again.
-    world.store.stand(&slot(), &[digest(0), digest(1), digest(4), digest(6)]).await.unwrap();
+    world.store.stand(&slot(), &[digest(0), digest(1), digest(4), digest(6)], now()).await.unwrap();
     world.sql("INSERT INTO answers SELECT slot, x'00', text, scores, rationales, model_reported, finish_reason, tokens_in, \
         tokens_cached, tokens_out, cost, latency_ms, attempts, answered_at FROM answers LIMIT 1").await;
     let found = sqlx::query("UPDATE answers SET input = ? WHERE input = x'00'").bind(&digest(6).0[..]);
     found.execute(&world.store.read).await.unwrap();
 
     let elsewhere = Arc::new(Slot { version: 2, ..(*slot()).clone() });
-    world.store.forget_told(&[elsewhere], Forget::Failed).await.unwrap();
+    world.store.forget_told(&[elsewhere], Forget::Failed, now()).await.unwrap();
     assert_eq!(world.states().await.values().sum::<i64>(), 10, "another slot's");
-    world.store.forget_told(&[slot()], Forget::Answered).await.unwrap();
+    world.store.forget_told(&[slot()], Forget::Answered, now()).await.unwrap();
     let count = |states: &BTreeMap<String, i64>| {
         ["waiting", "again", "failed", "answered"].map(|state| states.get(state).copied().unwrap_or(0))
     };
     assert_eq!(count(&world.states().await), [2, 1, 2, 2]);
-    world.store.forget_told(&[slot()], Forget::Failed).await.unwrap();
+    world.store.forget_told(&[slot()], Forget::Failed, now()).await.unwrap();
     assert_eq!(count(&world.states().await), [2, 1, 1, 2]);
     assert!(world.store.has_batched(&slot()).await.unwrap());
     // A failure that a complete run has told of is asked again.
@@ -485,8 +487,8 @@ async fn what_was_told_is_forgotten_and_nothing_else() {
 async fn a_slot_without_batches_is_known_to_have_none() {
     let world = World::new().await;
     assert!(!world.store.has_batched(&slot()).await.unwrap());
-    world.store.forget_told(&[slot()], Forget::Failed).await.unwrap();
-    assert!(world.store.stand(&slot(), &inputs(0..3)).await.unwrap().0.is_empty());
+    world.store.forget_told(&[slot()], Forget::Failed, now()).await.unwrap();
+    assert!(world.store.stand(&slot(), &inputs(0..3), now()).await.unwrap().0.is_empty());
     let batch = world.batch(0..1).await;
     assert!(world.store.has_batched(&slot()).await.unwrap());
     world.store.abandon_batch(batch.id).await.unwrap();
@@ -502,7 +504,7 @@ async fn what_a_newer_program_wrote_is_left_alone() {
     world.sql("UPDATE batch_questions SET state = 'pondered' WHERE rowid = 1").await;
     world.sql("UPDATE batches SET form = 2, lens = 'packed'").await;
     assert_eq!((world.known(&batch).await.form, world.known(&batch).await.files.len()), (2, 0));
-    let standings = world.store.stand(&slot(), &inputs(0..3)).await.unwrap().0;
+    let standings = world.store.stand(&slot(), &inputs(0..3), now()).await.unwrap().0;
     assert_eq!((&standings[&digest(0)], &standings[&digest(1)]), (&Standing::Waiting, &Standing::Waiting));
     let words = "boredom: `overall` is 7, not one of 1 to 3";
     assert!(matches!(&standings[&digest(2)], Standing::Failed { failure, .. } if failure.detail == words));
