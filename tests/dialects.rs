@@ -145,11 +145,13 @@ fn prompts_that_the_server_cuts_fail_and_five_of_them_stop_the_run() {
     let cut = Action::Usage(Says { prompt: Some(100), ..Says::default() });
     let (world, standin) = world(9, vec![Rule::always(cut)]);
     let done = run(&world, &["--workers", "1"]).exits(1);
-    for word in ["5 prompts in a row", "100 of the prompt's", "OLLAMA_CONTEXT_LENGTH", "--max-model-len"] {
+    for word in ["100 of the prompt's", "OLLAMA_CONTEXT_LENGTH", "--max-model-len"] {
         assert!(done.stderr.contains(word), "{word}: {}", done.stderr);
     }
-    // The sixth may have been on its way.
-    assert!((5..=6).contains(&bodies(&standin).len()));
+    // The sixth may have been on its way, and be the one that is told of.
+    let in_a_row = |count: usize| done.stderr.contains(&format!("cut {count} prompts in a row"));
+    let asked = bodies(&standin).len();
+    assert!((5..=6).contains(&asked) && (5..=asked).any(in_a_row), "{asked}: {}", done.stderr);
     assert_eq!(done.ledger()["failed"], json!({"prompt_cut": 4}));
     // What was cut is no answer, and it was paid for.
     let summary = &done.json()["summaries"][0];
@@ -162,14 +164,15 @@ fn without_a_tokenizer_equal_counts_for_unlike_prompts_are_a_cut() {
     let cut = Action::Usage(Says { prompt: Some(512), ..Says::default() });
     let (world, _standin) = world(0, vec![Rule::always(cut)]);
     let text = |times: usize| crate::world::text(times).repeat(times);
-    let rows: Vec<String> = [1, 2, 6, 6, 6]
+    // Of two questions that are begun the later one may go first: three short ones come before any long one has its turn.
+    let rows: Vec<String> = [1, 1, 2, 6, 6, 6]
         .iter()
         .enumerate()
         .map(|(n, times)| json!({"text": format!("{n} {}", text(*times))}).to_string())
         .collect();
     world.write("rows.jsonl", rows.join("\n"));
     let done = run(&world, &["--model", "mine", "--workers", "1"]).exits(3);
-    assert_eq!((&done.ledger()["rated"], &done.ledger()["failed"]), (&json!(2), &json!({"prompt_cut": 3})));
+    assert_eq!((&done.ledger()["rated"], &done.ledger()["failed"]), (&json!(3), &json!({"prompt_cut": 3})));
 }
 
 #[test]
